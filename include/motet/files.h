@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace motet {
+
+/// A file mapped into memory: pages are read when touched, and a write to them stays private to this process.
+class MappedFile {
+ public:
+  /// Throws Error when `path` cannot be opened or mapped.
+  static std::shared_ptr<MappedFile> open(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::byte* data() const { return data_; }
+  std::size_t size() const { return size_; }  ///< bytes
+
+ private:
+  MappedFile(std::byte* data, std::size_t size) : data_(data), size_(size) {}
+  std::byte* data_;
+  std::size_t size_;
+};
+
+/// The bytes of a file. Throws Error when it cannot be read.
+std::string read_file(const std::filesystem::path& path);
+
+/// A file that appears under its name only when whole: written beside it, flushed to disk, renamed by `commit`.
+/// Without `commit` nothing is left. Every failure (a full disk, a missing folder) is an Error.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(std::string_view bytes);
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  std::FILE* file_ = nullptr;
+};
+
+/// Writes `bytes` to `path` whole or not at all. Throws Error.
+void write_file(const std::filesystem::path& path, std::string_view bytes);
+
+/// SHA-256 as 64 hexadecimal digits.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+
+  void update(std::string_view bytes);
+  std::string digest();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+std::string sha256(std::string_view bytes);
+
+}  // namespace motet

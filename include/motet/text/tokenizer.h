@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace motet {
+
+struct EncodeOptions {
+  bool added_tokens = true;  ///< recognise added tokens (such as <|endoftext|>) written in the text
+};
+
+struct Encoding {
+  std::vector<int64_t> ids;
+  /// Bytes that have neither a token nor an unknown token: left out, as Hugging Face does.
+  int64_t left_out_bytes = 0;
+};
+
+/// Byte-level byte-pair encoding, equal to Hugging Face `tokenizers`.
+/// Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units"; bytes as in
+/// Radford et al. 2019 (GPT-2). Copies are cheap and share one vocabulary.
+class Tokenizer {
+ public:
+  /// Reads `directory`/tokenizer.json or, where there is none, GPT-2's vocab.json and merges.txt.
+  /// Throws Error naming the file and the field that is missing, malformed or not supported.
+  /// Truncation and padding that the file may ask for are not applied.
+  static Tokenizer load(const std::filesystem::path& directory);
+
+  /// The ids of `text`; adds none of its own (see `usual_prefix`). Threads may share a tokenizer.
+  /// Throws Error with the offset of the first byte that is not UTF-8.
+  Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
+
+  /// The bytes that `ids` stand for, added tokens as they are written. A sequence cut inside a
+  /// character is not UTF-8. Throws Error naming the first id without a token.
+  std::string decode(std::span<const int64_t> ids) const;
+
+  int64_t size() const;  ///< largest id + 1, added tokens included
+
+  /// The id of an added token as written, or of a token of the vocabulary as vocab.json writes it
+  /// ("Ġthe" for " the").
+  std::optional<int64_t> id(std::string_view token) const;
+
+  /// What the tokenizer's own post-processor would put first (a BOS): `encode` never does.
+  const std::vector<int64_t>& usual_prefix() const;
+
+  struct State;
+
+ private:
+  explicit Tokenizer(std::shared_ptr<const State> state) : state_(std::move(state)) {}
+  std::shared_ptr<const State> state_;
+};
+
+}  // namespace motet

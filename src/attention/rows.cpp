@@ -1,0 +1,265 @@
+#include "motet/attention/rows.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "attention/portable.h"
+#include "motet/attention/scores.h"
+#include "motet/error.h"
+
+namespace motet {
+namespace {
+
+using portable::Arguments;
+using portable::Result;
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Keys, or values, against the query: shapes, head counts and dtype, as one number of keys.
+int64_t check_keys(const char* where, const char* what, const Tensor& query,
+                   torch::TensorList tensors) {
+  int64_t count = 0;
+  for (const auto& tensor : tensors) {
+    require(tensor.dim() == 4, where, ": ", what, " of ", tensor.dim(),
+            " dimensions; they are [batch, kv_heads, keys, features]");
+    require(tensor.scalar_type() == query.scalar_type() && tensor.device() == query.device(), where,
+            ": ", what, " are ", tensor.scalar_type(), " on ", tensor.device(), ", the query is ",
+            query.scalar_type(), " on ", query.device());
+    require(tensor.size(0) == 1 || tensor.size(0) == query.size(0), where, ": a batch of ",
+            query.size(0), " queries over a batch of ", tensor.size(0), " ", what);
+    require(tensor.size(1) > 0 && query.size(1) % tensor.size(1) == 0, where, ": ", query.size(1),
+            " query heads do not divide into ", tensor.size(1), " heads of ", what);
+    count += tensor.size(2);
+  }
+  return count;
+}
+
+Arguments checked(const char* where, const Tensor& query, torch::TensorList keys,
+                  torch::TensorList values, const KeySets& sets,
+                  const std::optional<Tensor>& log_weight, const RowOptions& options) {
+  require(query.dim() == 4, where, ": a query of ", query.dim(),
+          " dimensions; it is [batch, heads, query, features]");
+  require(query.is_floating_point(), where, ": a query of ", query.scalar_type());
+  const auto rows = query.size(2);
+  require(rows == sets.rows(), where, ": ", rows, " query rows, but the sets describe ",
+          sets.rows());
+  const auto count = check_keys(where, "keys", query, keys);
+  require(count == sets.keys(), where, ": ", count, " keys, but the sets describe ", sets.keys());
+  for (const auto& tensor : keys) {
+    require(tensor.size(3) == query.size(3), where, ": keys of ", tensor.size(3),
+            " features, a query of ", query.size(3));
+  }
+  if (!values.empty()) {
+    check_keys(where, "values", query, values);
+    require(keys.size() == values.size(), where, ": ", keys.size(), " tensors of keys, ",
+            values.size(), " of values");
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      require(keys[i].sizes().slice(0, 3) == values[i].sizes().slice(0, 3) &&
+                  values[i].size(3) == values[0].size(3),
+              where, ": keys of ", keys[i].sizes(), ", values of ", values[i].sizes());
+    }
+  }
+  for (const auto& span : sets.spans()) {
+    int64_t first = 0;
+    for (const auto& tensor : keys) {
+      const auto last = first + tensor.size(2);
+      require(span.first_key < first || span.first_key >= last || span.first_key + span.keys <= last,
+              where, ": the span (", span, ") crosses the end of a key tensor at ", last);
+      first = last;
+    }
+  }
+  if (log_weight) {
+    const auto shape = std::vector<int64_t>{query.size(0), query.size(1), rows, sets.sets()};
+    require(log_weight->sizes() == shape, where, ": log weights of ", log_weight->sizes(),
+            "; they are [batch, heads, query, sets] = ", torch::IntArrayRef(shape));
+  }
+  if (options.threshold) {
+    const auto shape = query.sizes().slice(0, 3);
+    require(options.threshold->sizes() == shape, where, ": thresholds of ",
+            options.threshold->sizes(), "; they are [batch, heads, query] = ", shape);
+  }
+  const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
+  return {query,      keys.vec(), values.vec(), sets, log_weight, options.threshold, scale,
+          options.entropy};
+}
+
+/// What the backward pass needs beside tensors.
+struct Plan : torch::CustomClassHolder {
+  explicit Plan(Arguments arguments) : arguments(std::move(arguments)) {}
+  Arguments arguments;  // its tensors emptied: autograd keeps those
+  std::vector<bool> made;  // which tensors of the Result there are: autograd takes no undefined output
+};
+
+/// The differentiable row: DESIGN section 3, "Gradients". No matrix of queries by keys outlives either direction.
+class RowFunction : public torch::autograd::Function<RowFunction> {
+ public:
+  /// `inputs` are query, keys ..., values ..., log weight where there is one.
+  static variable_list forward(AutogradContext* context, torch::TensorList inputs,
+                               const Arguments& arguments) {
+    const auto result = portable::forward(arguments);
+    auto plan = c10::make_intrusive<Plan>(arguments);
+    plan->arguments.query = Tensor();
+    plan->arguments.keys.assign(arguments.keys.size(), Tensor());
+    plan->arguments.values.assign(arguments.values.size(), Tensor());
+    if (plan->arguments.log_weight) {
+      plan->arguments.log_weight = Tensor();
+    }
+    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    auto saved = inputs.vec();
+    const auto outputs = list(result, plan->made);
+    saved.insert(saved.end(), outputs.begin(), outputs.end());
+    context->save_for_backward(saved);
+    context->set_materialize_grads(false);
+    if (result.set_top.defined()) {
+      context->mark_non_differentiable({result.set_top});
+    }
+    return outputs;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradient) {
+    const auto plan =
+        c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    auto arguments = plan->arguments;
+    const auto saved = context->get_saved_variables();
+    auto next = saved.begin();
+    arguments.query = *next++;
+    for (auto& keys : arguments.keys) {
+      keys = *next++;
+    }
+    for (auto& values : arguments.values) {
+      values = *next++;
+    }
+    if (arguments.log_weight) {
+      arguments.log_weight = *next++;
+    }
+    const auto result = unlist({next, saved.end()}, plan->made);
+    const at::NoGradGuard no_grad;
+    auto gradients = portable::backward(arguments, result, unlist(gradient, plan->made));
+    variable_list inputs{gradients.query};
+    inputs.insert(inputs.end(), gradients.keys.begin(), gradients.keys.end());
+    inputs.insert(inputs.end(), gradients.values.begin(), gradients.values.end());
+    if (arguments.log_weight) {
+      inputs.push_back(gradients.log_weight);
+    }
+    inputs.emplace_back();  // for `arguments`
+    return inputs;
+  }
+
+  /// The tensors that the result has, and which those are.
+  static variable_list list(const Result& result, std::vector<bool>& made) {
+    variable_list tensors;
+    for (const auto& tensor : {result.out, result.lse, result.entropy, result.set_lse,
+                               result.set_entropy, result.set_top}) {
+      made.push_back(tensor.defined());
+      if (tensor.defined()) {
+        tensors.push_back(tensor);
+      }
+    }
+    return tensors;
+  }
+
+  static Result unlist(const variable_list& tensors, const std::vector<bool>& made) {
+    auto next = tensors.begin();
+    std::vector<Tensor> all;
+    for (const bool there : made) {
+      all.push_back(there ? *next++ : Tensor());
+    }
+    return {all[0], all[1], all[2], all[3], all[4], all[5]};
+  }
+};
+
+Result rows(const Arguments& arguments) {
+  variable_list inputs{arguments.query};
+  inputs.insert(inputs.end(), arguments.keys.begin(), arguments.keys.end());
+  inputs.insert(inputs.end(), arguments.values.begin(), arguments.values.end());
+  if (arguments.log_weight) {
+    inputs.push_back(*arguments.log_weight);
+  }
+  bool differentiable = false;
+  for (const auto& input : inputs) {
+    differentiable = differentiable || input.requires_grad();
+  }
+  if (!differentiable || !at::GradMode::is_enabled()) {
+    const at::NoGradGuard no_grad;
+    return portable::forward(arguments);
+  }
+  const auto outputs = RowFunction::apply(torch::TensorList(inputs), arguments);
+  return RowFunction::unlist(outputs, {!arguments.values.empty(), true, arguments.entropy, true,
+                                       arguments.entropy, arguments.top > 0});
+}
+
+/// lse with 0 for -inf: exp(-inf - 0) is 0, exp(-inf - -inf) would be NaN.
+Tensor finite(const Tensor& lse) {
+  return lse.masked_fill(lse == -std::numeric_limits<double>::infinity(), 0);
+}
+
+}  // namespace
+
+Tensor Row::mass() const { return (set_lse - finite(lse).unsqueeze(-1)).exp(); }
+
+Tensor Row::between() const {
+  const auto weight = mass();
+  return -torch::xlogy(weight, weight).sum(-1);
+}
+
+Tensor Row::within() const { return (mass() * set_entropy).sum(-1); }
+
+Row attend(const Tensor& query, torch::TensorList keys, torch::TensorList values,
+           const KeySets& sets, const std::optional<Tensor>& log_weight,
+           const RowOptions& options) {
+  require(!values.empty() || keys.empty(), "motet::attend: keys without values");
+  const auto result =
+      rows(checked("motet::attend", query, keys, values, sets, log_weight, options));
+  return {result.out, result.lse, result.entropy, result.set_lse, result.set_entropy};
+}
+
+Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, int64_t top,
+             const RowOptions& options) {
+  require(top >= 0, "motet::score: the ", top, " largest scores");
+  auto arguments = checked("motet::score", query, keys, {}, sets, {}, options);
+  arguments.top = top;
+  const auto result = rows(arguments);
+  return {result.set_lse, result.set_entropy, result.set_top, {0, query.size(2)}};
+}
+
+Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights) {
+  require(!parts.empty(), "motet::merge: no rows to merge");
+  require(log_weights.empty() || log_weights.size() == parts.size(), "motet::merge: ",
+          parts.size(), " parts, ", log_weights.size(), " log weights");
+  std::vector<Tensor> lses, set_lses, set_entropies;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto& part = parts[i];
+    require(part.out.sizes() == parts[0].out.sizes(), "motet::merge: rows of ", parts[0].out.sizes(),
+            " and of ", part.out.sizes());
+    require(part.entropy.defined(), "motet::merge: part ", i, " was made without entropy");
+    const auto shift = log_weights.empty() ? torch::zeros_like(part.lse)
+                                           : log_weights[i].expand_as(part.lse);
+    lses.push_back(part.lse + shift);
+    set_lses.push_back(part.set_lse + shift.unsqueeze(-1));
+    set_entropies.push_back(part.set_entropy.masked_fill(
+        (shift == -std::numeric_limits<double>::infinity()).unsqueeze(-1), 0));
+  }
+  const auto lse = torch::logsumexp(torch::stack(lses, 0), 0);
+  Row merged{Tensor(), lse, Tensor(), torch::cat(set_lses, -1), torch::cat(set_entropies, -1)};
+  Tensor out, entropy;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto weight = (lses[i] - finite(lse)).exp();  // [batch, heads, query]
+    const auto none = weight == 0;
+    const auto part_out = (weight.unsqueeze(-1) * parts[i].out.to(weight.scalar_type()))
+                              .masked_fill(none.unsqueeze(-1), 0);  // 0 * NaN is NaN
+    const auto part_entropy =
+        (weight * parts[i].entropy).masked_fill(none, 0) - torch::xlogy(weight, weight);
+    out = out.defined() ? out + part_out : part_out;
+    entropy = entropy.defined() ? entropy + part_entropy : part_entropy;
+  }
+  merged.out = out.to(parts[0].out.scalar_type());
+  merged.entropy = entropy.clamp_min(0);
+  return merged;
+}
+
+}  // namespace motet

@@ -1,0 +1,382 @@
+#include "motet/attention/rows.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "attention/shapes.h"
+#include "motet/attention/scores.h"
+#include "motet/error.h"
+#include "reference/attention.h"
+
+namespace motet {
+namespace {
+
+using reference::max_error;
+using torch::Tensor;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+struct Inputs {
+  Tensor query, keys, values;
+  std::vector<Tensor> key_list, value_list;
+};
+
+/// Scores spread over several nats, so that rows are peaked.
+Inputs inputs(const Shape& shape, torch::ScalarType dtype, bool requires_grad = false) {
+  torch::manual_seed(7);
+  const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
+  Inputs in;
+  in.query = (torch::randn({shape.batch, shape.heads, shape.sets.rows(), shape.features}, f64) * 2)
+                 .to(dtype)
+                 .set_requires_grad(requires_grad);
+  const auto kv = [&](double spread) {
+    return (torch::randn({shape.key_batch, shape.kv_heads, shape.sets.keys(), shape.features}, f64) *
+            spread)
+        .to(dtype)
+        .set_requires_grad(requires_grad);
+  };
+  in.keys = kv(2);
+  in.values = kv(1);
+  int64_t first = 0;
+  for (const auto size : shape.tensors) {
+    in.key_list.push_back(in.keys.slice(2, first, first + size));
+    in.value_list.push_back(in.values.slice(2, first, first + size));
+    first += size;
+  }
+  return in;
+}
+
+/// Log weights of every kind: kept, dropped and shifted.
+Tensor log_weights(const Shape& shape) {
+  const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
+  const auto sizes =
+      std::vector<int64_t>{shape.batch, shape.heads, shape.sets.rows(), shape.sets.sets()};
+  const auto dice = torch::rand(sizes, f64);
+  const auto shifted = torch::where(dice < 0.6, torch::randn(sizes, f64), torch::zeros(sizes, f64));
+  return shifted.masked_fill(dice < 0.2, -kInfinity);
+}
+
+void expect_near(const Row& row, const Row& expected, double tolerance) {
+  EXPECT_LT(max_error(row.out, expected.out), tolerance);
+  EXPECT_LT(max_error(row.lse, expected.lse), tolerance);
+  EXPECT_LT(max_error(row.entropy, expected.entropy), tolerance);
+  EXPECT_LT(max_error(row.set_lse, expected.set_lse), tolerance);
+  EXPECT_LT(max_error(row.set_entropy, expected.set_entropy), tolerance);
+}
+
+class Rows : public testing::TestWithParam<Shape> {};
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Rows, testing::ValuesIn(shapes()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(Rows, EqualTheTwin) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kFloat64);
+  expect_near(attend(in.query, in.key_list, in.value_list, shape.sets),
+              reference::attend(in.query, in.keys, in.values, shape.sets),
+              1e-12);  // float64: only the order of sums differs
+}
+
+TEST_P(Rows, EqualTheTwinUnderLogWeights) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kFloat64);
+  const auto log_weight = log_weights(shape);
+  expect_near(attend(in.query, in.key_list, in.value_list, shape.sets, log_weight),
+              reference::attend(in.query, in.keys, in.values, shape.sets, log_weight), 1e-12);
+}
+
+TEST_P(Rows, EqualTheTwinAboveAThreshold) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kFloat64);
+  const RowOptions options{.scale = 0.3, .threshold = torch::full({shape.batch, shape.heads,
+                                                                   shape.sets.rows()}, 0.5,
+                                                                  torch::kFloat64)};
+  expect_near(attend(in.query, in.key_list, in.value_list, shape.sets, {}, options),
+              reference::attend(in.query, in.keys, in.values, shape.sets, {}, options), 1e-12);
+}
+
+TEST_P(Rows, SinglePrecisionEqualsTheTwin) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kFloat32);
+  expect_near(attend(in.query, in.key_list, in.value_list, shape.sets),
+              reference::attend(in.query, in.keys, in.values, shape.sets),
+              5e-5);  // scores reach 30: fp32 rounds them by 2e-6, probabilities follow
+}
+
+TEST_P(Rows, LowPrecisionKeepsItsStatisticsInSingle) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kBFloat16);
+  const auto row = attend(in.query, in.key_list, in.value_list, shape.sets);
+  const auto expected = reference::attend(in.query, in.keys, in.values, shape.sets);
+  EXPECT_EQ(row.out.scalar_type(), torch::kBFloat16);
+  EXPECT_EQ(row.entropy.scalar_type(), torch::kFloat32);
+  EXPECT_LT(max_error(row.entropy, expected.entropy), 5e-5);  // products of bf16 are exact in fp32
+  EXPECT_LT(max_error(row.lse, expected.lse), 5e-5);
+  EXPECT_LT(max_error(row.out, expected.out), 0.02);  // out is rounded to bf16: 2^-9 of at most 4
+}
+
+TEST_P(Rows, ObeyTheChainRuleAndTheBounds) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kFloat32);
+  const auto row = attend(in.query, in.key_list, in.value_list, shape.sets);
+  EXPECT_LT(max_error(row.between() + row.within(), row.entropy), 1e-5);
+  EXPECT_GE(row.entropy.min().item<double>(), 0);
+  const auto keys = std::log(static_cast<double>(shape.sets.keys()));
+  EXPECT_LE(row.entropy.max().item<double>(), keys + 1e-6);
+  const auto seen = row.lse != -kInfinity;
+  EXPECT_LT(max_error(row.mass().sum(-1), seen.to(torch::kFloat32)), 5e-6);  // lse of 20: 2e-6
+  EXPECT_LT(max_error(row.mean().masked_select(seen),
+                      reference::attend(in.query, in.keys, in.values, shape.sets)
+                          .mean()
+                          .masked_select(seen)),
+            5e-5);
+}
+
+TEST_P(Rows, ScoresAreTheStatisticsOfEachSet) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kFloat64);
+  const auto scores = score(in.query, in.key_list, shape.sets, 5);
+  const auto expected = reference::attend(in.query, in.keys, in.values, shape.sets);
+  EXPECT_LT(max_error(scores.lse, expected.set_lse), 1e-12);
+  EXPECT_LT(max_error(scores.entropy, expected.set_entropy), 1e-12);
+  const auto group = shape.heads / shape.kv_heads;
+  for (int64_t row = 0; row < shape.sets.rows(); ++row) {
+    const auto seen = reference::visible(shape.sets, row);
+    for (int64_t set = 0; set < shape.sets.sets(); ++set) {
+      std::vector<int64_t> keys;
+      for (std::size_t j = 0; j < seen.keys.size(); ++j) {
+        if (seen.sets[j] == set) keys.push_back(seen.keys[j]);
+      }
+      const auto found = std::min<int64_t>(5, keys.size());
+      const auto all = in.query.select(2, row)[0][group - 1].matmul(
+                           in.keys[0][0].index_select(0, torch::tensor(keys, torch::kInt64)).t()) *
+                       (shape.sets.factor(set) / std::sqrt(shape.features));
+      const auto top = scores.top[0][group - 1][row][set];
+      EXPECT_LT(max_error(top.slice(0, 0, found), std::get<0>(all.topk(found))) , 1e-12);
+      EXPECT_TRUE((top.slice(0, found) == -kInfinity).all().item<bool>());
+    }
+  }
+}
+
+/// A loss that reads every output of a row, with fixed random coefficients.
+Tensor loss(const Row& row) {
+  torch::manual_seed(11);
+  const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
+  const auto part = [&](const Tensor& x) {
+    return (x.masked_fill(x == -kInfinity, 0) * torch::randn(x.sizes(), f64)).sum();
+  };
+  return part(row.out) + part(row.lse) + part(row.entropy) + part(row.set_lse) +
+         part(row.set_entropy);
+}
+
+TEST_P(Rows, GradientsEqualTheTwins) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kFloat64, true);
+  auto log_weight = log_weights(shape).set_requires_grad(true);
+  const std::vector<Tensor> wanted{in.query, in.keys, in.values, log_weight};
+  const auto found = torch::autograd::grad(
+      {loss(attend(in.query, in.key_list, in.value_list, shape.sets, log_weight))}, wanted);
+  const auto expected = torch::autograd::grad(
+      {loss(reference::attend(in.query, in.keys, in.values, shape.sets, log_weight))}, wanted, {},
+      {}, false, true);
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    EXPECT_TRUE(found[i].isfinite().all().item<bool>());
+    const auto twin = expected[i].defined() ? expected[i] : torch::zeros_like(wanted[i]);
+    EXPECT_LT(max_error(found[i], twin), 1e-10) << "input " << i;  // sums of up to 700 terms
+  }
+}
+
+TEST_P(Rows, GradientsOfScoresEqualTheTwins) {
+  const auto& shape = GetParam();
+  const auto in = inputs(shape, torch::kFloat64, true);
+  const auto scalar = [](const Tensor& lse, const Tensor& entropy) {
+    return (lse.masked_fill(lse == -kInfinity, 0).sin() + entropy.cos()).sum();
+  };
+  const auto scores = score(in.query, in.key_list, shape.sets, 2);
+  EXPECT_FALSE(scores.top.requires_grad());
+  const auto found =
+      torch::autograd::grad({scalar(scores.lse, scores.entropy)}, {in.query, in.keys});
+  const auto twin = reference::attend(in.query, in.keys, in.values, shape.sets);
+  const auto expected =
+      torch::autograd::grad({scalar(twin.set_lse, twin.set_entropy)}, {in.query, in.keys});
+  EXPECT_LT(max_error(found[0], expected[0]), 1e-10);
+  EXPECT_LT(max_error(found[1], expected[1]), 1e-10);
+}
+
+TEST(Row, DroppedKeysHaveExactlyNoWeight) {
+  const KeySets sets(5, 6, 26, reading_spans());
+  const Shape shape{"", 1, 4, 2, 8, sets, {26}, 1};
+  auto in = inputs(shape, torch::kFloat32);
+  auto log_weight = torch::zeros({1, 4, 6, 5});
+  log_weight.select(3, 3).fill_(-kInfinity);  // piece 3 for every row
+  const auto clean = attend(in.query, in.key_list, in.value_list, sets, log_weight);
+  in.keys.slice(2, 9, 18).fill_(std::nan(""));
+  in.values.slice(2, 9, 18).fill_(std::nan(""));
+  const auto poisoned = attend(in.query, in.key_list, in.value_list, sets, log_weight);
+  EXPECT_TRUE(torch::equal(clean.out, poisoned.out));
+  EXPECT_TRUE(torch::equal(clean.entropy, poisoned.entropy));
+  EXPECT_TRUE(torch::equal(clean.set_lse, poisoned.set_lse));
+  EXPECT_TRUE((poisoned.mass().select(3, 3) == 0).all().item<bool>());
+  log_weight.select(2, 4).select(2, 3).fill_(0);  // row 4 keeps it: only row 4 may see the poison
+  const auto row4 = attend(in.query, in.key_list, in.value_list, sets, log_weight);
+  EXPECT_TRUE(row4.out.select(2, 4).isnan().all().item<bool>());
+  EXPECT_TRUE(torch::equal(row4.out.slice(2, 0, 4), clean.out.slice(2, 0, 4)));
+  EXPECT_TRUE(torch::equal(row4.entropy.slice(2, 5), clean.entropy.slice(2, 5)));
+}
+
+TEST(Row, IsTheSameWithOneThreadAndTwo) {
+  const Shape shape{"", 1, 6, 2, 16, causal_keys(300, 300), {300}, 1};
+  const auto in = inputs(shape, torch::kFloat32);
+  const auto threads = torch::get_num_threads();
+  torch::set_num_threads(1);
+  const auto one = attend(in.query, in.keys, in.values, shape.sets);
+  torch::set_num_threads(2);
+  const auto two = attend(in.query, in.keys, in.values, shape.sets);
+  torch::set_num_threads(threads);
+  EXPECT_TRUE(torch::equal(one.out, two.out));
+  EXPECT_TRUE(torch::equal(one.entropy, two.entropy));
+}
+
+TEST(Row, WithoutEntropyIsTheSameRow) {
+  const Shape shape{"", 1, 2, 1, 8, causal_keys(9, 9), {9}, 1};
+  const auto in = inputs(shape, torch::kFloat32);
+  const auto with = attend(in.query, in.keys, in.values, shape.sets);
+  const auto without = attend(in.query, in.keys, in.values, shape.sets, {}, {.entropy = false});
+  EXPECT_TRUE(torch::equal(with.out, without.out));
+  EXPECT_TRUE(torch::equal(with.lse, without.lse));
+  EXPECT_FALSE(without.entropy.defined());
+}
+
+struct SplitAt {
+  int64_t keys;
+  std::vector<int64_t> parts;
+  friend std::ostream& operator<<(std::ostream& out, const SplitAt& split) {
+    for (const auto part : split.parts) out << part << "_";
+    return out << "of_" << split.keys;
+  }
+};
+
+class Merge : public testing::TestWithParam<SplitAt> {};
+
+INSTANTIATE_TEST_SUITE_P(Splits, Merge,
+                         testing::Values(SplitAt{1, {1}}, SplitAt{9, {4, 5}}, SplitAt{9, {9, 0}},
+                                         SplitAt{9, {0, 9}}, SplitAt{12, {1, 1, 1, 9}},
+                                         SplitAt{600, {100, 350, 150}}),
+                         testing::PrintToStringParamName());
+
+TEST_P(Merge, EqualsTheUnsplitRowInAnyOrder) {
+  torch::manual_seed(7);
+  const auto& [keys, sizes] = GetParam();
+  const auto q = torch::randn({2, 3, 4, 8}, torch::kFloat64);
+  const auto k = torch::randn({2, 3, keys, 8}, torch::kFloat64), v = torch::randn_like(k);
+  std::vector<Row> parts;
+  int64_t first = 0;
+  for (const auto size : sizes) {
+    parts.push_back(attend(q, k.slice(2, first, first + size), v.slice(2, first, first + size),
+                           all_keys(4, size)));
+    first += size;
+  }
+  const auto whole = attend(q, k, v, all_keys(4, keys));
+  const auto expect_whole = [&](const Row& row) {
+    EXPECT_LT(max_error(row.out, whole.out), 1e-12);
+    EXPECT_LT(max_error(row.lse, whole.lse), 1e-12);
+    EXPECT_LT(max_error(row.entropy, whole.entropy), 1e-12);
+    EXPECT_LT(max_error(row.between() + row.within(), whole.entropy), 1e-12);
+  };
+  expect_whole(merge(parts));
+  expect_whole(merge({parts.rbegin(), parts.rend()}));
+  auto row = parts[0];  // one after the other: associative
+  for (std::size_t i = 1; i < parts.size(); ++i) row = merge({row, parts[i]});
+  expect_whole(row);
+}
+
+TEST(Merge, ShiftsAndDropsParts) {
+  torch::manual_seed(7);
+  const auto q = torch::randn({1, 2, 3, 8}, torch::kFloat64);
+  const auto k = torch::randn({1, 2, 10, 8}, torch::kFloat64), v = torch::randn_like(k);
+  const KeySets sets(2, 3, 10, {{.set = 0, .rows = 3, .keys = 6},
+                                {.set = 1, .rows = 3, .first_key = 6, .keys = 4}});
+  const auto a = attend(q, k.slice(2, 0, 6), v.slice(2, 0, 6), all_keys(3, 6));
+  auto b = attend(q, k.slice(2, 6), v.slice(2, 6), all_keys(3, 4));
+  for (const auto shift : {0.7, -kInfinity}) {
+    auto log_weight = torch::zeros({1, 2, 3, 2}, torch::kFloat64);
+    log_weight.select(3, 1).fill_(shift);
+    const auto zero = torch::zeros({}, torch::kFloat64);
+    expect_near(merge({a, b}, {zero, torch::full({}, shift, torch::kFloat64)}),
+                attend(q, k, v, sets, log_weight), 1e-12);
+    b.out.fill_(std::nan(""));  // the second shift drops it: no NaN may pass
+    if (shift != -kInfinity) continue;
+  }
+}
+
+TEST(Merge, OfEmptySetsIsTheEmptySet) {
+  const auto q = torch::randn({1, 1, 2, 4});
+  const auto none = torch::zeros({1, 1, 0, 4});
+  const auto empty = attend(q, none, none, all_keys(2, 0));
+  const auto row = merge({empty, empty});
+  EXPECT_TRUE((row.lse == -kInfinity).all().item<bool>());
+  EXPECT_TRUE((row.out == 0).all().item<bool>());
+  EXPECT_TRUE((row.entropy == 0).all().item<bool>());
+  EXPECT_TRUE((row.mass() == 0).all().item<bool>());
+}
+
+std::string message(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Row, ErrorsSayWhatDoesNotFit) {
+  const auto q = torch::zeros({1, 4, 3, 8}), k = torch::zeros({1, 2, 5, 8});
+  const auto sets = all_keys(3, 5);
+  EXPECT_EQ(message([&] { attend(q, k, k, all_keys(2, 5)); }),
+            "motet::attend: 3 query rows, but the sets describe 2");
+  EXPECT_EQ(message([&] { attend(q, k, k, all_keys(3, 6)); }),
+            "motet::attend: 5 keys, but the sets describe 6");
+  EXPECT_EQ(message([&] { attend(q, torch::zeros({1, 3, 5, 8}), k, sets); }),
+            "motet::attend: 4 query heads do not divide into 3 heads of keys");
+  EXPECT_EQ(message([&] { attend(q, k, torch::zeros({1, 2, 4, 8}), sets); }),
+            "motet::attend: keys of [1, 2, 5, 8], values of [1, 2, 4, 8]");
+  EXPECT_EQ(message([&] { attend(q, k, k, sets, torch::zeros({1, 4, 3, 2})); }),
+            "motet::attend: log weights of [1, 4, 3, 2]; they are [batch, heads, query, sets] = "
+            "[1, 4, 3, 1]");
+  EXPECT_EQ(message([&] { attend(q, k.to(torch::kBFloat16), k, sets); }),
+            "motet::attend: keys are BFloat16 on cpu, the query is Float on cpu");
+  EXPECT_EQ(message([&] { attend(q, {k.slice(2, 0, 2), k.slice(2, 2)},
+                                 {k.slice(2, 0, 2), k.slice(2, 2)}, sets); }),
+            "motet::attend: the span (set 0, rows 0+3, keys 0+5) crosses the end of a key tensor at "
+            "2");
+  EXPECT_EQ(message([&] { score(q, k, sets, -1); }), "motet::score: the -1 largest scores");
+  EXPECT_EQ(message([&] { merge({}); }), "motet::merge: no rows to merge");
+}
+
+TEST(KeySets, RefuseWhatARowCannotSee) {
+  EXPECT_EQ(message([] { KeySets(1, 3, 5, {{.rows = 3, .keys = 6}}); }),
+            "motet::KeySets: the span (set 0, rows 0+3, keys 0+6) leaves 1 sets, 3 rows, 5 keys");
+  EXPECT_EQ(message([] { KeySets(1, 3, 5, {{.rows = 3, .keys = 2, .causal = true}}); }),
+            "motet::KeySets: the causal span (set 0, rows 0+3, keys 0+2, causal) has fewer keys "
+            "than rows, so its first rows would see none");
+  EXPECT_EQ(message([] {
+              KeySets(2, 3, 5, {{.rows = 3, .keys = 3}, {.set = 1, .rows = 1, .first_key = 2, .keys = 1}});
+            }),
+            "motet::KeySets: rows see keys twice in (set 0, rows 0+3, keys 0+3) and (set 1, rows "
+            "0+1, keys 2+1)");
+  EXPECT_EQ(message([] { all_keys(1, 1).with_factor(0, 0); }),
+            "motet::KeySets::with_factor: 0 is not a finite factor above 0");
+}
+
+TEST(KeySets, CountTheirPairs) {
+  EXPECT_EQ(causal_keys(4, 4).pairs(), 10);
+  EXPECT_EQ(KeySets(5, 6, 26, reading_spans()).pairs(), 6 * 18 + (3 + 4 + 5 + 6 + 7 + 8));
+}
+
+}  // namespace
+}  // namespace motet
