@@ -1,0 +1,33 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace motet {
+
+/// Tokens that were encoded together: a prefix, or one piece. Keys are as placed: rotated once, never again.
+struct EncodedPiece {
+  std::vector<int64_t> tokens;
+  std::vector<int64_t> positions;
+  std::vector<torch::Tensor> keys;    ///< of each layer, [1, kv_heads, tokens, features]
+  std::vector<torch::Tensor> values;  ///< of each layer, [1, kv_heads, tokens, features]
+
+  int64_t length() const { return static_cast<int64_t>(tokens.size()); }
+};
+
+/// A context that was encoded once, to be read by any number of queries. Prefix and pieces lie apart, so that pieces can be
+/// reordered, dropped and added: `pieces` is the caller's to change.
+struct EncodedContext {
+  EncodedPiece prefix;               ///< may be empty
+  std::vector<EncodedPiece> pieces;  ///< what each of them saw: the prefix and itself
+  int64_t query_position = 0;        ///< of a query's first token
+
+  /// Tokens of prefix and pieces.
+  int64_t tokens() const;
+  /// Memory of keys and values, bytes.
+  int64_t bytes() const;
+};
+
+}  // namespace motet

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "motet/model/rope.h"
+
+namespace motet {
+
+/// The sizes and options of a decoder, in this library's words. A family fills it from a Hugging Face config.json.
+struct Config {
+  std::string model_type;  ///< the family's name: "gpt2", "llama", ...
+  int64_t vocabulary = 0;  ///< rows of the embedding
+  int64_t width = 0;       ///< of the residual stream
+  int64_t layers = 0;
+  int64_t heads = 0;      ///< query heads
+  int64_t kv_heads = 0;   ///< heads of keys and values; divides `heads`
+  int64_t features = 0;   ///< of one head
+  int64_t inner = 0;      ///< width inside the MLP
+  int64_t positions = 0;  ///< that the model was made for; a learned table has no more
+  double norm_epsilon = 1e-5;
+  std::string activation;    ///< Hugging Face's name: "silu", "gelu_new", ...
+  bool tied = false;         ///< the output layer is the embedding
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  std::optional<Rope> rope;  ///< nothing: learned positions
+  bool scale_scores = true;  ///< by 1 / sqrt(features)
+  bool scale_scores_by_layer = false;  ///< and by 1 / (layer + 1)
+  nlohmann::json source;     ///< config.json as it was read; kept for saving, and for families of one's own
+
+  bool learned_positions() const { return !rope.has_value(); }
+};
+
+/// Reads DIRECTORY/config.json with the registered family that its model_type names.
+/// Throws Error where it is missing or malformed, and for an unknown family.
+Config load_config(const std::filesystem::path& directory);
+
+/// Fields of a config.json, with errors that name file and field. For families.
+class ConfigReader {
+ public:
+  ConfigReader(const nlohmann::json& json, std::string where) : json_(json), where_(std::move(where)) {}
+
+  int64_t size(const char* name) const;  ///< at least 1
+  int64_t size(const char* name, int64_t otherwise) const;
+  double number(const char* name, double otherwise) const;
+  bool flag(const char* name, bool otherwise) const;
+  std::string text(const char* name, const std::string& otherwise) const;
+
+ private:
+  /// The field, or null where it is absent.
+  const nlohmann::json& field(const char* name) const;
+  const nlohmann::json& json_;
+  std::string where_;
+};
+
+}  // namespace motet

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <torch/nn/module.h>
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "motet/model/block.h"
+#include "motet/model/config.h"
+
+namespace motet {
+
+/// A decoder-only language model of any registered family. Its parameters train like those of every LibTorch module.
+class Decoder : public torch::nn::Module {
+ public:
+  /// Parameters are left uninitialised. Throws Error for an unknown family.
+  explicit Decoder(Config config);
+
+  const Config& config() const { return config_; }
+  torch::ScalarType dtype() const { return tokens_->weight.scalar_type(); }
+  torch::Device device() const { return tokens_->weight.device(); }
+
+  /// One pass through the layers: `tokens` is [batch, rows], `positions` are those of the rows. Returns the rows after the last
+  /// norm, [batch, rows, width]. Throws Error for a token that is not in the vocabulary, and for a position that a
+  /// learned table does not have.
+  torch::Tensor forward(const torch::Tensor& tokens, const std::vector<int64_t>& positions,
+                        Attention& attention) const;
+
+  /// The scores of the vocabulary, [..., vocabulary], fp32 (float64 in float64 models), of rows after the last norm.
+  torch::Tensor logits(const torch::Tensor& hidden) const;
+
+ private:
+  /// A module that only holds a table, so that its parameter is named `tokens.weight` and the like.
+  struct Table : torch::nn::Module {
+    Table(int64_t rows, int64_t width);
+    torch::Tensor weight;  // [rows, width]
+  };
+
+  Config config_;
+  std::shared_ptr<Table> tokens_;
+  std::shared_ptr<Table> positions_;  // null where positions are rotated
+  std::shared_ptr<Table> head_;       // null where tied to the tokens
+  std::vector<std::shared_ptr<Block>> layers_;
+  std::shared_ptr<Norm> norm_;
+};
+
+}  // namespace motet

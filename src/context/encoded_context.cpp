@@ -1,0 +1,28 @@
+#include "motet/context/encoded_context.h"
+
+namespace motet {
+
+int64_t EncodedContext::tokens() const {
+  auto tokens = prefix.length();
+  for (const auto& piece : pieces) {
+    tokens += piece.length();
+  }
+  return tokens;
+}
+
+int64_t EncodedContext::bytes() const {
+  const auto size = [](const EncodedPiece& piece) {
+    int64_t bytes = 0;
+    for (std::size_t layer = 0; layer < piece.keys.size(); ++layer) {
+      bytes += static_cast<int64_t>(piece.keys[layer].nbytes() + piece.values[layer].nbytes());
+    }
+    return bytes;
+  };
+  auto bytes = size(prefix);
+  for (const auto& piece : pieces) {
+    bytes += size(piece);
+  }
+  return bytes;
+}
+
+}  // namespace motet

@@ -1,0 +1,78 @@
+#include "motet/model/decoder.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "motet/error.h"
+#include "motet/model/family.h"
+
+namespace motet {
+namespace {
+
+using torch::Tensor;
+
+}  // namespace
+
+Decoder::Table::Table(int64_t rows, int64_t width) {
+  weight = register_parameter("weight", torch::empty({rows, width}));
+}
+
+Decoder::Decoder(Config config) : config_(std::move(config)) {
+  const auto* family = find_family(config_.model_type);
+  require(family != nullptr, "motet::Decoder: the model family '", config_.model_type,
+          "' is not known here; known: ", family_names());
+  const auto table = [&](const char* name, int64_t rows) {
+    return register_module(name, std::make_shared<Table>(rows, config_.width));
+  };
+  tokens_ = table("tokens", config_.vocabulary);
+  if (config_.learned_positions()) {
+    positions_ = table("positions", config_.positions);
+  }
+  const auto blocks = register_module("layers", std::make_shared<torch::nn::Module>());
+  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    layers_.push_back(family->make_block(config_, layer));
+    blocks->register_module(std::to_string(layer), layers_.back());
+  }
+  norm_ = register_module("norm", family->make_norm(config_));
+  if (!config_.tied) {
+    head_ = table("head", config_.vocabulary);
+  }
+}
+
+Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positions,
+                        Attention& attention) const {
+  require(tokens.dim() == 2 && tokens.size(1) == static_cast<int64_t>(positions.size()),
+          "motet::Decoder: tokens of ", tokens.sizes(), " at ", positions.size(),
+          " positions; they are [batch, rows]");
+  if (tokens.numel() > 0) {
+    const auto lowest = tokens.min().item<int64_t>(), highest = tokens.max().item<int64_t>();
+    require(lowest >= 0 && highest < config_.vocabulary, "motet::Decoder: token ",
+            lowest < 0 ? lowest : highest, " is not in the vocabulary of ", config_.vocabulary);
+  }
+  auto x = at::embedding(tokens_->weight, tokens.to(device()));
+  if (config_.learned_positions() && !positions.empty()) {
+    const auto last = *std::max_element(positions.begin(), positions.end());
+    require(last < config_.positions, "motet::Decoder: position ", last,
+            " is beyond the model's table of ", config_.positions,
+            " (positions count from 0); split the context into more pieces");
+    const auto index = torch::tensor(positions, torch::kInt64).to(device());
+    x = x + at::embedding(positions_->weight, index);
+  }
+  x = x.to(dtype() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32);  // [batch, rows, width]
+  const auto angles = config_.rope ? rotation(*config_.rope, config_.features, positions,
+                                              tokens_->weight.options())
+                                   : Rotation();
+  for (const auto& layer : layers_) {
+    x = layer->forward(x, angles, attention);
+  }
+  return norm_->forward(x);
+}
+
+Tensor Decoder::logits(const Tensor& hidden) const {
+  const auto& head = config_.tied ? tokens_->weight : head_->weight;
+  return linear(hidden, head, Tensor(), /*single_precision_out=*/true);
+}
+
+}  // namespace motet

@@ -1,0 +1,338 @@
+#include "motet/model/encode.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "motet/error.h"
+
+namespace motet {
+namespace {
+
+using torch::Tensor;
+
+Tensor as_tensor(const std::vector<int64_t>& tokens) {
+  return torch::tensor(tokens, torch::kInt64).unsqueeze(0);
+}
+
+void check_positions(const char* where, const Decoder& model, const std::vector<int64_t>& positions,
+                     const std::string& what) {
+  if (!model.config().learned_positions() || positions.empty()) {
+    return;
+  }
+  const auto last = *std::max_element(positions.begin(), positions.end());
+  require(last < model.config().positions, where, ": ", what, " needs ", last + 1,
+          " positions, the model's table has ", model.config().positions,
+          "; split the context into more pieces, or shorten it or the query");
+}
+
+/// What one layer's rows are shown to the probes as.
+void show(const Probes& probes, Observation seen, const Row& row,
+          const std::optional<Tensor>& log_weight, const Tensor& query, torch::TensorList keys,
+          torch::TensorList values) {
+  const at::NoGradGuard no_grad;
+  const auto needs = needs_of(probes);
+  if (needs.rows) {
+    seen.row = row;
+    seen.log_weight = log_weight;
+  }
+  if (needs.query_keys_values) {
+    seen.query = query;
+    seen.keys = keys.vec();
+    seen.values = values.vec();
+  }
+  for (auto* probe : probes) {
+    probe->observe(seen);
+  }
+}
+
+/// The pass of `encode`: the packed row attends, and its keys and values are kept, piece by piece.
+class EncodePass : public Attention {
+ public:
+  EncodePass(const Decoder& model, const Layout& layout, const Probes& probes,
+             EncodedContext& context)
+      : layers_(model.config().layers),
+        sets_(encode_sets(layout)),
+        probes_(probes),
+        context_(context) {}
+
+  Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
+                double scale) override {
+    const auto row = motet::attend(query, keys, values, sets_, {},
+                                   {.scale = scale, .entropy = needs_of(probes_).entropy});
+    int64_t first = 0;
+    const auto keep = [&](EncodedPiece& piece) {
+      const auto last = first + piece.length();
+      piece.keys.push_back(keys.slice(2, first, last).contiguous());
+      piece.values.push_back(values.slice(2, first, last).contiguous());
+      first = last;
+    };
+    keep(context_.prefix);
+    std::for_each(context_.pieces.begin(), context_.pieces.end(), keep);
+    show(probes_,
+         {.layer = layer,
+          .layers = layers_,
+          .kind = RowKind::kContext,
+          .queries = {0, sets_.rows()}},
+         row, {}, query, keys, values);
+    return row.out;
+  }
+
+ private:
+  int64_t layers_;
+  KeySets sets_;
+  const Probes& probes_;
+  EncodedContext& context_;
+};
+
+/// What a reading decided, and the rows that came of it.
+struct Decision {
+  Row row;
+  std::optional<Tensor> log_weight;
+};
+
+/// Score, decide, attend: the three functions in their order.
+Decision decide_and_attend(const Reading& reading, const Tensor& query, torch::TensorList keys,
+                           torch::TensorList values, const KeySets& sets,
+                           const std::vector<int64_t>& queries, const RowOptions& options) {
+  std::optional<Tensor> log_weight;
+  const auto needs = reading.needs();
+  if (needs.scores || needs.top > 0) {
+    auto scores = score(query, keys, sets, needs.top, {.scale = options.scale});
+    scores.queries = queries;
+    log_weight = reading.decide(scores);
+  } else {
+    log_weight = reading.decide({});
+  }
+  return {attend(query, keys, values, sets, log_weight, options), log_weight};
+}
+
+/// The pass of `forward`: context rows as they are, query rows as the reading decides.
+class PackedPass : public Attention {
+ public:
+  PackedPass(const Decoder& model, const Layout& layout, int64_t query, const Reading& reading,
+             const Probes& probes)
+      : layers_(model.config().layers),
+        context_rows_(layout.tokens()),
+        encode_(encode_sets(layout)),
+        read_(read_sets(layout.prefix, layout.pieces, {query}, {0})),
+        reading_(reading),
+        probes_(probes) {}
+
+  Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
+                double scale) override {
+    const RowOptions options{.scale = scale, .entropy = needs_of(probes_).entropy};
+    const auto context = [&](const Tensor& x) { return x.slice(2, 0, context_rows_); };
+    const auto observation = [&](RowKind kind, int64_t rows) {
+      return Observation{.layer = layer, .layers = layers_, .kind = kind, .queries = {0, rows}};
+    };
+    std::vector<Tensor> outs;
+    if (context_rows_ > 0) {
+      const auto row =
+          motet::attend(context(query), context(keys), context(values), encode_, {}, options);
+      show(probes_, observation(RowKind::kContext, context_rows_), row, {}, context(query),
+           context(keys), context(values));
+      outs.push_back(row.out);
+    }
+    const auto rows = query.slice(2, context_rows_);
+    if (rows.size(2) > 0) {
+      const auto [row, log_weight] =
+          decide_and_attend(reading_, rows, keys, values, read_, {0, rows.size(2)}, options);
+      show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys, values);
+      outs.push_back(row.out);
+    }
+    return torch::cat(outs, 2);
+  }
+
+ private:
+  int64_t layers_, context_rows_;
+  KeySets encode_, read_;
+  const Reading& reading_;
+  const Probes& probes_;
+};
+
+std::vector<int64_t> piece_lengths(const EncodedContext& context) {
+  std::vector<int64_t> lengths;
+  for (const auto& piece : context.pieces) {
+    lengths.push_back(piece.length());
+  }
+  return lengths;
+}
+
+}  // namespace
+
+EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens, const Layout& layout,
+                      const Probes& probes) {
+  require(static_cast<int64_t>(tokens.size()) == layout.tokens(), "motet::encode: ", tokens.size(),
+          " tokens, but the layout places ", layout.tokens());
+  check_positions("motet::encode", model, layout.positions, "the context");
+  EncodedContext context{.prefix = {}, .pieces = {}, .query_position = layout.query_position};
+  auto next = tokens.begin();
+  auto position = layout.positions.begin();
+  const auto take = [&](int64_t length) {
+    EncodedPiece piece{{next, next + length}, {position, position + length}, {}, {}};
+    next += length;
+    position += length;
+    return piece;
+  };
+  context.prefix = take(layout.prefix);
+  for (const auto length : layout.pieces) {
+    context.pieces.push_back(take(length));
+  }
+  const at::NoGradGuard no_grad;
+  EncodePass pass(model, layout, probes, context);
+  model.forward(as_tensor(tokens), layout.positions, pass);
+  return context;
+}
+
+/// The pass of one `read`.
+class Reader::Pass : public Attention {
+ public:
+  Pass(Reader& reader, KeySets sets, std::vector<int64_t> queries)
+      : reader_(reader),
+        sets_(std::move(sets)),
+        queries_(std::move(queries)),
+        entropy_(needs_of(reader.probes_).entropy) {}
+
+  Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
+                double scale) override {
+    const auto& context = reader_.context_;
+    std::vector<Tensor> all_keys, all_values;
+    const auto add = [&](const EncodedPiece& piece) {
+      all_keys.push_back(piece.keys[layer]);
+      all_values.push_back(piece.values[layer]);
+    };
+    if (context.prefix.length() > 0) {
+      add(context.prefix);
+    }
+    std::for_each(context.pieces.begin(), context.pieces.end(), add);
+    for (std::size_t i = 0; i + 1 < queries_.size(); ++i) {
+      auto &own_keys = reader_.keys_[layer][i], &own_values = reader_.values_[layer][i];
+      own_keys.append(keys.slice(2, queries_[i], queries_[i + 1]));
+      own_values.append(values.slice(2, queries_[i], queries_[i + 1]));
+      all_keys.push_back(own_keys.filled());
+      all_values.push_back(own_values.filled());
+    }
+    const auto [row, log_weight] =
+        decide_and_attend(reader_.reading_, query, all_keys, all_values, sets_, queries_,
+                          {.scale = scale, .entropy = entropy_});
+    show(reader_.probes_,
+         {.layer = layer,
+          .layers = reader_.model_.config().layers,
+          .kind = RowKind::kQuery,
+          .first_row = reader_.rows_,
+          .queries = queries_},
+         row, log_weight, query, all_keys, all_values);
+    return row.out;
+  }
+
+ private:
+  Reader& reader_;
+  KeySets sets_;
+  std::vector<int64_t> queries_;
+  bool entropy_;
+};
+
+void Reader::Own::append(const Tensor& more) {
+  const auto wanted = length + more.size(2);
+  if (!room.defined() || wanted > room.size(2)) {
+    const auto capacity = room.defined() ? std::max(wanted, 2 * room.size(2)) : wanted;
+    auto larger = torch::empty({1, more.size(1), capacity, more.size(3)}, more.options());
+    if (length > 0) {
+      larger.slice(2, 0, length).copy_(filled());
+    }
+    room = larger;
+  }
+  room.slice(2, length, wanted).copy_(more);
+  length = wanted;
+}
+
+Reader::Reader(const Decoder& model, const EncodedContext& context, const Reading& reading,
+               Probes probes)
+    : model_(model), context_(context), reading_(reading), probes_(std::move(probes)) {
+  const auto& config = model.config();
+  const auto check = [&](const EncodedPiece& piece, const std::string& name) {
+    if (piece.length() == 0) {
+      return;
+    }
+    require(static_cast<int64_t>(piece.keys.size()) == config.layers &&
+                piece.values.size() == piece.keys.size(),
+            "motet::Reader: ", name, " holds keys of ", piece.keys.size(), " layers, the model has ",
+            config.layers);
+    const auto shape =
+        std::vector<int64_t>{1, config.kv_heads, piece.length(), config.features};
+    require(piece.keys[0].sizes() == shape, "motet::Reader: ", name, " holds keys of ",
+            piece.keys[0].sizes(), ", the model makes ", torch::IntArrayRef(shape));
+    require(piece.keys[0].scalar_type() == model.dtype(), "motet::Reader: ", name, " holds keys of ",
+            piece.keys[0].scalar_type(), ", the model is ", model.dtype());
+  };
+  check(context.prefix, "the prefix");
+  for (std::size_t i = 0; i < context.pieces.size(); ++i) {
+    check(context.pieces[i], "piece " + std::to_string(i + 1));
+    require(context.pieces[i].length() > 0, "motet::Reader: piece ", i + 1, " is empty");
+  }
+}
+
+Tensor Reader::read(const std::vector<std::vector<int64_t>>& queries) {
+  require(!queries.empty(), "motet::Reader: no queries");
+  if (lengths_.empty()) {
+    lengths_.assign(queries.size(), 0);
+    keys_.assign(model_.config().layers, std::vector<Own>(queries.size()));
+    values_ = keys_;
+  }
+  require(queries.size() == lengths_.size(), "motet::Reader: ", queries.size(),
+          " queries after a batch of ", lengths_.size());
+  std::vector<int64_t> tokens, positions, rows, offsets{0};
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    rows.push_back(static_cast<int64_t>(queries[i].size()));
+    offsets.push_back(offsets.back() + rows.back());
+    tokens.insert(tokens.end(), queries[i].begin(), queries[i].end());
+    for (int64_t t = 0; t < rows.back(); ++t) {
+      positions.push_back(context_.query_position + lengths_[i] + t);
+    }
+  }
+  require(!tokens.empty(), "motet::Reader: the ",
+          queries.size() == 1 ? "query has" : "queries have", " no tokens");
+  check_positions("motet::Reader", model_, positions,
+                  "a query that starts at position " + std::to_string(context_.query_position));
+  auto sets = read_sets(context_.prefix.length(), piece_lengths(context_), rows, lengths_);
+  const at::NoGradGuard no_grad;
+  Pass pass(*this, std::move(sets), offsets);
+  const auto hidden = model_.forward(as_tensor(tokens), positions, pass);
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    lengths_[i] += rows[i];
+  }
+  rows_ += offsets.back();
+  return hidden.squeeze(0);
+}
+
+Tensor Reader::read(const std::vector<int64_t>& query) {
+  return read(std::vector<std::vector<int64_t>>{query});
+}
+
+Tensor read(const Decoder& model, const EncodedContext& context, const std::vector<int64_t>& query,
+            const Reading& reading, const Probes& probes) {
+  Reader reader(model, context, reading, probes);
+  const auto hidden = reader.read(query);
+  const at::NoGradGuard no_grad;
+  return model.logits(hidden);
+}
+
+Tensor forward(const Decoder& model, const Tensor& tokens, const Layout& layout,
+               const Reading& reading, const Probes& probes) {
+  require(tokens.dim() == 2 && tokens.size(1) >= layout.tokens(), "motet::forward: tokens of ",
+          tokens.sizes(), "; they are [batch, rows], and the layout places ", layout.tokens(),
+          " rows before the query");
+  const auto query = tokens.size(1) - layout.tokens();
+  auto positions = layout.positions;
+  for (int64_t t = 0; t < query; ++t) {
+    positions.push_back(layout.query_position + t);
+  }
+  check_positions("motet::forward", model, positions, "the packed row");
+  PackedPass pass(model, layout, query, reading, probes);
+  return model.forward(tokens, positions, pass);
+}
+
+}  // namespace motet

@@ -1,0 +1,42 @@
+#include "motet/model/family.h"
+
+#include <map>
+#include <utility>
+
+#include "model/families.h"
+
+namespace motet {
+namespace {
+
+std::map<std::string, Family>& families() {
+  static std::map<std::string, Family> known = [] {
+    std::map<std::string, Family> shipped;
+    for (auto family : {gpt2_family(), llama_family()}) {
+      shipped.emplace(family.model_type, std::move(family));
+    }
+    return shipped;
+  }();
+  return known;
+}
+
+}  // namespace
+
+void register_family(Family family) {
+  const auto name = family.model_type;
+  families().insert_or_assign(name, std::move(family));
+}
+
+const Family* find_family(const std::string& model_type) {
+  const auto found = families().find(model_type);
+  return found == families().end() ? nullptr : &found->second;
+}
+
+std::string family_names() {
+  std::string names;
+  for (const auto& [name, family] : families()) {
+    names += names.empty() ? name : ", " + name;
+  }
+  return names;
+}
+
+}  // namespace motet

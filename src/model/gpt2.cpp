@@ -1,0 +1,120 @@
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "model/families.h"
+#include "motet/error.h"
+
+/// GPT-2: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
+namespace motet {
+namespace {
+
+using torch::Tensor;
+
+class Gpt2Block : public Block {
+ public:
+  Gpt2Block(const Config& config, int64_t layer) : config_(config), layer_(layer) {
+    const torch::TensorOptions options;
+    const auto linear = [&](const char* name, int64_t in, int64_t out) {
+      return register_module(name, std::make_shared<Linear>(in, out, true, options));
+    };
+    const auto norm = [&](const char* name) {
+      return register_module(
+          name, std::make_shared<LayerNorm>(config.width, config.norm_epsilon, options));
+    };
+    norm_attention_ = norm("norm_attention");
+    query_key_value_ = linear("query_key_value", config.width, 3 * config.width);
+    out_ = linear("out", config.width, config.width);
+    norm_mlp_ = norm("norm_mlp");
+    up_ = linear("up", config.width, config.inner);
+    down_ = linear("down", config.inner, config.width);
+    activation_ = activation_named(config.activation, "config.json");
+  }
+
+  Tensor forward(const Tensor& x, const Rotation& /*learned*/, Attention& attention) const override {
+    const auto h = x + attend(norm_attention_->forward(x), attention);
+    return h + down_->forward(activation_(up_->forward(norm_mlp_->forward(h))));
+  }
+
+ private:
+  Tensor attend(const Tensor& x, Attention& attention) const {
+    const auto parts = query_key_value_->forward(x).chunk(3, -1);
+    auto scale = config_.scale_scores ? 1 / std::sqrt(static_cast<double>(config_.features)) : 1.0;
+    if (config_.scale_scores_by_layer) {
+      scale /= static_cast<double>(layer_ + 1);
+    }
+    const auto heads = [&](const Tensor& part) { return split_heads(part, config_.heads); };
+    return out_->forward(join_heads(
+        attention.attend(layer_, heads(parts[0]), heads(parts[1]), heads(parts[2]), scale)));
+  }
+
+  Config config_;
+  int64_t layer_;
+  std::shared_ptr<LayerNorm> norm_attention_, norm_mlp_;
+  std::shared_ptr<Linear> query_key_value_, out_, up_, down_;
+  Activation activation_;
+};
+
+Config configure(const nlohmann::json& json, const std::string& where) {
+  const ConfigReader read(json, where);
+  require(!read.flag("add_cross_attention", false), where,
+          ": add_cross_attention is not known here; a decoder alone is");
+  Config config;
+  config.vocabulary = read.size("vocab_size");
+  config.width = read.size("n_embd");
+  config.layers = read.size("n_layer");
+  config.heads = read.size("n_head");
+  config.kv_heads = config.heads;
+  require(config.width % config.heads == 0, where, ": n_embd ", config.width,
+          " does not divide into n_head ", config.heads);
+  config.features = config.width / config.heads;
+  config.inner = read.size("n_inner", 4 * config.width);
+  config.positions = read.size("n_positions", 1024);
+  config.norm_epsilon = read.number("layer_norm_epsilon", 1e-5);
+  config.activation = read.text("activation_function", "gelu_new");
+  config.tied = read.flag("tie_word_embeddings", true);
+  config.attention_bias = config.mlp_bias = true;
+  config.scale_scores = read.flag("scale_attn_weights", true);
+  config.scale_scores_by_layer = read.flag("scale_attn_by_inverse_layer_idx", false);
+  activation_named(config.activation, where);
+  return config;
+}
+
+std::vector<TensorName> names(const Config&) {
+  std::vector<TensorName> names{{"tokens.weight", "transformer.wte.weight"},
+                                {"positions.weight", "transformer.wpe.weight"},
+                                {"norm.weight", "transformer.ln_f.weight"},
+                                {"norm.bias", "transformer.ln_f.bias"},
+                                {"head.weight", "lm_head.weight"}};
+  const auto layer = [&](const std::string& ours, const std::string& theirs, bool transposed) {
+    names.push_back(
+        {"layers.{}." + ours + ".weight", "transformer.h.{}." + theirs + ".weight", transposed});
+    names.push_back({"layers.{}." + ours + ".bias", "transformer.h.{}." + theirs + ".bias"});
+  };
+  layer("norm_attention", "ln_1", false);
+  layer("query_key_value", "attn.c_attn", true);
+  layer("out", "attn.c_proj", true);
+  layer("norm_mlp", "ln_2", false);
+  layer("up", "mlp.c_fc", true);
+  layer("down", "mlp.c_proj", true);
+  return names;
+}
+
+}  // namespace
+
+Family gpt2_family() {
+  return {.model_type = "gpt2",
+          .configure = configure,
+          .make_block = [](const Config& config, int64_t layer) {
+            return std::make_shared<Gpt2Block>(config, layer);
+          },
+          .make_norm = [](const Config& config) {
+            return std::make_shared<LayerNorm>(config.width, config.norm_epsilon,
+                                               torch::TensorOptions());
+          },
+          .names = names,
+          .prefix = "transformer.",
+          .ignored = {".attn.bias", ".attn.masked_bias"}};
+}
+
+}  // namespace motet

@@ -1,0 +1,122 @@
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "model/families.h"
+#include "motet/error.h"
+
+/// Llama: Touvron et al. 2023, arXiv 2302.13971; grouped-query attention: Ainslie et al. 2023, arXiv 2305.13245.
+namespace motet {
+namespace {
+
+using torch::Tensor;
+
+class LlamaBlock : public Block {
+ public:
+  LlamaBlock(const Config& config, int64_t layer) : config_(config), layer_(layer) {
+    const torch::TensorOptions options;
+    const auto linear = [&](const char* name, int64_t in, int64_t out, bool bias) {
+      return register_module(name, std::make_shared<Linear>(in, out, bias, options));
+    };
+    const auto norm = [&](const char* name) {
+      return register_module(
+          name, std::make_shared<RmsNorm>(config.width, config.norm_epsilon, options));
+    };
+    const auto queries = config.heads * config.features, keys = config.kv_heads * config.features;
+    norm_attention_ = norm("norm_attention");
+    query_ = linear("query", config.width, queries, config.attention_bias);
+    key_ = linear("key", config.width, keys, config.attention_bias);
+    value_ = linear("value", config.width, keys, config.attention_bias);
+    out_ = linear("out", queries, config.width, config.attention_bias);
+    norm_mlp_ = norm("norm_mlp");
+    gate_ = linear("gate", config.width, config.inner, config.mlp_bias);
+    up_ = linear("up", config.width, config.inner, config.mlp_bias);
+    down_ = linear("down", config.inner, config.width, config.mlp_bias);
+    activation_ = activation_named(config.activation, "config.json");
+  }
+
+  Tensor forward(const Tensor& x, const Rotation& rotation, Attention& attention) const override {
+    const auto h = x + attend(norm_attention_->forward(x), rotation, attention);
+    return h + mlp(norm_mlp_->forward(h));
+  }
+
+ private:
+  Tensor attend(const Tensor& x, const Rotation& rotation, Attention& attention) const {
+    const auto q = rotate(split_heads(query_->forward(x), config_.heads), rotation);
+    const auto k = rotate(split_heads(key_->forward(x), config_.kv_heads), rotation);
+    const auto v = split_heads(value_->forward(x), config_.kv_heads);
+    const auto scale = 1 / std::sqrt(static_cast<double>(config_.features));
+    return out_->forward(join_heads(attention.attend(layer_, q, k, v, scale)));
+  }
+
+  Tensor mlp(const Tensor& x) const {
+    return down_->forward(activation_(gate_->forward(x)) * up_->forward(x));
+  }
+
+  Config config_;
+  int64_t layer_;
+  std::shared_ptr<RmsNorm> norm_attention_, norm_mlp_;
+  std::shared_ptr<Linear> query_, key_, value_, out_, gate_, up_, down_;
+  Activation activation_;
+};
+
+Config configure(const nlohmann::json& json, const std::string& where) {
+  const ConfigReader read(json, where);
+  Config config;
+  config.vocabulary = read.size("vocab_size");
+  config.width = read.size("hidden_size");
+  config.layers = read.size("num_hidden_layers");
+  config.heads = read.size("num_attention_heads");
+  config.kv_heads = read.size("num_key_value_heads", config.heads);
+  config.features = read.size("head_dim", config.width / config.heads);
+  config.inner = read.size("intermediate_size");
+  config.positions = read.size("max_position_embeddings", 2048);
+  config.norm_epsilon = read.number("rms_norm_eps", 1e-6);
+  config.activation = read.text("hidden_act", "silu");
+  config.tied = read.flag("tie_word_embeddings", false);
+  config.attention_bias = read.flag("attention_bias", false);
+  config.mlp_bias = read.flag("mlp_bias", false);
+  config.rope = rope_from(json, where);
+  activation_named(config.activation, where);
+  return config;
+}
+
+std::vector<TensorName> names(const Config&) {
+  std::vector<TensorName> names{{"tokens.weight", "model.embed_tokens.weight"},
+                                {"norm.weight", "model.norm.weight"},
+                                {"head.weight", "lm_head.weight"}};
+  const auto layer = [&](const std::string& ours, const std::string& theirs) {
+    for (const auto* part : {".weight", ".bias"}) {
+      names.push_back({"layers.{}." + ours + part, "model.layers.{}." + theirs + part});
+    }
+  };
+  layer("norm_attention", "input_layernorm");
+  layer("query", "self_attn.q_proj");
+  layer("key", "self_attn.k_proj");
+  layer("value", "self_attn.v_proj");
+  layer("out", "self_attn.o_proj");
+  layer("norm_mlp", "post_attention_layernorm");
+  layer("gate", "mlp.gate_proj");
+  layer("up", "mlp.up_proj");
+  layer("down", "mlp.down_proj");
+  return names;
+}
+
+}  // namespace
+
+Family llama_family() {
+  return {.model_type = "llama",
+          .configure = configure,
+          .make_block = [](const Config& config, int64_t layer) {
+            return std::make_shared<LlamaBlock>(config, layer);
+          },
+          .make_norm = [](const Config& config) {
+            return std::make_shared<RmsNorm>(config.width, config.norm_epsilon,
+                                             torch::TensorOptions());
+          },
+          .names = names,
+          .prefix = "",
+          .ignored = {".rotary_emb.inv_freq"}};
+}
+
+}  // namespace motet

@@ -1,0 +1,151 @@
+#include "motet/model/weights.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "motet/error.h"
+#include "motet/files.h"
+#include "motet/model/family.h"
+#include "motet/model/safetensors.h"
+
+namespace motet {
+namespace {
+
+std::string with_layer(const std::string& pattern, int64_t layer) {
+  const auto at = pattern.find("{}");
+  return at == std::string::npos ? pattern
+                                 : pattern.substr(0, at) + std::to_string(layer) + pattern.substr(at + 2);
+}
+
+/// Every parameter's tensor name, by parameter name.
+std::map<std::string, TensorName> names_by_parameter(const Family& family, const Config& config) {
+  std::map<std::string, TensorName> names;
+  for (const auto& pattern : family.names(config)) {
+    const bool layered = pattern.parameter.find("{}") != std::string::npos;
+    for (int64_t layer = 0; layer < (layered ? config.layers : 1); ++layer) {
+      const auto parameter = with_layer(pattern.parameter, layer);
+      names[parameter] = {parameter, with_layer(pattern.tensor, layer), pattern.transposed};
+    }
+  }
+  return names;
+}
+
+/// The name under which the file has `name`: with or without the family's prefix.
+std::optional<std::string> stored_name(const SafeTensors& file, const Family& family,
+                                       const std::string& name) {
+  if (file.contains(name)) {
+    return name;
+  }
+  if (!family.prefix.empty() && name.starts_with(family.prefix)) {
+    const auto bare = name.substr(family.prefix.size());
+    if (file.contains(bare)) {
+      return bare;
+    }
+  }
+  return {};
+}
+
+bool is_ignored(const Family& family, const std::string& name) {
+  return std::any_of(family.ignored.begin(), family.ignored.end(),
+                     [&](const std::string& ending) { return name.ends_with(ending); });
+}
+
+const Family& family_of(const Config& config) {
+  const auto* family = find_family(config.model_type);
+  TORCH_INTERNAL_ASSERT(family != nullptr);  // a Decoder of it exists
+  return *family;
+}
+
+}  // namespace
+
+std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
+                                    const LoadOptions& options) {
+  const auto config = load_config(directory);
+  const auto file = SafeTensors::open_model(directory);
+  const auto where = directory.string();
+  const auto& family = family_of(config);
+  const auto names = names_by_parameter(family, config);
+  auto model = std::make_shared<Decoder>(config);
+  std::set<std::string> used;
+  std::optional<torch::ScalarType> dtype = options.dtype;
+  const at::NoGradGuard no_grad;
+  for (auto& item : model->named_parameters()) {
+    const auto& name = names.at(item.key());
+    const auto stored = stored_name(file, family, name.tensor);
+    require(stored.has_value(), where, ": the tensor '", name.tensor, "' is missing");
+    auto tensor = file.tensor(*stored);
+    if (name.transposed && tensor.dim() == 2) {
+      tensor = tensor.t();
+    }
+    require(tensor.sizes() == item.value().sizes(), where, ": the tensor '", *stored, "' is ",
+            name.transposed ? tensor.t().sizes() : tensor.sizes(), ", but config.json makes it ",
+            name.transposed ? item.value().t().sizes() : item.value().sizes());
+    require(tensor.scalar_type() == torch::kFloat32 || tensor.scalar_type() == torch::kFloat16 ||
+                tensor.scalar_type() == torch::kBFloat16,
+            where, ": the tensor '", *stored, "' is of ", tensor.scalar_type(),
+            "; F32, F16 and BF16 can be loaded");
+    dtype = dtype.value_or(tensor.scalar_type());
+    item.value().set_data(tensor.to(options.device, *dtype));
+    used.insert(*stored);
+  }
+  for (const auto& name : file.names()) {
+    if (used.contains(name) || is_ignored(family, name)) {
+      continue;
+    }
+    const bool tied_head = config.tied && names.at("head.weight").tensor == name;
+    if (tied_head) {  // some savers write the tied embedding twice
+      const auto embedding = *stored_name(file, family, names.at("tokens.weight").tensor);
+      require(torch::equal(file.tensor(name), file.tensor(embedding)), where, ": '", name,
+              "' differs from '", embedding, "', but config.json ties them (tie_word_embeddings)");
+      continue;
+    }
+    fail(where, ": the tensor '", name, "' is left over: the family ", config.model_type,
+         " with this config.json has no such parameter");
+  }
+  return model;
+}
+
+void save_model(const Decoder& model, const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  require(std::filesystem::is_directory(directory), directory.string(), ": cannot be made: ",
+          error.message());
+  const auto& config = model.config();
+  const auto& family = family_of(config);
+  const auto names = names_by_parameter(family, config);
+  std::map<std::string, torch::Tensor> tensors;
+  for (const auto& item : model.named_parameters()) {
+    const auto& name = names.at(item.key());
+    tensors[name.tensor] = name.transposed ? item.value().t() : item.value();
+  }
+  auto source = config.source;
+  const auto type = model.dtype() == torch::kFloat16    ? "float16"
+                    : model.dtype() == torch::kBFloat16 ? "bfloat16"
+                    : model.dtype() == torch::kFloat64  ? "float64"
+                                                        : "float32";
+  for (const auto* field : {"dtype", "torch_dtype"}) {
+    if (source.contains(field) || std::string(field) == "torch_dtype") {
+      source[field] = type;
+    }
+  }
+  save_safetensors(directory / "model.safetensors", tensors);
+  write_file(directory / "config.json", source.dump(2) + "\n");
+}
+
+std::string model_hash(const std::filesystem::path& directory) {
+  auto files = SafeTensors::open_model(directory).files();
+  files.push_back(directory / "config.json");
+  std::sort(files.begin(), files.end());
+  Sha256 hash;
+  for (const auto& path : files) {
+    const auto file = MappedFile::open(path);
+    hash.update({reinterpret_cast<const char*>(file->data()), file->size()});
+  }
+  return hash.digest();
+}
+
+}  // namespace motet

@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+"""Makes the golden files: tiny random models and what Hugging Face transformers computes with them.
+
+    python tests/golden/make_golden.py [--out DIR] [CASE ...]
+
+Ran with Python 3.11, torch 2.13.0 (CPU), transformers 5.23.0 and safetensors 0.8.0; needs these
+three packages. Seeds are fixed, so a second run with the same versions writes the same bytes.
+Each case is a directory beside this file:
+
+    config.json            as save_pretrained writes it, or by hand in an older format
+    model.safetensors      the weights, or two shards and their index
+    expected.safetensors   tokens   int64 [length]
+                           logits   float32 [length, vocab]
+                           entropy  float32 [layers, heads, length], -sum_j p_j ln p_j of each row
+
+The expected values are computed from the files as stored (rounded to the stored precision), by a
+float64 model with eager attention: causal, positions from 0, no cache. Inside a float64 Llama,
+transformers still computes RMSNorm, the softmax, and the rotary angles with their cosines and
+sines in float32; GPT-2 is float64 throughout. `exact` lifts these casts: the script asserts that
+this moves no logit by more than 1e-5 of the largest, and prints by how much.
+
+What else it asserts of every case, since a golden file that cannot fail proves nothing:
+* attention is peaked: the mean entropy is below half of the mean of its maximum ln(visible keys);
+* logits differ: their standard deviation over the vocabulary is above 0.5;
+* the setting that the case is named for matters: without it, some logit moves by at least 1e-3 of
+  the largest |logit|, ten times what the tests allow.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+import zlib
+
+import safetensors.torch
+import torch
+import transformers
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import modeling_rope_utils
+from transformers.models.llama import modeling_llama
+
+LENGTH = 40
+VOCABULARY = 40
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    config: transformers.PreTrainedConfig
+    without: list = dataclasses.field(default_factory=list)  # settings, each of which must matter
+    gain: float = 2.2  # of query and key weights: scores have a deviation of about gain^2
+    dtype: torch.dtype = torch.float32  # of the stored weights
+    shards: int = 1
+    finish: callable = lambda directory, state: None  # rewrites files by hand
+
+
+# --- the cases ------------------------------------------------------------------------------------
+
+
+def llama(**options):
+    defaults = dict(vocab_size=VOCABULARY, hidden_size=16, intermediate_size=20,
+                    num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                    max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=True)
+    return LlamaConfig(**{**defaults, **options})
+
+
+def scaled(**rope):
+    """A Llama with scaled rotary positions. Its four wavelengths lie around the length and the
+    original length: 6.3, 20, 63 and 199 tokens at a theta of 100, and 6.3 to 59 at 20."""
+    return llama(head_dim=8, intermediate_size=16, rope_parameters=rope)
+
+
+def rope(**parameters):
+    return {"rope_parameters": parameters}
+
+
+def default_rope(theta):
+    return rope(rope_type="default", rope_theta=theta)
+
+
+LINEAR = dict(rope_type="linear", rope_theta=100.0, factor=2.0)
+# High, medium and low band: below 8 tokens, from 8 to 32, above 32.
+LLAMA3 = dict(rope_type="llama3", rope_theta=100.0, factor=8.0, low_freq_factor=1.0,
+              high_freq_factor=4.0, original_max_position_embeddings=32)
+YARN = dict(rope_type="yarn", rope_theta=20.0, factor=4.0, original_max_position_embeddings=16)
+YARN_OPTIONS = dict(YARN, attention_factor=0.8, beta_fast=2.0, beta_slow=0.5, truncate=False)
+YARN_MSCALE = dict(YARN, mscale=2.0, mscale_all_dim=0.5)
+
+
+def lacking(parameters, key):
+    return rope(**{name: value for name, value in parameters.items() if name != key})
+
+
+def gpt2(**options):
+    defaults = dict(vocab_size=VOCABULARY, n_positions=44, n_embd=16, n_layer=2, n_head=4,
+                    n_inner=24, bos_token_id=1, eos_token_id=2)
+    return GPT2Config(**{**defaults, **options})
+
+
+def old_rope(directory, state):
+    """config.json as transformers 4 wrote it, in the manner of SmolLM2's."""
+    write_json(directory / "config.json", {
+        "_name_or_path": "golden/llama_old_rope",
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "hidden_act": "silu",
+        "hidden_size": 16,
+        "initializer_range": 0.041666666666666664,
+        "intermediate_size": 20,
+        "is_llama_config": True,
+        "max_position_embeddings": 64,
+        "mlp_bias": False,
+        "model_type": "llama",
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "num_key_value_heads": 2,
+        "pad_token_id": 2,
+        "pretraining_tp": 1,
+        "rms_norm_eps": 1e-05,
+        "rope_interleaved": False,
+        "rope_scaling": {"type": "linear", "factor": 2.0},
+        "rope_theta": 100000,
+        "tie_word_embeddings": True,
+        "torch_dtype": "float32",
+        "transformers_version": "4.42.3",
+        "use_cache": True,
+        "vocab_size": VOCABULARY,
+    })
+
+
+def published(directory, state):
+    """Files in the form of openai-community/gpt2: bare names, causal masks as buffers, no head."""
+    write_json(directory / "config.json", {
+        "activation_function": "gelu_new",
+        "architectures": ["GPT2LMHeadModel"],
+        "attn_pdrop": 0.1,
+        "bos_token_id": 39,
+        "embd_pdrop": 0.1,
+        "eos_token_id": 39,
+        "initializer_range": 0.02,
+        "layer_norm_epsilon": 1e-05,
+        "model_type": "gpt2",
+        "n_ctx": LENGTH,
+        "n_embd": 8,
+        "n_head": 2,
+        "n_layer": 2,
+        "n_positions": LENGTH,
+        "resid_pdrop": 0.1,
+        "summary_activation": None,
+        "summary_first_dropout": 0.1,
+        "summary_proj_to_labels": True,
+        "summary_type": "cls_index",
+        "summary_use_proj": True,
+        "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}},
+        "vocab_size": VOCABULARY,
+    })
+    bare = {name.removeprefix("transformer."): tensor.contiguous()
+            for name, tensor in state.items() if name != "lm_head.weight"}
+    mask = torch.ones(LENGTH, LENGTH).tril().view(1, 1, LENGTH, LENGTH)
+    for layer in range(2):
+        bare[f"h.{layer}.attn.bias"] = mask.clone()
+    safetensors.torch.save_file(bare, directory / "model.safetensors", {"format": "pt"})
+
+
+CASES = [
+    Case("llama_default", llama()),
+    Case("llama_multi_head",
+         llama(num_key_value_heads=4, tie_word_embeddings=False, rms_norm_eps=0.05,
+               **default_rope(500.0)),
+         without=[{"rms_norm_eps": 1e-5}, default_rope(10000.0)]),
+    Case("llama_one_kv_head", llama(num_key_value_heads=1)),
+    Case("llama_head_dim", llama(head_dim=6)),
+    Case("llama_linear", scaled(**LINEAR), without=[default_rope(100.0)]),
+    Case("llama_llama3", scaled(**LLAMA3),
+         without=[default_rope(100.0), rope(**{**LLAMA3, "low_freq_factor": 0.5}),
+                  rope(**{**LLAMA3, "high_freq_factor": 5.5})]),
+    Case("llama_yarn", scaled(**YARN),
+         without=[default_rope(20.0), rope(**{**YARN, "attention_factor": 1.0})]),
+    Case("llama_yarn_options", scaled(**YARN_OPTIONS), gain=2.4,
+         without=[lacking(YARN_OPTIONS, "attention_factor"), lacking(YARN_OPTIONS, "beta_fast"),
+                  lacking(YARN_OPTIONS, "beta_slow"), lacking(YARN_OPTIONS, "truncate")]),
+    Case("llama_yarn_mscale", scaled(**YARN_MSCALE), without=[rope(**YARN)]),
+    Case("llama_biases", llama(attention_bias=True, mlp_bias=True),
+         without=[{"attention_bias": False}, {"mlp_bias": False}]),
+    Case("llama_gelu", llama(hidden_act="gelu_pytorch_tanh"), without=[{"hidden_act": "silu"}]),
+    Case("llama_sharded", llama(tie_word_embeddings=False), shards=2),
+    Case("llama_bfloat16", llama(), dtype=torch.bfloat16),
+    Case("llama_float16", llama(), gain=2.6, dtype=torch.float16),
+    Case("llama_old_rope", llama(**rope(rope_type="linear", rope_theta=100000.0, factor=2.0)),
+         without=[default_rope(100000.0), rope(rope_type="linear", rope_theta=10000.0, factor=2.0)],
+         finish=old_rope),
+    Case("gpt2_default", gpt2(n_inner=None)),
+    Case("gpt2_inner", gpt2(n_inner=40, layer_norm_epsilon=0.05),
+         without=[{"layer_norm_epsilon": 1e-5}]),
+    Case("gpt2_layer_scale", gpt2(scale_attn_by_inverse_layer_idx=True),
+         without=[{"scale_attn_by_inverse_layer_idx": False}], gain=2.4),
+    Case("gpt2_no_scale", gpt2(scale_attn_weights=False),
+         without=[{"scale_attn_weights": True}], gain=1.5),
+    Case("gpt2_relu", gpt2(activation_function="relu"),
+         without=[{"activation_function": "gelu_new"}]),
+    Case("gpt2_published", gpt2(n_embd=8, n_head=2, n_inner=None, n_positions=LENGTH),
+         finish=published),
+    Case("gpt2_untied", gpt2(tie_word_embeddings=False)),
+]
+
+
+# --- making and computing -------------------------------------------------------------------------
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def randomise(model, gain):
+    """Weights that keep the residual stream near 1, with no norm at one and no bias at zero."""
+    for name, parameter in model.named_parameters():
+        kind = name.split(".")[-2]
+        if kind.startswith(("norm", "ln_")) or kind.endswith("layernorm"):
+            if name.endswith("weight"):
+                parameter.uniform_(0.5, 1.5)
+            else:
+                parameter.normal_(std=0.3)
+        elif parameter.dim() == 1:
+            parameter.normal_(std=0.3)
+        elif kind in ("embed_tokens", "lm_head", "wte", "wpe"):
+            parameter.normal_(std=0.5)
+        elif kind in ("c_attn", "c_proj", "c_fc"):  # GPT-2: [in, out]
+            parameter.normal_(std=parameter.shape[0] ** -0.5)
+            if kind == "c_attn":
+                parameter[:, :2 * parameter.shape[0]] *= gain
+        else:  # Llama: [out, in]
+            parameter.normal_(std=parameter.shape[1] ** -0.5)
+            if kind in ("q_proj", "k_proj"):
+                parameter *= gain
+
+
+def store(case, directory):
+    """Writes config.json and the weights."""
+    torch.manual_seed(zlib.crc32(case.name.encode()))
+    family = LlamaForCausalLM if case.config.model_type == "llama" else GPT2LMHeadModel
+    model = family(case.config)
+    randomise(model, case.gain)
+    model.to(case.dtype)
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in directory.iterdir():
+        old.unlink()
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    limit = size if case.shards == 1 else math.ceil(size / case.shards * 1.1)
+    model.save_pretrained(directory, max_shard_size=limit)
+    (directory / "generation_config.json").unlink()
+    case.finish(directory, model.state_dict())
+    files = list(directory.glob("model*.safetensors"))
+    assert len(files) == case.shards, files
+
+
+class Float64Torch:
+    """The module torch, but what asks it for float32 gets float64."""
+
+    def __getattr__(self, name):
+        return torch.float64 if name in ("float32", "float") else getattr(torch, name)
+
+
+@contextlib.contextmanager
+def exact():
+    """Lifts the casts to float32 inside transformers' Llama."""
+    modules = (modeling_llama, modeling_rope_utils)
+    for module in modules:
+        module.torch = Float64Torch()
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.torch = torch
+
+
+@torch.no_grad()
+def compute(directory, tokens, dtype=torch.float64, **overrides):
+    """Logits [length, vocab] and entropy [layers, heads, length] of the model in `directory`."""
+    config = transformers.AutoConfig.from_pretrained(directory)
+    for name, value in overrides.items():
+        assert hasattr(config, name), name
+        setattr(config, name, value)
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        directory, config=config, dtype=dtype, attn_implementation="eager",
+        output_loading_info=True)
+    assert not info["missing_keys"] and not info["mismatched_keys"], info
+    assert overrides or not info["unexpected_keys"], info  # without biases, these are left over
+    result = model.eval()(tokens[None], output_attentions=True, use_cache=False)
+    rows = torch.cat(result.attentions)  # [layers, heads, length, length]
+    assert not rows.triu(1).any()
+    return result.logits[0], torch.special.entr(rows).sum(-1)
+
+
+def make(case, directory):
+    """Writes one case and prints a line of what was asserted of it."""
+    store(case, directory)
+    tokens = torch.randint(VOCABULARY, (LENGTH,))
+    logits, entropy = compute(directory, tokens)
+    assert logits.isfinite().all() and entropy.isfinite().all()
+
+    largest = logits.abs().max()
+
+    def moved(other):
+        return ((other - logits).abs().max() / largest).item()
+
+    peak = (entropy.mean() / torch.arange(1, LENGTH + 1).log().mean()).item()
+    assert peak < 0.5, f"{case.name}: attention is not peaked, entropy {peak:.2f} of its maximum"
+    spread = logits.std(-1).mean().item()
+    assert spread > 0.5, f"{case.name}: logits are nearly equal, deviation {spread:.3f}"
+    with exact():
+        lifted, lifted_entropy = compute(directory, tokens)
+    assert moved(lifted) < 1e-5, f"{case.name}: float32 inside moves logits by {moved(lifted):.1e}"
+    single, _ = compute(directory, tokens, dtype=torch.float32)
+    effects = []
+    for settings in case.without:
+        effects.append(moved(compute(directory, tokens, **settings)[0]))
+        assert effects[-1] > 1e-3, f"{case.name}: with {settings} logits move by {effects[-1]:.1e}"
+
+    safetensors.torch.save_file(
+        {"tokens": tokens, "logits": logits.float(), "entropy": entropy.float()},
+        directory / "expected.safetensors")
+    kilobytes = sum(file.stat().st_size for file in directory.iterdir()) / 1000
+    print(f"{case.name:20} {kilobytes:5.1f} {peak:8.2f} {spread:7.2f} {largest:8.2f}"
+          f" {moved(lifted):9.1e} {(lifted_entropy - entropy).abs().max():9.1e}"
+          f" {moved(single):9.1e}  {' '.join(f'{effect:.3f}' for effect in effects)}", flush=True)
+    return kilobytes
+
+
+def main():
+    names = [case.name for case in CASES]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).parent)
+    parser.add_argument("cases", metavar="CASE", nargs="*",
+                        help=f"all, or some of: {' '.join(names)}")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.cases) - set(names):
+        parser.error(f"unknown case {', '.join(sorted(unknown))}; known are {', '.join(names)}")
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    print("entropy: of its maximum; logits: deviation over the vocabulary, largest; then how far\n"
+          "exact float64 moves logits (of the largest) and entropy (nats), float32 and settings\n"
+          "move logits\n"
+          f"{'case':20} {'kB':>5} {'entropy':>8} {'logits':>7} {'largest':>8} {'exact':>9}"
+          f" {'entropy':>9} {'float32':>9}  settings")
+    total = sum(make(case, arguments.out / case.name)
+                for case in CASES if not arguments.cases or case.name in arguments.cases)
+    print(f"{'all':20} {total:5.1f}")
+
+
+if __name__ == "__main__":
+    main()
