@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "attention/portable.h"
+#include "motet/attention/kernel.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
 
@@ -199,6 +200,8 @@ Tensor finite(const Tensor& lse) {
 }
 
 }  // namespace
+
+std::string_view kernel_name() { return "portable"; }
 
 Tensor Row::mass() const { return (set_lse - finite(lse).unsqueeze(-1)).exp(); }
 

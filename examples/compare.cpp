@@ -1,0 +1,235 @@
+// motet-compare: one text, every mode, one table. Zhang et al. 2025, arXiv 2412.16545, section 3.
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "motet/attention/kernel.h"
+#include "motet/eval/compare.h"
+#include "motet/eval/run.h"
+#include "motet/files.h"
+#include "motet/report/json.h"
+#include "motet/report/table.h"
+#include "motet/text/tokenizer.h"
+#include "motet/version.h"
+#include "program.h"
+
+namespace {
+
+using program::UsageError;
+
+struct Options : program::Options {
+  std::filesystem::path text;
+  std::optional<int64_t> length, scored, select;
+  int64_t segments = 4, skip = 0;
+  std::vector<int64_t> pieces{1, 2, 4, 8};
+  std::string prefix =
+      "Given the following partial context, predict the words that come next:\\n\\n";
+  std::string positions = "spread";
+};
+
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("--text", options.text, "UTF-8 file")->required();
+  app.add_option("--length", options.length,
+                 "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
+  app.add_option("--scored", options.scored,
+                 "tokens at its end that are scored; a quarter of --length, unless given");
+  app.add_option("--segments", options.segments)->capture_default_str();
+  app.add_option("--skip", options.skip, "segments to leave out first")->capture_default_str();
+  app.add_option("--pieces", options.pieces, "degrees P")->delimiter(',')->capture_default_str();
+  app.add_option("--prefix", options.prefix, "shared prefix of sink and both; knows \\n")
+      ->capture_default_str();
+  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
+  app.add_option("--positions", options.positions, "of the pieces' tokens")
+      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
+      ->capture_default_str();
+  program::add_options(app, options);
+}
+
+void note(const Options& options, const std::string& text) {
+  if (!options.quiet) {
+    fmt::print(stderr, "{}\n", text);
+  }
+}
+
+motet::CompareOptions compare_options(const Options& options, const motet::Config& config,
+                                      const motet::Tokenizer& tokenizer) {
+  motet::CompareOptions compare;
+  compare.length = options.length.value_or(std::min<int64_t>(4096, config.positions));
+  compare.scored = options.scored.value_or(std::max<int64_t>(1, compare.length / 4));
+  compare.segments = options.segments;
+  compare.skip = options.skip;
+  compare.pieces = options.pieces;
+  compare.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
+  compare.select = options.select.value_or(compare.select);
+  compare.positions = motet::positions_named(options.positions);
+  try {
+    compare.validate();
+  } catch (const motet::Error& error) {
+    throw UsageError(error.what());
+  }
+  const auto most = *std::max_element(compare.pieces.begin(), compare.pieces.end());
+  if (options.select && *options.select >= most) {
+    throw UsageError(fmt::format("--select {}: no degree of --pieces is above it (the largest is {}), so "
+                                 "selective and both could not run",
+                                 *options.select, most));
+  }
+  return compare;
+}
+
+std::vector<int64_t> tokens_of(const Options& options, const motet::Tokenizer& tokenizer,
+                               const std::string& text) {
+  motet::require(!text.empty(), options.text.string(), ": is empty");
+  try {
+    auto encoding = tokenizer.encode(text);
+    if (encoding.left_out_bytes > 0) {
+      note(options, fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
+                                encoding.left_out_bytes, options.text.string()));
+    }
+    return std::move(encoding.ids);
+  } catch (const motet::Error& error) {
+    motet::fail(options.text.string(), ": ", error.what());
+  }
+}
+
+void check_length(const Options& options, const motet::CompareOptions& compare, int64_t tokens) {
+  const auto segments = compare.skip + compare.segments;
+  if (tokens >= segments * compare.length) {
+    return;
+  }
+  const auto largest = tokens / segments;
+  motet::fail(options.text.string(), ": ", tokens, " tokens are too few for ", segments,
+              " segments (--skip ", compare.skip, " --segments ", compare.segments, ") of --length ",
+              compare.length,
+              largest >= compare.scored + 2
+                  ? fmt::format("; the largest --length that would do is {}", largest)
+                  : "; choose fewer segments or a longer text");
+}
+
+/// The run that --out holds, or an empty one. Nothing of another run is ever overwritten unasked.
+void go_on(const Options& options, motet::Run& run) {
+  const auto path = options.out / "run.json";
+  if (!std::filesystem::exists(path) || options.overwrite) {
+    return;
+  }
+  motet::require(options.resume, options.out.string(),
+                 ": holds a run already; --resume goes on with it, --overwrite replaces it");
+  auto earlier = motet::load_run(path);
+  auto wanted = motet::json_of(run), found = motet::json_of(earlier);
+  for (const auto* field : {"model", "data", "configuration", "dtype", "seed", "device"}) {
+    motet::require(wanted[field] == found[field], path.string(), ": is a run with another ", field,
+                   ": it has ", found[field].dump(), ", this command has ", wanted[field].dump(),
+                   "; choose another --out");
+  }
+  run.segment_rows = std::move(earlier.segment_rows);
+}
+
+void save(const Options& options, const motet::Run& run) {
+  if (!options.out.empty()) {
+    motet::save_run(run, options.out / "run.json");
+  }
+}
+
+std::string model_name(const Options& options, const motet::Config& config) {
+  const auto name = config.source.value("_name_or_path", std::string());
+  const auto directory = std::filesystem::weakly_canonical(options.model).filename().string();
+  return name.empty() ? directory : name;
+}
+
+void compare(const Options& options, const std::vector<std::string>& command) {
+  const auto config = motet::load_config(options.model);
+  const auto tokenizer = motet::Tokenizer::load(options.model);
+  motet::require(tokenizer.size() <= config.vocabulary, options.model.string(),
+                 ": its tokenizer has ids up to ", tokenizer.size() - 1,
+                 ", but config.json gives the model a vocabulary of ", config.vocabulary,
+                 "; they are not of the same model");
+  const auto compare = compare_options(options, config, tokenizer);
+  const auto plan = motet::plan_compare(config, compare);
+  const auto text = motet::read_file(options.text);
+  const auto tokens = tokens_of(options, tokenizer, text);
+  check_length(options, compare, static_cast<int64_t>(tokens.size()));
+  if (!tokenizer.usual_prefix().empty()) {
+    note(options, fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
+                              tokenizer.decode(tokenizer.usual_prefix())));
+  }
+  const auto model = motet::load_model(options.model, options.load());
+
+  motet::Run run;
+  run.command = command;
+  run.version = motet::version();
+  run.revision = motet::revision();
+  run.model = {model_name(options, config), motet::model_hash(options.model)};
+  run.data = {options.text.filename().string(), motet::sha256(text)};
+  run.data_tokens = static_cast<int64_t>(tokens.size());
+  run.options = compare;
+  run.seed = options.seed;
+  run.dtype = options.dtype;
+  run.device = options.device;
+  run.kernel = motet::kernel_name();
+  run.threads = at::get_num_threads();
+  run.left_out = plan.left_out;
+  if (!options.out.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(options.out, error);
+    motet::require(std::filesystem::is_directory(options.out), options.out.string(),
+                   ": cannot be made: ", error.message());
+    go_on(options, run);
+    save(options, run);
+  }
+
+  for (const auto& left_out : plan.left_out) {
+    note(options, fmt::format("left out: {}, P = {}: {}", left_out.mode, left_out.pieces, left_out.reason));
+  }
+  const auto done = run.segments_done();
+  const auto open = compare.segments - static_cast<int64_t>(done.size());
+  note(options, fmt::format("{} of {} segments of {} tokens to do, {} modes each: {:.2f} TFLOP",
+                            open, compare.segments, compare.length, plan.modes.size(),
+                            static_cast<double>(open) * plan.segment_flops / 1e12));
+  {
+    program::Progress progress("comparing", static_cast<double>(open) * plan.segment_flops,
+                               options.quiet);
+    const auto step = [&](double flops) {
+      if (program::interrupted()) {
+        const auto finished = run.segments_done().size();
+        throw program::Interrupted(
+            options.out.empty()
+                ? "interrupted; without --out nothing is kept"
+                : fmt::format("interrupted; {} of {} segments are in {}; --resume goes on with it",
+                              finished, compare.segments, (options.out / "run.json").string()));
+      }
+      progress.add(flops);
+    };
+    for (auto segment = compare.skip; segment < compare.skip + compare.segments; ++segment) {
+      if (std::find(done.begin(), done.end(), segment) != done.end()) {
+        continue;
+      }
+      const auto first = tokens.begin() + segment * compare.length;
+      const auto rows = motet::compare_segment(*model, {first, first + compare.length}, compare, plan,
+                                               segment, step);
+      run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
+      save(options, run);
+    }
+  }
+  fmt::print("{}, {}, {} of {} tokens, {} scored, positions {}\n\n{}", run.model.name,
+             run.data.name, compare.segments == 1 ? "a segment" : fmt::format("{} segments", compare.segments),
+             compare.length, compare.scored, options.positions, motet::table_of(run));
+  if (!options.out.empty()) {
+    fmt::print("Results: {}\n", (options.out / "run.json").string());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("One text, every way of reading it, one table: perplexity and attention entropy of\n"
+               "full attention and of parallel context encoding.",
+               "motet-compare");
+  Options options;
+  add_options(app, options);
+  std::vector<std::string> command(argv, argv + argc);
+  command[0] = app.get_name();
+  return program::run(app, argc, argv, options, [&] { compare(options, command); });
+}

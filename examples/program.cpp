@@ -1,0 +1,148 @@
+#include "program.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/cuda.h>
+#include <torch/utils.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+
+#include "motet/version.h"
+
+namespace program {
+namespace {
+
+volatile std::sig_atomic_t stopped = 0;
+
+void stop(int signal) {
+  stopped = 1;
+  std::signal(signal, SIG_DFL);  // a second one ends the program at once
+}
+
+double now() {
+  using Clock = std::chrono::steady_clock;
+  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+motet::LoadOptions Options::load() const {
+  return {.dtype = dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat32,
+          .device = torch::Device(device)};
+}
+
+void add_options(CLI::App& app, Options& options) {
+  app.set_version_flag("--version", fmt::format("{} {} ({})", app.get_name(), motet::version(),
+                                                motet::revision()));
+  app.add_option("--model", options.model, "directory of a model in Hugging Face format")
+      ->envname("MOTET_MODEL")
+      ->required();
+  app.add_option("--dtype", options.dtype, "of weights and activations")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  app.add_option("--device", options.device)
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "as many as there are cores, unless given")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_option("--out", options.out, "directory for run.json; nothing is written without it");
+  auto* overwrite =
+      app.add_flag("--overwrite", options.overwrite, "replace the run that --out holds");
+  app.add_flag("--resume", options.resume, "go on with the run that --out holds, if any")
+      ->excludes(overwrite);
+  app.add_flag("--quiet", options.quiet, "no progress and no notes on stderr");
+}
+
+int run(CLI::App& app, int argc, char** argv, Options& options, const std::function<void()>& body) {
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
+      return app.exit(error);  // --help, --version
+    }
+    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(), error.what());
+    return 2;
+  }
+  std::signal(SIGINT, stop);
+  std::signal(SIGTERM, stop);
+  try {
+    motet::require(options.device != "cuda" || torch::cuda::is_available(),
+                   "--device cuda: this LibTorch finds no CUDA device; leave --device out");
+    if (options.threads > 0) {
+      at::set_num_threads(options.threads);
+    }
+    torch::manual_seed(options.seed);
+    body();
+    return 0;
+  } catch (const UsageError& error) {
+    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(), error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
+    return 1;
+  }
+}
+
+bool interrupted() { return stopped != 0; }
+
+std::string unescaped(const std::string& text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      plain += text[i];
+      continue;
+    }
+    const char next = ++i < text.size() ? text[i] : ' ';
+    if (next != 'n' && next != 't' && next != '\\') {
+      throw UsageError("'" + text + "': after a backslash n, t or another backslash is wanted");
+    }
+    plain += next == 'n' ? '\n' : next == 't' ? '\t' : '\\';
+  }
+  return plain;
+}
+
+Progress::Progress(std::string what, double total, bool quiet)
+    : what_(std::move(what)),
+      total_(total),
+      start_(now()),
+      last_(start_),
+      quiet_(quiet),
+      terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() {
+  if (shown_ && terminal_) {
+    fmt::print(stderr, "\r\033[K");
+  }
+}
+
+void Progress::add(double work) {
+  done_ += work;
+  const auto time = now();
+  if (quiet_ || time - last_ < (terminal_ ? 0.2 : 60.0)) {
+    return;
+  }
+  last_ = time;
+  shown_ = true;
+  const auto left = (time - start_) * (total_ / done_ - 1);
+  const auto line = fmt::format("{}: {:.0f} %, {} left", what_, std::floor(100 * done_ / total_),
+                                duration(left));
+  fmt::print(stderr, fmt::runtime(terminal_ ? "\r{}\033[K" : "{}\n"), line);
+  std::fflush(stderr);
+}
+
+std::string duration(double seconds) {
+  const auto whole = static_cast<int64_t>(std::ceil(seconds));
+  if (whole < 60) {
+    return fmt::format("{} s", whole);
+  }
+  if (whole < 3600) {
+    return fmt::format("{} min {} s", whole / 60, whole % 60);
+  }
+  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
+}
+
+}  // namespace program

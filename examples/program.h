@@ -1,0 +1,72 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "motet/error.h"
+#include "motet/model/weights.h"
+
+/// What every program shares: options, exit codes, progress, interruption.
+namespace program {
+
+/// The command line is wrong: exit code 2.
+class UsageError : public motet::Error {
+ public:
+  using motet::Error::Error;
+};
+
+/// The user stopped the run. What was saved stays.
+class Interrupted : public motet::Error {
+ public:
+  using motet::Error::Error;
+};
+
+struct Options {
+  std::filesystem::path model;
+  std::string dtype = "float32";
+  std::string device = "cpu";
+  int threads = 0;  ///< 0: as many as LibTorch takes
+  int64_t seed = 0;
+  std::filesystem::path out;
+  bool overwrite = false;
+  bool resume = false;
+  bool quiet = false;
+
+  motet::LoadOptions load() const;
+};
+
+/// Adds the options that all programs take.
+void add_options(CLI::App& app, Options& options);
+
+/// Parses the command line and runs `body`, after threads and seed are set. Returns the exit code: 0, 1 (the run failed) or
+/// 2 (the command line is wrong). Errors go to stderr, behind the program's name.
+int run(CLI::App& app, int argc, char** argv, Options& options, const std::function<void()>& body);
+
+/// Whether Ctrl-C (or SIGTERM) has come since `run` began.
+bool interrupted();
+
+/// Replaces \n, \t and \\ by what they stand for. Throws UsageError for another escape.
+std::string unescaped(const std::string& text);
+
+/// A line on stderr that tells how far the work is, rewritten in place on a terminal, once a minute elsewhere.
+class Progress {
+ public:
+  Progress(std::string what, double total, bool quiet);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  void add(double work);
+
+ private:
+  std::string what_;
+  double total_, done_ = 0, start_, last_;
+  bool quiet_, terminal_, shown_ = false;
+};
+
+/// "1 min 20 s"
+std::string duration(double seconds);
+
+}  // namespace program

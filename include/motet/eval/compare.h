@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "motet/attention/reading.h"
+#include "motet/context/layout.h"
+#include "motet/model/decoder.h"
+
+namespace motet {
+
+/// One text, every mode: what PCE's figure 2 compares (arXiv 2412.16545, section 3).
+struct CompareOptions {
+  int64_t length = 4096;  ///< tokens of a segment
+  int64_t scored = 1024;  ///< of them, at its end
+  int64_t segments = 4;
+  int64_t skip = 0;  ///< segments of the file that are left out before the first
+  std::vector<int64_t> pieces{1, 2, 4, 8};  ///< degrees
+  std::vector<int64_t> prefix;              ///< tokens of the shared prefix
+  int64_t select = 2;                       ///< K of `selective` and `both`
+  Positions positions = Positions::kSpread;
+
+  /// The tokens of a segment before its query.
+  int64_t context() const { return length - scored - 1; }
+  /// Throws Error naming the first option that cannot be: also a degree that the context cannot fill.
+  void validate() const;
+};
+
+/// A mode of one degree.
+struct CompareMode {
+  std::string name;  ///< full, parallel, sink, selective, both
+  int64_t pieces = 1;
+  bool prefix = false;
+  int64_t selected = 0;  ///< K; 0 where every piece is read
+  std::shared_ptr<const Reading> reading;
+};
+
+/// A mode that cannot be, and why.
+struct LeftOut {
+  std::string mode;
+  int64_t pieces = 1;
+  std::string reason;
+};
+
+struct ComparePlan {
+  std::vector<CompareMode> modes;
+  std::vector<LeftOut> left_out;
+  double segment_flops = 0;  ///< of one segment, all modes: products of weights, scores and values
+};
+
+/// What will be run. Throws Error for options that cannot be, and where no mode is left.
+ComparePlan plan_compare(const Config& config, const CompareOptions& options);
+
+/// The figures of one mode over one or more segments; DESIGN section 11 names the fields. Means are over scored tokens, entropies
+/// and masses over layers, heads and query tokens, in nats.
+struct CompareRow {
+  std::string mode, reading;
+  int64_t pieces = 1, prefix_tokens = 0, selected = 0;
+  std::string positions;
+  int64_t segments = 1, tokens = 0;
+  std::optional<int64_t> segment;  ///< of the file, counted from its start; nothing for several segments
+  double nll = 0;
+  std::optional<double> nll_stderr;
+  double perplexity = 0;
+  std::optional<double> delta_nll, delta_stderr, kl, same_top1;  ///< against `full`; nothing where that was left out
+  double entropy_pce = 0, entropy_tok = 0, entropy_between = 0, entropy_within = 0;
+  double mass_prefix = 0, mass_own = 0, mass_top_piece = 0;
+  std::vector<std::vector<double>> entropy_heads;  ///< [layers][heads]
+  double cost_ratio = 1, encode_seconds = 0, read_seconds = 0;
+  std::optional<int64_t> peak_bytes;
+};
+
+/// Told of every step of work, in FLOPs of those that ComparePlan::segment_flops counts. What it throws ends the run.
+using CompareProgress = std::function<void(double flops)>;
+
+/// Runs every mode of the plan on one segment: `tokens` are the segment's, `segment` its number in the file.
+std::vector<CompareRow> compare_segment(const Decoder& model, const std::vector<int64_t>& tokens,
+                                        const CompareOptions& options, const ComparePlan& plan,
+                                        int64_t segment, const CompareProgress& progress = {});
+
+/// Rows of single segments joined to one row a mode, in the order of their first appearance.
+std::vector<CompareRow> over_segments(const std::vector<CompareRow>& segment_rows);
+
+}  // namespace motet

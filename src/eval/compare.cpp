@@ -1,0 +1,377 @@
+#include "motet/eval/compare.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "motet/error.h"
+#include "motet/eval/metrics.h"
+#include "motet/model/encode.h"
+#include "motet/probe/entropy.h"
+
+namespace motet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// FLOPs of the products that one layer makes for `rows` rows that see `pairs` keys in all.
+double layer_flops(const Config& config, double rows, double pairs) {
+  const auto width = static_cast<double>(config.width);
+  const auto heads = static_cast<double>(config.heads * config.features);
+  const auto keys = static_cast<double>(config.kv_heads * config.features);
+  const auto mlps = config.rope ? 3.0 : 2.0;  // gated or not
+  const auto weights = 2 * width * heads + 2 * width * keys + mlps * width * config.inner;
+  return 2 * rows * weights + 4 * pairs * heads;
+}
+
+struct Cost {
+  double encode_layer, read_layer, head;
+};
+
+Cost cost_of(const Config& config, const Layout& layout, int64_t query) {
+  const auto encode = encode_sets(layout);
+  const auto read = read_sets(layout.prefix, layout.pieces, {query}, {0});
+  const auto rows = static_cast<double>(query);
+  return {layer_flops(config, static_cast<double>(layout.tokens()), static_cast<double>(encode.pairs())),
+          layer_flops(config, rows, static_cast<double>(read.pairs())),
+          2 * rows * static_cast<double>(config.width * config.vocabulary)};
+}
+
+Layout layout_of(const CompareOptions& options, const CompareMode& mode) {
+  return make_layout(mode.prefix ? static_cast<int64_t>(options.prefix.size()) : 0,
+                     split_tokens(options.context(), mode.pieces), options.positions);
+}
+
+/// Counts work, layer by layer, without asking for anything to be computed.
+class Progress : public Probe {
+ public:
+  Progress(const CompareProgress& report, Cost cost) : report_(report), cost_(cost) {}
+  ProbeNeeds needs() const override { return {}; }
+  void observe(const Observation& seen) override {
+    step(seen.kind == RowKind::kContext ? cost_.encode_layer : cost_.read_layer);
+  }
+  void head() { step(cost_.head); }
+
+ private:
+  void step(double flops) {
+    if (report_) {
+      report_(flops);
+    }
+  }
+  const CompareProgress& report_;
+  Cost cost_;
+};
+
+/// A context that was encoded for the modes that share it.
+struct Encoded {
+  EncodedContext context;
+  double seconds = 0;
+  std::optional<int64_t> peak_bytes;
+};
+
+std::vector<std::vector<double>> nested(const torch::Tensor& heads) {
+  std::vector<std::vector<double>> layers;
+  for (const auto& layer : heads.unbind(0)) {
+    const auto row = layer.contiguous();
+    layers.emplace_back(row.data_ptr<double>(), row.data_ptr<double>() + row.numel());
+  }
+  return layers;
+}
+
+/// One mode over one segment, but for the figures against `full`.
+class SegmentRun {
+ public:
+  SegmentRun(const Decoder& model, const std::vector<int64_t>& tokens, const CompareOptions& options,
+             int64_t segment, const CompareProgress& progress)
+      : model_(model),
+        options_(options),
+        segment_(segment),
+        progress_(progress),
+        context_(tokens.begin(), tokens.begin() + options.context()),
+        query_(tokens.begin() + options.context(), tokens.end() - 1),
+        targets_(tokens.begin() + options.context() + 1, tokens.end()) {}
+
+  CompareRow run(const CompareMode& mode) {
+    const auto layout = layout_of(options_, mode);
+    Progress progress(progress_, cost_of(model_.config(), layout, options_.scored));
+    encode_for(mode, layout, progress);
+
+    EntropyProbe entropy;
+    MassProbe mass;
+    const bool peaks = reset_peak_memory();
+    const auto start = Clock::now();
+    Reader reader(model_, encoded_.context, *mode.reading, {&entropy, &mass, &progress});
+    const auto hidden = reader.read(query_);
+    const auto read_seconds = seconds_since(start);
+    if (mode.name == "full") {
+      full_ = hidden;
+    }
+    const auto predictions = predict(model_, hidden, targets_, full_);
+    progress.head();
+    if (mode.name == "full") {
+      full_nll_ = predictions.nll;
+    }
+    const auto peak = peaks ? peak_memory() : std::nullopt;
+
+    CompareRow row;
+    row.mode = mode.name;
+    row.reading = mode.reading->name();
+    row.pieces = mode.pieces;
+    row.prefix_tokens = layout.prefix;
+    row.selected = mode.selected;
+    row.positions = name_of(options_.positions);
+    row.tokens = options_.scored;
+    row.segment = segment_;
+    const auto nll = mean_of(predictions.nll);
+    row.nll = nll.value;
+    row.nll_stderr = nll.standard_error;
+    row.perplexity = std::exp(row.nll);
+    if (full_) {
+      const auto delta = mean_of(predictions.nll - *full_nll_);
+      row.delta_nll = delta.value;
+      row.delta_stderr = delta.standard_error;
+      row.kl = mean_of(*predictions.kl).value;
+      row.same_top1 = mean_of(*predictions.same_top1).value;
+    }
+    const auto mean = [](const RowStatistic& statistic) { return statistic.mean().item<double>(); };
+    row.entropy_pce = entropy.mean_of_calls();
+    row.entropy_tok = mean(entropy.entropy());
+    row.entropy_between = mean(entropy.between());
+    row.entropy_within = mean(entropy.within());
+    row.entropy_heads = nested(entropy.entropy().heads());
+    row.mass_prefix = mean(mass.prefix());
+    row.mass_own = mean(mass.own());
+    row.mass_top_piece = mean(mass.top_piece());
+    row.cost_ratio = layout.cost_ratio();
+    row.encode_seconds = encoded_.seconds;
+    row.read_seconds = read_seconds;
+    if (peak && encoded_.peak_bytes) {
+      row.peak_bytes = std::max(*peak, *encoded_.peak_bytes);
+    }
+    return row;
+  }
+
+ private:
+  /// Modes of one degree that differ only in their reading share one encoded context.
+  void encode_for(const CompareMode& mode, const Layout& layout, Progress& progress) {
+    const std::pair key(mode.pieces, mode.prefix);
+    if (encoded_for_ == key) {
+      return;
+    }
+    auto tokens = mode.prefix ? options_.prefix : std::vector<int64_t>();
+    tokens.insert(tokens.end(), context_.begin(), context_.end());
+    encoded_ = {};  // the earlier one makes room first
+    const bool peaks = reset_peak_memory();
+    const auto start = Clock::now();
+    encoded_.context = encode(model_, tokens, layout, {&progress});
+    encoded_.seconds = seconds_since(start);
+    encoded_.peak_bytes = peaks ? peak_memory() : std::nullopt;
+    encoded_for_ = key;
+  }
+
+  const Decoder& model_;
+  const CompareOptions& options_;
+  int64_t segment_;
+  const CompareProgress& progress_;
+  std::vector<int64_t> context_, query_, targets_;
+  Encoded encoded_;
+  std::pair<int64_t, bool> encoded_for_{0, false};
+  std::optional<torch::Tensor> full_, full_nll_;  // what `full` predicts
+};
+
+/// Modes that read the same encoded context.
+bool share_context(const CompareMode& a, const CompareMode& b) {
+  return a.pieces == b.pieces && a.prefix == b.prefix;
+}
+
+/// sum and sum of squares behind a mean and its standard error.
+struct Sums {
+  double count = 0, sum = 0, squares = 0;
+
+  void add(double tokens, double mean, const std::optional<double>& standard_error) {
+    const auto deviation = standard_error.value_or(0) * std::sqrt(tokens);
+    count += tokens;
+    sum += tokens * mean;
+    squares += deviation * deviation * (tokens - 1) + tokens * mean * mean;
+  }
+  Mean mean() const {
+    Mean mean{sum / count, {}};
+    if (count > 1) {
+      const auto variance = std::max(0.0, squares - sum * mean.value) / (count - 1);
+      mean.standard_error = std::sqrt(variance / count);
+    }
+    return mean;
+  }
+};
+
+}  // namespace
+
+void CompareOptions::validate() const {
+  require(scored >= 1, "--scored ", scored, ": at least 1 token must be scored");
+  require(length >= scored + 2, "--length ", length, " --scored ", scored,
+          ": a segment needs a context; --length must be at least ", scored + 2);
+  require(segments >= 1, "--segments ", segments, ": at least 1 is needed");
+  require(skip >= 0, "--skip ", skip, ": a number of segments is wanted");
+  require(select >= 1, "--select ", select, ": at least 1 piece must be kept");
+  require(!pieces.empty(), "--pieces: no degree is given");
+  for (const auto degree : pieces) {
+    require(degree >= 1, "--pieces ", degree, ": a degree is at least 1");
+    require(std::count(pieces.begin(), pieces.end(), degree) == 1, "--pieces: the degree ", degree,
+            " is given twice");
+    const auto size = (context() + degree - 1) / degree;
+    const auto filled = (context() + size - 1) / size;
+    require(filled == degree, "--pieces ", degree, ": the context of ", context(),
+            " tokens in pieces of ", size, " fills only ", filled,
+            "; choose fewer pieces or a longer --length");
+  }
+}
+
+ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
+  options.validate();
+  ComparePlan plan;
+  const auto all = std::make_shared<All>();
+  const auto add = [&](CompareMode mode) {
+    const auto leave_out = [&](const std::string& reason) {
+      plan.left_out.push_back({mode.name, mode.pieces, reason});
+    };
+    if (mode.selected >= mode.pieces && mode.selected > 0) {
+      return leave_out("K = " + std::to_string(mode.selected) + " keeps all of " +
+                       std::to_string(mode.pieces) + " pieces");
+    }
+    if (mode.prefix && options.prefix.empty()) {
+      return leave_out("the prefix is empty");
+    }
+    const auto needed = layout_of(options, mode).query_position + options.scored;
+    if (config.learned_positions() && needed > config.positions) {
+      return leave_out("it needs " + std::to_string(needed) + " positions, the model has " +
+                       std::to_string(config.positions));
+    }
+    plan.modes.push_back(std::move(mode));
+  };
+  for (const auto degree : options.pieces) {
+    if (degree == 1) {
+      add({"full", 1, false, 0, all});
+      continue;
+    }
+    const auto select = std::make_shared<Select>(SelectOptions{.pieces = options.select});
+    add({"parallel", degree, false, 0, all});
+    add({"sink", degree, true, 0, all});
+    add({"selective", degree, false, options.select, select});
+    add({"both", degree, true, options.select, select});
+  }
+  std::string reasons;
+  for (const auto& left_out : plan.left_out) {
+    reasons += "\n  " + left_out.mode + ", P = " + std::to_string(left_out.pieces) + ": " + left_out.reason;
+  }
+  require(!plan.modes.empty(), "no mode is left to run:", reasons);
+  // `full` first: the others are compared with it.
+  std::stable_partition(plan.modes.begin(), plan.modes.end(),
+                        [](const CompareMode& mode) { return mode.name == "full"; });
+  const auto layers = static_cast<double>(config.layers);
+  for (auto mode = plan.modes.begin(); mode != plan.modes.end(); ++mode) {
+    const auto cost = cost_of(config, layout_of(options, *mode), options.scored);
+    plan.segment_flops += layers * cost.read_layer + cost.head;
+    if (std::none_of(plan.modes.begin(), mode,
+                     [&](const CompareMode& earlier) { return share_context(earlier, *mode); })) {
+      plan.segment_flops += layers * cost.encode_layer;
+    }
+  }
+  return plan;
+}
+
+std::vector<CompareRow> compare_segment(const Decoder& model, const std::vector<int64_t>& tokens,
+                                        const CompareOptions& options, const ComparePlan& plan,
+                                        int64_t segment, const CompareProgress& progress) {
+  require(static_cast<int64_t>(tokens.size()) == options.length, "motet::compare_segment: ",
+          tokens.size(), " tokens, a segment has ", options.length);
+  SegmentRun run(model, tokens, options, segment, progress);
+  std::vector<CompareRow> rows(plan.modes.size());
+  std::vector<bool> done(plan.modes.size());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    for (std::size_t j = i; j < rows.size(); ++j) {  // those that share its context come right after it
+      if (!done[j] && share_context(plan.modes[i], plan.modes[j])) {
+        rows[j] = run.run(plan.modes[j]);
+        done[j] = true;
+      }
+    }
+  }
+  return rows;
+}
+
+std::vector<CompareRow> over_segments(const std::vector<CompareRow>& segment_rows) {
+  std::vector<CompareRow> joined;
+  for (const auto& first : segment_rows) {
+    const auto same = [&](const CompareRow& row) {
+      return row.mode == first.mode && row.pieces == first.pieces && row.reading == first.reading &&
+             row.prefix_tokens == first.prefix_tokens;
+    };
+    if (std::any_of(joined.begin(), joined.end(), same)) {
+      continue;
+    }
+    CompareRow all = first;
+    all.segment = {};
+    all.segments = all.tokens = 0;
+    all.encode_seconds = all.read_seconds = 0;
+    Sums nll, delta;
+    double total = 0;
+    for (const auto& row : segment_rows) {
+      total += same(row) ? static_cast<double>(row.tokens) : 0;
+    }
+    const auto average = [&](auto field) {
+      double sum = 0;
+      for (const auto& row : segment_rows) {
+        sum += same(row) ? field(row) * static_cast<double>(row.tokens) / total : 0;
+      }
+      return sum;
+    };
+    for (const auto& row : segment_rows) {
+      if (!same(row)) {
+        continue;
+      }
+      const auto tokens = static_cast<double>(row.tokens);
+      ++all.segments;
+      all.tokens += row.tokens;
+      nll.add(tokens, row.nll, row.nll_stderr);
+      if (row.delta_nll) {
+        delta.add(tokens, *row.delta_nll, row.delta_stderr);
+      }
+      all.encode_seconds += row.encode_seconds;
+      all.read_seconds += row.read_seconds;
+      if (all.peak_bytes && row.peak_bytes) {
+        all.peak_bytes = std::max(*all.peak_bytes, *row.peak_bytes);
+      }
+    }
+    all.nll = nll.mean().value;
+    all.nll_stderr = nll.mean().standard_error;
+    all.perplexity = std::exp(all.nll);
+    if (first.delta_nll) {
+      all.delta_nll = delta.mean().value;
+      all.delta_stderr = delta.mean().standard_error;
+      all.kl = average([](const CompareRow& row) { return *row.kl; });
+      all.same_top1 = average([](const CompareRow& row) { return *row.same_top1; });
+    }
+    for (const auto field :
+         {&CompareRow::entropy_pce, &CompareRow::entropy_tok, &CompareRow::entropy_between,
+          &CompareRow::entropy_within, &CompareRow::mass_prefix, &CompareRow::mass_own,
+          &CompareRow::mass_top_piece, &CompareRow::cost_ratio}) {
+      all.*field = average([&](const CompareRow& row) { return row.*field; });
+    }
+    for (std::size_t layer = 0; layer < all.entropy_heads.size(); ++layer) {
+      for (std::size_t head = 0; head < all.entropy_heads[layer].size(); ++head) {
+        all.entropy_heads[layer][head] =
+            average([&](const CompareRow& row) { return row.entropy_heads[layer][head]; });
+      }
+    }
+    joined.push_back(std::move(all));
+  }
+  return joined;
+}
+
+}  // namespace motet

@@ -1,0 +1,175 @@
+#include "motet/report/json.h"
+
+#include <nlohmann/json.hpp>
+
+#include "motet/error.h"
+#include "motet/files.h"
+
+namespace motet {
+namespace {
+
+using nlohmann::ordered_json;
+
+template <class T>
+ordered_json value_of(const T& value) {
+  return value;
+}
+template <class T>
+ordered_json value_of(const std::optional<T>& value) {
+  return value ? ordered_json(*value) : ordered_json();
+}
+
+template <class T>
+void read_value(const ordered_json& json, T& value) {
+  value = json.get<T>();
+}
+template <class T>
+void read_value(const ordered_json& json, std::optional<T>& value) {
+  value = json.is_null() ? std::nullopt : std::optional<T>(json.get<T>());
+}
+
+/// Calls `visit(name, field)` for every field of a row: the one list of them, for writing and reading.
+template <class Row, class Visit>
+void for_each_field(Row& row, Visit visit) {
+  visit("mode", row.mode);
+  visit("reading", row.reading);
+  visit("pieces", row.pieces);
+  visit("prefix_tokens", row.prefix_tokens);
+  visit("selected", row.selected);
+  visit("positions", row.positions);
+  visit("segments", row.segments);
+  visit("tokens", row.tokens);
+  visit("nll", row.nll);
+  visit("nll_stderr", row.nll_stderr);
+  visit("perplexity", row.perplexity);
+  visit("delta_nll", row.delta_nll);
+  visit("delta_stderr", row.delta_stderr);
+  visit("kl", row.kl);
+  visit("same_top1", row.same_top1);
+  visit("entropy_pce", row.entropy_pce);
+  visit("entropy_tok", row.entropy_tok);
+  visit("entropy_between", row.entropy_between);
+  visit("entropy_within", row.entropy_within);
+  visit("mass_prefix", row.mass_prefix);
+  visit("mass_own", row.mass_own);
+  visit("mass_top_piece", row.mass_top_piece);
+  visit("entropy_heads", row.entropy_heads);
+  visit("cost_ratio", row.cost_ratio);
+  visit("encode_seconds", row.encode_seconds);
+  visit("read_seconds", row.read_seconds);
+  visit("peak_bytes", row.peak_bytes);
+}
+
+constexpr const char* kTask = "compare";
+
+ordered_json row_json(const CompareRow& row) {
+  ordered_json json{{"task", kTask}};
+  if (row.segment) {
+    json["segment"] = *row.segment;
+  }
+  for_each_field(row, [&](const char* name, const auto& field) { json[name] = value_of(field); });
+  return json;
+}
+
+CompareRow row_of(const ordered_json& json) {
+  CompareRow row;
+  row.segment = json.at("segment").get<int64_t>();
+  for_each_field(row, [&](const char* name, auto& field) { read_value(json.at(name), field); });
+  return row;
+}
+
+ordered_json document(const Run& run) {
+  const auto& options = run.options;
+  ordered_json json{
+      {"schema", Run::kSchema},
+      {"program", "motet-compare"},
+      {"command", run.command},
+      {"version", run.version},
+      {"revision", run.revision},
+      {"model", {{"name", run.model.name}, {"hash", run.model.hash}}},
+      {"data", {{"name", run.data.name}, {"hash", run.data.hash}, {"tokens", run.data_tokens}}},
+      {"configuration",
+       {{"length", options.length},
+        {"scored", options.scored},
+        {"segments", options.segments},
+        {"skip", options.skip},
+        {"pieces", options.pieces},
+        {"prefix", options.prefix},
+        {"select", options.select},
+        {"positions", name_of(options.positions)}}},
+      {"seed", run.seed},
+      {"dtype", run.dtype},
+      {"threads", run.threads},
+      {"device", run.device},
+      {"kernel", run.kernel},
+      {"complete", run.complete()},
+      {"left_out", ordered_json::array()},
+      {"rows", ordered_json::array()},
+      {"segment_rows", ordered_json::array()},
+  };
+  for (const auto& left_out : run.left_out) {
+    json["left_out"].push_back(
+        {{"mode", left_out.mode}, {"pieces", left_out.pieces}, {"reason", left_out.reason}});
+  }
+  for (const auto& row : over_segments(run.segment_rows)) {
+    json["rows"].push_back(row_json(row));
+  }
+  for (const auto& row : run.segment_rows) {
+    json["segment_rows"].push_back(row_json(row));
+  }
+  return json;
+}
+
+Run run_of(const ordered_json& json) {
+  Run run;
+  run.command = json.at("command");
+  run.version = json.at("version");
+  run.revision = json.at("revision");
+  run.model = {json.at("model").at("name"), json.at("model").at("hash")};
+  run.data = {json.at("data").at("name"), json.at("data").at("hash")};
+  run.data_tokens = json.at("data").at("tokens");
+  const auto& options = json.at("configuration");
+  run.options.length = options.at("length");
+  run.options.scored = options.at("scored");
+  run.options.segments = options.at("segments");
+  run.options.skip = options.at("skip");
+  run.options.pieces = options.at("pieces").get<std::vector<int64_t>>();
+  run.options.prefix = options.at("prefix").get<std::vector<int64_t>>();
+  run.options.select = options.at("select");
+  run.options.positions = positions_named(options.at("positions").get<std::string>());
+  run.seed = json.at("seed");
+  run.dtype = json.at("dtype");
+  run.threads = json.at("threads");
+  run.device = json.at("device");
+  run.kernel = json.at("kernel");
+  for (const auto& left_out : json.at("left_out")) {
+    run.left_out.push_back(
+        {left_out.at("mode"), left_out.at("pieces"), left_out.at("reason")});
+  }
+  for (const auto& row : json.at("segment_rows")) {
+    run.segment_rows.push_back(row_of(row));
+  }
+  return run;
+}
+
+}  // namespace
+
+nlohmann::json json_of(const Run& run) { return document(run); }
+
+void save_run(const Run& run, const std::filesystem::path& path) {
+  write_file(path, document(run).dump(1) + "\n");
+}
+
+Run load_run(const std::filesystem::path& path) {
+  const auto json = ordered_json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  require(json.is_object() && json.contains("schema"), path.string(), ": is not a run of motet");
+  require(json["schema"] == Run::kSchema, path.string(), ": is of schema ", json["schema"].dump(),
+          ", this version reads ", Run::kSchema);
+  try {
+    return run_of(json);
+  } catch (const ordered_json::exception& error) {
+    fail(path.string(), ": is damaged: ", error.what());
+  }
+}
+
+}  // namespace motet
