@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 
 #include "attention/shapes.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
 #include "reference/attention.h"
+#include "temporary.h"
 
 namespace motet {
 namespace {
@@ -323,15 +323,6 @@ TEST(Merge, OfEmptySetsIsTheEmptySet) {
   EXPECT_TRUE((row.out == 0).all().item<bool>());
   EXPECT_TRUE((row.entropy == 0).all().item<bool>());
   EXPECT_TRUE((row.mass() == 0).all().item<bool>());
-}
-
-std::string message(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Row, ErrorsSayWhatDoesNotFit) {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace motet {
@@ -48,7 +49,7 @@ class Tokenizer {
   /// What the tokenizer's own post-processor would put first (a BOS): `encode` never does.
   const std::vector<int64_t>& usual_prefix() const;
 
-  struct State;
+  struct State;  // what the files say, in tokenizer.cpp
 
  private:
   explicit Tokenizer(std::shared_ptr<const State> state) : state_(std::move(state)) {}

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace motet::text {
+
+/// GPT-2's printable stand-in for each byte, in UTF-8: "a" for a, "Ġ" for the space.
+/// https://github.com/openai/gpt-2/blob/master/src/encoder.py, bytes_to_unicode.
+const std::array<std::string, 256>& byte_symbols();
+
+/// The bytes behind a text of stand-ins; nothing when another character is in it.
+std::optional<std::string> bytes_from_symbols(std::string_view symbols);
+
+}  // namespace motet::text

@@ -1,0 +1,211 @@
+"""Compares motet's tokenizer with Hugging Face `tokenizers` on random strings.
+
+    python tokenizer_fuzz.py PROGRAM [--strings 10000] [--seed 0]
+
+PROGRAM is tokenize_lines. The tokenizers are GPT-2's vocabulary and merges (../data/gpt2) with the
+pre-tokenizers of four families, saved by `tokenizers` itself. The strings hold every character
+assigned up to Unicode 14, whatever Unicode this Python knows: two builds of PCRE2 and of
+`tokenizers` may differ on what is newer.
+
+The NFC inside `tokenizers` 0.23 is that of Unicode 9: it does not know 98 combining marks and one
+composition of Unicode 10 to 14, and leaves them where they stand. Where that makes a string's
+normal form wrong, it is compared with `tokenizers` under Python's NFC; their number is printed.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import unicodedata
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers.models import BPE
+
+DATA = pathlib.Path(__file__).resolve().parent.parent / "data" / "gpt2"
+
+LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2 = LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+# Code points assigned by Unicode 15.0, 15.1 and 16.0.
+AFTER_14 = """
+    CF3 ECE 1B4E-1B4F 1B7F 1C89-1C8A 2427-2429 2FFC-2FFF 31E4-31E5 31EF A7CB-A7CD A7DA-A7DC
+    105C0-105F3 10D40-10D65 10D69-10D85 10D8E-10D8F 10EC2-10EC4 10EFC-10EFF 1123F-11241
+    11380-11389 1138B 1138E 11390-113B5 113B7-113C0 113C2 113C5 113C7-113CA 113CC-113D5
+    113D7-113D8 113E1-113E2 116D0-116E3 11B00-11B09 11BC0-11BE1 11BF0-11BF9 11F00-11F10
+    11F12-11F3A 11F3E-11F5A 1342F 13439-13455 13460-143FA 16100-16139 16D40-16D79 18CFF 1B132
+    1B155 1CC00-1CCF9 1CD00-1CEB3 1D2C0-1D2D3 1DF25-1DF2A 1E030-1E06D 1E08F 1E4D0-1E4F9
+    1E5D0-1E5FA 1E5FF 1F6DC 1F774-1F776 1F77B-1F77F 1F7D9 1F8B2-1F8BB 1F8C0-1F8C1 1FA75-1FA77
+    1FA87-1FA89 1FA8F 1FAAD-1FAAF 1FABB-1FABF 1FAC6 1FACE-1FACF 1FADA-1FADC 1FADF 1FAE8-1FAE9
+    1FAF7-1FAF8 1FBCB-1FBEF 2B739 2EBF0-2EE5D 31350-323AF
+"""
+ASSIGNED_IN_14 = 144762  # without surrogates and private use: 144697 and 65 control characters
+
+ADDED = [
+    AddedToken("<|endoftext|>", special=True, normalized=False),
+    AddedToken("<|end", special=True, normalized=False),  # a prefix of the one above
+    AddedToken("<|left|>", special=True, normalized=False, lstrip=True),
+    AddedToken("<|right|>", special=False, normalized=False, rstrip=True),
+    AddedToken("<|both|>", special=True, normalized=True, lstrip=True, rstrip=True),
+    AddedToken("word", special=False, normalized=False, single_word=True),
+    AddedToken("caf\u00e9", special=False, normalized=True),  # cafe + U+0301 too, under NFC
+    AddedToken("cafe\u0301s", special=False, normalized=True, single_word=True),
+    AddedToken("e\u0301t\u00e9", special=False, normalized=False),  # as written, in no normal form
+    AddedToken("  \n", special=False, normalized=True),
+    AddedToken("\t\t", special=False, normalized=False, rstrip=True),
+]
+
+PIECES = [
+    "'s", "'S", "'t", "'re", "'VE", "'m", "'ll", "'Ll", "'d", "'\u017f", "'x", "\u2019s", "''",
+    " '", " ", "  ", "   ", "\t", "\n", "\r\n", "\n\n", " \n", "\u00a0", "\u3000", "\u2028",
+    "\u0085", "\u180e", "\u200b", "\u200d", "\ufeff", "\x0b", "\x1c", "\x00", "0", "12", "123",
+    "1234567", "\u0663", "\u00bd", "\u216b", "\u2461", "\u3007", "the", " and", "Hello", "word",
+    " word", "words", "_word", "cafe\u0301", "caf\u00e9", "cafe\u0301s", "\u00e9te\u0301",
+    "e\u0301t\u00e9", "x\u0301", "\u0344", "\u0958", "\u1e9b\u0323", "\u212b", "\u2126",
+    "\u1100\u1161\u11a8", "\uac00\u11a8", "\uac01", "\u09c7\u09be", "\U0001d15e", "a\u0323\u0307",
+    "a\u0307\u0323", "\u0e33", "\u5b57\u5178", "\U0001f469\u200d\U0001f52c",
+    "\U0001f1e9\U0001f1ea", "...", " !?", "#", "<|endoftext|>", "<|end", "<|endof", "<|left|>",
+    "<|right|>", "<|both|>", "\t\t", "  \n",
+]  # fmt: skip
+
+
+def characters():
+    """Characters assigned up to Unicode 14, without surrogates and private use, by category."""
+    newer = set()
+    for entry in AFTER_14.split():
+        first, _, last = entry.partition("-")
+        newer.update(range(int(first, 16), int(last or first, 16) + 1))
+    by_category = {}
+    for code in range(0x110000):
+        category = unicodedata.category(chr(code))
+        if category not in ("Cn", "Co", "Cs") and code not in newer:
+            by_category.setdefault(category, []).append(chr(code))
+    count = sum(map(len, by_category.values()))
+    version = unicodedata.unidata_version
+    print(f"unicodedata {version}: {count} characters")
+    if int(version.split(".")[0]) >= 14 and count != ASSIGNED_IN_14:
+        sys.exit(f"{ASSIGNED_IN_14} are assigned in Unicode 14: AFTER_14 lacks those of {version}")
+    return by_category
+
+
+def random_string(rng, by_category):
+    """Up to 40 parts: fixed pieces, any characters, runs of one script or of one character."""
+    categories = list(by_category)
+    everywhere = by_category[rng.choice(categories)]
+    at = rng.randrange(len(everywhere))
+    script = everywhere[at : at + 60]  # neighbours: mostly of one script
+    parts = []
+    for _ in range(rng.randint(0, 40)):
+        kind = rng.random()
+        if kind < 0.4:
+            parts.append(rng.choice(PIECES))
+        elif kind < 0.6:
+            parts.append(rng.choice(by_category[rng.choice(categories)]))
+        elif kind < 0.8:
+            parts.append("".join(rng.choices(script, k=rng.randint(1, 6))))
+        elif kind < 0.9:
+            letter = rng.choice(by_category[rng.choice(["Ll", "Lu", "Lo"])])
+            parts.append(letter + "".join(rng.choices(by_category["Mn"], k=rng.randint(1, 3))))
+        elif kind < 0.95:
+            parts.append(rng.choice(" \n\tx0'-\u00e9\u0301") * rng.randint(2, 40))
+        else:
+            parts.append("".join(chr(rng.randint(32, 126)) for _ in range(rng.randint(1, 12))))
+    return "".join(parts)
+
+
+def make_tokenizer(name):
+    vocabulary = json.loads((DATA / "vocab.json").read_text(encoding="utf-8"))
+    lines = (DATA / "merges.txt").read_text(encoding="utf-8").split("\n")[1:]
+    merges = [tuple(line.split(" ")) for line in lines if line]
+    if name == "smollm2":  # as there, some control bytes have no token; no merge uses them
+        for c in ("\u0100", "\u0101", "\u010b", "\u011c"):  # the stand-ins of bytes 0, 1, 11, 28
+            del vocabulary[c]
+        vocabulary = {token: i for i, token in enumerate(sorted(vocabulary, key=vocabulary.get))}
+    tokenizer = Tokenizer(BPE(vocabulary, merges, ignore_merges=(name == "llama3")))
+    bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    with_regex = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+
+    def split(pattern):
+        return pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(pattern), "isolated"), bytes_only]
+        )
+
+    tokenizer.pre_tokenizer = {
+        "gpt2": lambda: with_regex,
+        "smollm2": lambda: pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), with_regex]
+        ),
+        "llama3": lambda: split(LLAMA3),
+        "qwen2": lambda: split(QWEN2),
+    }[name]()
+    if name == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_tokens(ADDED)
+    return tokenizer
+
+
+class PythonNfc:
+    """NFC as Unicode defines it, inside `tokenizers`."""
+
+    def normalize(self, text):
+        normalized = unicodedata.normalize("NFC", text.normalized)
+        text.replace(Regex(r"\A(?m:.+)\z"), normalized)  # Oniguruma: with m, "." is a line end too
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("program", type=pathlib.Path)
+    parser.add_argument("--strings", type=int, default=10000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    by_category = characters()
+    rng = random.Random(options.seed)
+    strings = [random_string(rng, by_category) for _ in range(options.strings)]
+    # Each character at least once, between letters so that it splits or joins them.
+    every = [c for category in by_category.values() for c in category]
+    for i in range(0, len(every), 100):
+        strings.append("".join(f"a{c}b {c}" for c in every[i : i + 100]))
+    lines = "".join(json.dumps(string) + "\n" for string in strings)
+
+    nfc = normalizers.NFC()
+    names = ["gpt2", "smollm2", "llama3", "qwen2"]
+    differ = old_nfc = 0
+    for name in names:
+        tokenizer = make_tokenizer(name)
+        with tempfile.TemporaryDirectory() as directory:
+            tokenizer.save(str(pathlib.Path(directory) / "tokenizer.json"))
+            run = subprocess.run(
+                [options.program, directory], input=lines, stdout=subprocess.PIPE, text=True
+            )
+        if run.returncode != 0:
+            sys.exit(f"{name}: {options.program} ended with {run.returncode}")
+        answers = [json.loads(line) for line in run.stdout.splitlines()]
+        if len(answers) != len(strings):
+            sys.exit(f"{name}: {len(answers)} answers to {len(strings)} strings")
+        with_python_nfc = make_tokenizer(name)
+        with_python_nfc.normalizer = normalizers.Normalizer.custom(PythonNfc())
+        for string, ids in zip(strings, answers):
+            right = tokenizer
+            if tokenizer.normalizer is not None:
+                if nfc.normalize_str(string) != unicodedata.normalize("NFC", string):
+                    right = with_python_nfc
+                    old_nfc += 1
+            expected = right.encode(string, add_special_tokens=False).ids
+            if ids != expected:
+                differ += 1
+                if differ <= 5:
+                    print(f"{name}: {json.dumps(string)}\n  motet {ids}\n  HF    {expected}")
+    print(f"{old_nfc} strings of qwen2 compared under Python's NFC, not the one of Unicode 9")
+    print(f"{len(strings)} strings x {len(names)} tokenizers: {differ} differ")
+    sys.exit(differ != 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,806 @@
+#include "motet/text/tokenizer.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <cctype>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <span>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "motet/error.h"
+#include "motet/files.h"
+
+namespace motet {
+namespace {
+
+using nlohmann::json;
+using Ids = std::vector<int64_t>;
+
+const std::filesystem::path kData = MOTET_TEST_DATA;
+
+json read_json(const std::filesystem::path& path) { return json::parse(read_file(path)); }
+
+const Tokenizer& gpt2() {
+  static const auto tokenizer = Tokenizer::load(kData / "gpt2");
+  return tokenizer;
+}
+
+/// A fresh directory with the files a test writes, gone when the test ends.
+class Folder {
+ public:
+  Folder() {
+    auto pattern = (std::filesystem::temp_directory_path() / "motet-tokenizer-XXXXXX").string();
+    require(::mkdtemp(pattern.data()) != nullptr, "mkdtemp failed");
+    path_ = pattern;
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+
+  void write(const std::string& name, const std::string& bytes) const {
+    std::ofstream(path_ / name, std::ios::binary) << bytes;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// A tokenizer.json with few tokens: a word "abc" is [6], "bc" is [5]; é is the bytes Ã and ©.
+json small_json() {
+  return json::parse(R"({
+    "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+    "pre_tokenizer":
+      {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+    "post_processor": null,
+    "decoder":
+      {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+    "model": {
+      "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+      "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+      "vocab": {"a": 0, "b": 1, "c": 2, "Ġ": 3, "ab": 4, "bc": 5, "abc": 6, "Ġa": 7, "1": 8, "2": 9,
+                "12": 10, "Ã": 11, "©": 12, "e": 13, "Ì": 14, "ģ": 15, "cab": 16},
+      "merges": ["b c", "a b", "a bc", "Ġ a", "1 2"]}})");
+}
+
+/// `small_json` with the value at each JSON pointer replaced.
+using Changes = std::vector<std::pair<std::string, json>>;
+json changed(const Changes& changes) {
+  auto made = small_json();
+  for (const auto& [pointer, value] : changes) {
+    made[json::json_pointer(pointer)] = value;
+  }
+  return made;
+}
+
+Tokenizer load(const json& tokenizer_json) {
+  const Folder folder;
+  folder.write("tokenizer.json", tokenizer_json.dump());
+  return Tokenizer::load(folder.path());
+}
+
+template <class Action>
+std::string error_of(const Action& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+// ---- GPT-2's own files
+
+class PublishedVectors : public testing::TestWithParam<const char*> {};
+
+TEST_P(PublishedVectors, AreEncodedAndDecoded) {
+  int64_t cases = 0;
+  const auto vectors = read_json(kData / "gpt2" / "test_vectors.json");
+  for (const auto& entry : vectors["cases"]) {
+    if (entry["source"] != GetParam()) {
+      continue;
+    }
+    ++cases;
+    const auto text = entry["text"].get<std::string>();
+    const auto ids = entry["ids"].get<Ids>();
+    SCOPED_TRACE(entry["text"].dump());
+    // Special tokens are read as plain text unless the case says otherwise.
+    const auto encoding =
+        gpt2().encode(text, {.added_tokens = entry.value("allow_special", false)});
+    EXPECT_EQ(encoding.ids, ids);
+    EXPECT_EQ(encoding.left_out_bytes, 0);
+    EXPECT_EQ(gpt2().decode(ids), text);
+    if (text.find("<|endoftext|>") == std::string::npos) {
+      EXPECT_EQ(gpt2().encode(text).ids, ids);
+    }
+  }
+  EXPECT_GT(cases, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Source, PublishedVectors,
+                         testing::Values("llama.cpp", "gpt-tokenizer", "GPT-3-Encoder", "tiktoken",
+                                         "edge"),
+                         [](const auto& source) {
+                           std::string name;
+                           for (const char c : std::string(source.param)) {
+                             name += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+                           }
+                           return name;
+                         });
+
+TEST(Gpt2, EncodesABookAsPublished) {
+  const auto text = read_file(kData / "valid_books.txt");
+  const auto ids = gpt2().encode(text).ids;
+  for (const auto& entry : read_json(kData / "gpt2" / "file_tokens.json")) {
+    if (entry["file"] != "text/valid_books.txt") {
+      continue;
+    }
+    std::uint64_t hash = 14695981039346656037u;  // FNV-1a over the ids as little-endian uint16
+    for (const auto id : ids) {
+      for (const int64_t byte : {id & 255, id >> 8}) {
+        hash = (hash ^ static_cast<std::uint64_t>(byte)) * 1099511628211u;
+      }
+    }
+    std::ostringstream digits;
+    digits << std::hex << hash;
+    EXPECT_EQ(ids.size(), entry["tokens"].get<std::size_t>());
+    EXPECT_EQ(digits.str(), entry["fnv1a64_u16le"].get<std::string>());
+    EXPECT_TRUE(gpt2().decode(ids) == text);
+    return;
+  }
+  FAIL() << "file_tokens.json has no valid_books.txt";
+}
+
+TEST(Gpt2, KnowsItsTokens) {
+  EXPECT_EQ(gpt2().size(), 50257);
+  EXPECT_EQ(gpt2().id("<|endoftext|>"), 50256);
+  EXPECT_EQ(gpt2().id("Ġthe"), 262);
+  EXPECT_EQ(gpt2().id(" the"), std::nullopt);
+  EXPECT_EQ(gpt2().usual_prefix(), Ids{});
+}
+
+TEST(Gpt2, DecodesPartsOfACharacter) {
+  const auto ids = gpt2().encode("\U0001F999").ids;
+  ASSERT_GT(ids.size(), 1u);
+  EXPECT_EQ(gpt2().decode(std::span(ids).first(1)) + gpt2().decode(std::span(ids).subspan(1)),
+            "\U0001F999");
+}
+
+TEST(Gpt2, RefusesAnUnknownId) {
+  for (const int64_t id : {int64_t{50257}, int64_t{-1}}) {
+    EXPECT_EQ(error_of([&] {
+                gpt2().decode(Ids{262, id});
+              }),
+              "motet::Tokenizer::decode: id " + std::to_string(id) +
+                  " has no token in a vocabulary of size 50257");
+  }
+}
+
+TEST(Gpt2, IsSharedByThreads) {
+  const auto text = read_file(kData / "valid_books.txt").substr(0, 100000);
+  const auto copy = gpt2();
+  const auto encode = [&] { return copy.encode(text).ids; };
+  auto one = std::async(std::launch::async, encode);
+  auto two = std::async(std::launch::async, encode);
+  const auto expected = encode();
+  EXPECT_EQ(one.get(), expected);
+  EXPECT_EQ(two.get(), expected);
+}
+
+// ---- Long words
+
+struct Run {
+  const char* name;
+  std::string text;
+  std::size_t tokens;  // of Hugging Face
+};
+
+void PrintTo(const Run& run, std::ostream* out) { *out << run.name; }
+
+class LongRun : public testing::TestWithParam<Run> {};
+
+// Merging is not quadratic in a word's length, nor is a search bounded by the stack of the JIT:
+// a version of either kind does not end, or throws.
+TEST_P(LongRun, IsEncoded) {
+  const auto ids = gpt2().encode(GetParam().text).ids;
+  EXPECT_EQ(ids.size(), GetParam().tokens);
+  EXPECT_TRUE(gpt2().decode(ids) == GetParam().text);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, LongRun,
+                         testing::Values(Run{"Letters", std::string(1000000, 'a'), 250000},
+                                         Run{"Spaces", std::string(1000000, ' ') + "x", 1000000},
+                                         Run{"Lines", std::string(1000000, '\n'), 500000}),
+                         [](const auto& run) { return run.param.name; });
+
+TEST(Pattern, MayNeedMoreThanTheStackOfTheJit) {
+  const auto tokenizer =
+      load(changed({{"/pre_tokenizer", json::parse(R"({"type": "Sequence", "pretokenizers": [
+                       {"type": "Split", "pattern": {"Regex": "(?:a|b)+"}, "behavior": "Isolated",
+                        "invert": false},
+                       {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+                        "use_regex": false}]})")}}));
+  std::string text;
+  for (int i = 0; i < 100000; ++i) {
+    text += "ab";
+  }
+  EXPECT_EQ(tokenizer.encode(text).ids, Ids(100000, 4));
+}
+
+// ---- UTF-8
+
+struct Invalid {
+  const char* name;
+  std::string text;
+  int64_t offset;
+};
+
+void PrintTo(const Invalid& invalid, std::ostream* out) { *out << invalid.name; }
+
+class InvalidUtf8 : public testing::TestWithParam<Invalid> {};
+
+TEST_P(InvalidUtf8, IsAnErrorWithTheOffset) {
+  const auto& [name, text, offset] = GetParam();
+  EXPECT_EQ(error_of([&] { gpt2().encode(text); }),
+            "motet::Tokenizer::encode: byte " + std::to_string(offset) + " of " +
+                std::to_string(text.size()) + " is not UTF-8");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, InvalidUtf8,
+    testing::Values(Invalid{"Continuation", "abc\x80", 3}, Invalid{"Latin1", "caf\xE9 au lait", 3},
+                    Invalid{"CutShort", "0123456789\xE2\x82", 10},
+                    Invalid{"Overlong", "\xC0\x80", 0},
+                    Invalid{"OverlongOfThree", "é\xE0\x9F\xBF", 2},
+                    Invalid{"Surrogate", "a\xED\xA0\x80", 1},
+                    Invalid{"OverlongOfFour", "\xF0\x8F\xBF\xBF", 0},
+                    Invalid{"PastTheLast", "\xF4\x90\x80\x80", 0},
+                    Invalid{"LeadPastTheLast", "\xF5\x80\x80\x80", 0}, Invalid{"NoLead", "\xFF", 0},
+                    Invalid{"BadThird", "\xE2\x82(", 0}, Invalid{"BadFourth", "\xF0\x9F\xA6(", 0}),
+    [](const auto& invalid) { return invalid.param.name; });
+
+TEST(Utf8, EndsWhereTheViewEnds) {
+  const std::string_view euro = "\xE2\x82\xAC";
+  EXPECT_EQ(error_of([&] { gpt2().encode(euro.substr(0, 2)); }),
+            "motet::Tokenizer::encode: byte 0 of 2 is not UTF-8");
+}
+
+TEST(Utf8, BoundariesAreValid) {
+  const std::string text =
+      "\x7F\xC2\x80\xDF\xBF\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xEF\xBF\xBF"
+      "\xF0\x90\x80\x80\xF4\x8F\xBF\xBF";
+  EXPECT_EQ(gpt2().decode(gpt2().encode(text).ids), text);
+}
+
+// ---- What tokenizer.json can ask for
+
+struct Case {
+  const char* name;
+  Changes changes;
+  std::string text;
+  Ids ids;
+  int64_t left_out_bytes = 0;
+};
+
+void PrintTo(const Case& setup, std::ostream* out) { *out << setup.name; }
+
+json split_of(const json& pattern, const std::string& behavior) {
+  return {{"type", "Split"}, {"pattern", pattern}, {"behavior", behavior}, {"invert", false}};
+}
+
+json byte_level(bool add_prefix_space, bool use_regex) {
+  return {{"type", "ByteLevel"},
+          {"add_prefix_space", add_prefix_space},
+          {"trim_offsets", true},
+          {"use_regex", use_regex}};
+}
+
+json sequence(const json& first, const json& second) {
+  return {{"type", "Sequence"}, {"pretokenizers", {first, second}}};
+}
+
+json added(const std::string& content, int64_t id, const json& options = json::object()) {
+  json token = {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+                {"rstrip", false}, {"normalized", false}, {"special", false}};
+  token.update(options);
+  return token;
+}
+
+const json kNfc = {{"type", "NFC"}};
+
+class TokenizerJson : public testing::TestWithParam<Case> {};
+
+TEST_P(TokenizerJson, IsFollowed) {
+  const auto encoding = load(changed(GetParam().changes)).encode(GetParam().text);
+  EXPECT_EQ(encoding.ids, GetParam().ids);
+  EXPECT_EQ(encoding.left_out_bytes, GetParam().left_out_bytes);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Model, TokenizerJson,
+    testing::Values(
+        Case{"MergesByRankThenPosition", {}, "abcab abcb", {6, 4, 3, 6, 1}},
+        Case{"MergesAsPairs", {{"/model/merges", json::parse(R"([["a", "b"]])")}}, "abc", {4, 2}},
+        Case{
+            "VersionLineAmongMerges", {{"/model/merges", {"#version: 0.2", "a b"}}}, "abc", {4, 2}},
+        Case{"MergeGivenAgainHasItsLastRank",
+             {{"/model/merges", {"b c", "a b", "b c"}}},
+             "abc",
+             {4, 2}},
+        Case{"NoType", {{"/model/type", nullptr}}, "abc", {6}},
+        Case{"DropoutOfZero", {{"/model/dropout", 0.0}}, "abc", {6}},
+        Case{"EmptyAffixes",
+             {{"/model/continuing_subword_prefix", ""}, {"/model/end_of_word_suffix", ""}},
+             "abc",
+             {6}},
+        Case{"MergesInto", {}, "cab", {2, 4}},
+        Case{"IgnoresMerges", {{"/model/ignore_merges", true}}, "cab", {16}},
+        Case{"IgnoresMergesOfWholeWordsOnly", {{"/model/ignore_merges", true}}, "cabb", {2, 4, 1}},
+        Case{"LeavesOutBytes", {}, "xaxxbé xc xc", {4, 11, 12, 3, 2, 3, 2}, 5},
+        Case{"UnknownToken", {{"/model/unk_token", "e"}}, "xaxxb", {13, 0, 13, 13, 1}},
+        Case{"FusedUnknownToken",
+             {{"/model/unk_token", "e"}, {"/model/fuse_unk", true}},
+             "xaxxb xxe",
+             {13, 0, 13, 1, 3, 13, 13}}),
+    [](const auto& setup) { return setup.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    PreTokenizer, TokenizerJson,
+    testing::Values(
+        Case{"ByteLevel", {}, "abc12 abc a", {6, 10, 3, 6, 7}},
+        Case{"WithoutRegex",
+             {{"/pre_tokenizer", byte_level(false, false)},
+              {"/model/vocab/cĠ", 17},
+              {"/model/merges", json::array({"c Ġ"})}},
+             "c a",
+             {17, 0}},
+        Case{"RegexIsTheDefault",
+             {{"/pre_tokenizer/use_regex", nullptr},
+              {"/model/vocab/cĠ", 17},
+              {"/model/merges", json::array({"c Ġ"})}},
+             "c a",
+             {2, 3, 0}},
+        Case{"PrefixSpace", {{"/pre_tokenizer", byte_level(true, true)}}, "a a", {7, 7}},
+        Case{"PrefixSpaceOfEachPiece",
+             {{"/pre_tokenizer", sequence({{"type", "Digits"}, {"individual_digits", true}},
+                                          byte_level(true, true))}},
+             "a12 a",
+             {7, 3, 8, 3, 9, 7}},
+        Case{"IndividualDigits",
+             {{"/pre_tokenizer", sequence({{"type", "Digits"}, {"individual_digits", true}},
+                                          byte_level(false, true))}},
+             "a 12",
+             {0, 3, 8, 9}},
+        Case{"Digits",
+             {{"/pre_tokenizer", sequence({{"type", "Digits"}, {"individual_digits", false}},
+                                          byte_level(false, true))}},
+             "a 12",
+             {0, 3, 10}},
+        // The second stage sees no text behind "a ": a space at the end of a piece is followed by
+        // none.
+        Case{"StagesSeeOnlyTheirPiece",
+             {{"/pre_tokenizer", sequence(split_of({{"Regex", "1"}}, "Isolated"),
+                                          sequence(split_of({{"Regex", "\\s+(?!\\S)"}}, "Isolated"),
+                                                   byte_level(false, false)))}},
+             "a 1 a",
+             {0, 3, 8, 7}},
+        Case{"SplitAtAString",
+             {{"/pre_tokenizer",
+               sequence(split_of({{"String", "b"}}, "Isolated"), byte_level(false, false))}},
+             "abc",
+             {0, 1, 2}},
+        Case{"AStringIsNoPattern",
+             {{"/pre_tokenizer",
+               sequence(split_of({{"String", "."}}, "Isolated"), byte_level(false, false))}},
+             "abc",
+             {6}},
+        Case{"SplitRemoved",
+             {{"/pre_tokenizer",
+               sequence(split_of({{"Regex", " +"}}, "Removed"), byte_level(false, false))}},
+             "a  bc b",
+             {0, 5, 1}},
+        Case{"EmptyMatchesSplit",
+             {{"/pre_tokenizer",
+               sequence(split_of({{"Regex", "x*"}}, "Isolated"), byte_level(false, false))}},
+             "abc",
+             {0, 1, 2}},
+        // U+180E is a space for PCRE2's \s only.
+        Case{"SpaceIsWhiteSpace",
+             {{"/pre_tokenizer",
+               sequence(split_of({{"Regex", "\\s|[\\s]"}}, "Removed"), byte_level(false, false))}},
+             "a\u180Eb\u2003c\u0085a",
+             {4, 2, 0},
+             3},
+        Case{"LinesHaveBothEnds",
+             {{"/pre_tokenizer",
+               sequence(split_of({{"Regex", "^a|c$|\\n"}}, "Removed"), byte_level(false, false))}},
+             "ab\nac\nbc",
+             {1, 1}}),
+    [](const auto& setup) { return setup.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Normalizer, TokenizerJson,
+    testing::Values(
+        Case{"None", {}, "e\u0301", {13, 14, 15}},
+        Case{"Nfc", {{"/normalizer", kNfc}}, "e\u0301", {11, 12}},
+        Case{"SequenceOfNfc",
+             {{"/normalizer", {{"type", "Sequence"}, {"normalizers", json::array({kNfc})}}}},
+             "e\u0301",
+             {11, 12}},
+        // U+0316 has a lower combining class than U+0301, so it goes first.
+        Case{"MarksInOrder", {{"/normalizer", kNfc}}, "b\u0301\u0316", {1, 14, 14, 15}, 1}),
+    [](const auto& setup) { return setup.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    AddedToken, TokenizerJson,
+    testing::Values(
+        Case{"IsRecognised",
+             {{"/added_tokens", json::array({added("<x>", 17)})}},
+             "a<x>b<x>",
+             {0, 17, 1, 17}},
+        Case{"OfTheVocabulary",
+             {{"/added_tokens", json::array({added("cab", 16)})}},
+             "bcabb",
+             {1, 16, 1}},
+        Case{"IsTheLongest",
+             {{"/added_tokens", {added("<x>", 17), added("<x>a", 18)}}},
+             "<x>ab<x>b",
+             {18, 1, 17, 1}},
+        Case{"IsTheLeftmost",
+             {{"/added_tokens", {added("aa", 17), added("abcc", 18)}}},
+             "aabcc",
+             {17, 5, 2}},
+        Case{"TakesSpaceBefore",
+             {{"/added_tokens", json::array({added("<x>", 17, {{"lstrip", true}})})}},
+             "a \u2003\n<x> a",
+             {0, 17, 7}},
+        Case{"TakesSpaceBehind",
+             {{"/added_tokens", json::array({added("<x>", 17, {{"rstrip", true}})})}},
+             "a <x> \u2003\na",
+             {0, 3, 17, 0}},
+        Case{"TakesSpaceThatIsLeft",
+             {{"/added_tokens",
+               {added("<x>", 17, {{"rstrip", true}}), added("<y>", 18, {{"lstrip", true}})}}},
+             "<x>  <y>",
+             {17, 18}},
+        Case{"AsASingleWord",
+             {{"/added_tokens", json::array({added("ab", 4, {{"single_word", true}})})}},
+             "ab ab.ab",
+             {4, 3, 4, 4},
+             1},
+        Case{"NotInsideAWord",
+             {{"/model/merges", json::array()},
+              {"/added_tokens", json::array({added("ab", 4, {{"single_word", true}})})}},
+             "abc ab1 éab",
+             {0, 1, 2, 3, 0, 1, 8, 3, 11, 12, 0, 1}},
+        Case{"IsRawBeforeTheNormalizer",
+             {{"/normalizer", kNfc}, {"/added_tokens", json::array({added("e\u0301", 17)})}},
+             "\u00E9e\u0301",
+             {11, 12, 17}},
+        Case{"IsNormalised",
+             {{"/normalizer", kNfc},
+              {"/added_tokens", json::array({added("e\u0301", 17, {{"normalized", true}})})}},
+             "\u00E9e\u0301",
+             {17, 17}},
+        Case{"RawGoesFirst",
+             {{"/added_tokens", {added("aab", 17, {{"normalized", true}}), added("b", 1)}}},
+             "aab",
+             {0, 0, 1}},
+        Case{"GivenAgainHasItsLastOptions",
+             {{"/added_tokens", {added("<x>", 17, {{"lstrip", true}}), added("<x>", 17)}}},
+             "a <x>",
+             {0, 3, 17}},
+        Case{"WithoutContentIsNone",
+             {{"/added_tokens", {added("", 99), added("<x>", 17)}}},
+             "a<x>",
+             {0, 17}}),
+    [](const auto& setup) { return setup.param.name; });
+
+TEST(AddedTokens, CanBeReadAsText) {
+  const auto tokenizer = load(changed({{"/added_tokens", {added("abc", 6), added("cc", 17)}}}));
+  EXPECT_EQ(tokenizer.encode("bcc", {.added_tokens = false}).ids, (Ids{5, 2}));
+  EXPECT_EQ(tokenizer.encode("bcc").ids, (Ids{1, 17}));
+}
+
+TEST(AddedTokens, CountAndDecodeAsWritten) {
+  const auto tokenizer = load(changed({{"/added_tokens", json::array({added("éĠ", 17)})}}));
+  EXPECT_EQ(tokenizer.size(), 18);
+  EXPECT_EQ(tokenizer.id("éĠ"), 17);
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode("a éĠ a").ids), "a éĠ a");
+}
+
+TEST(Vocabulary, MayHaveHoles) { EXPECT_EQ(load(changed({{"/model/vocab/cab", 40}})).size(), 41); }
+
+TEST(PostProcessor, NamesTheUsualPrefix) {
+  const json ids = {
+      {"<s>", {{"id", "<s>"}, {"ids", json::array({17})}, {"tokens", json::array({"<s>"})}}},
+      {"two", {{"id", "two"}, {"ids", {1, 2}}, {"tokens", {"b", "c"}}}}};
+  const auto special = [](const char* id) -> json {
+    return {{"SpecialToken", {{"id", id}, {"type_id", 0}}}};
+  };
+  const json text = {{"Sequence", {{"id", "A"}, {"type_id", 0}}}};
+  const auto wrap = [&](const json& single) -> json {
+    return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", ids}};
+  };
+  const auto byte_level_processor = byte_level(true, true);
+  EXPECT_EQ(load(changed({{"/post_processor", byte_level_processor}})).usual_prefix(), Ids{});
+  EXPECT_EQ(load(changed({{"/post_processor", wrap({special("<s>"), text, special("two")})}}))
+                .usual_prefix(),
+            Ids{17});
+  const json both = {
+      {"type", "Sequence"},
+      {"processors",
+       {byte_level_processor, wrap({special("<s>"), text}), wrap({special("two"), text})}}};
+  const auto tokenizer = load(changed({{"/post_processor", both}}));
+  EXPECT_EQ(tokenizer.usual_prefix(), (Ids{1, 2, 17}));
+  EXPECT_EQ(tokenizer.encode("a").ids, Ids{0});
+}
+
+// ---- Errors
+
+struct Wrong {
+  const char* name;
+  Changes changes;
+  std::string message;  // behind the file's path
+};
+
+void PrintTo(const Wrong& wrong, std::ostream* out) { *out << wrong.name; }
+
+class WrongTokenizerJson : public testing::TestWithParam<Wrong> {};
+
+TEST_P(WrongTokenizerJson, IsAnErrorThatNamesTheField) {
+  const Folder folder;
+  folder.write("tokenizer.json", changed(GetParam().changes).dump());
+  EXPECT_EQ(error_of([&] { Tokenizer::load(folder.path()); }),
+            (folder.path() / "tokenizer.json").string() + ": " + GetParam().message);
+}
+
+json split_regex(const std::string& pattern) {
+  return sequence(split_of({{"Regex", pattern}}, "Isolated"), byte_level(false, false));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Component, WrongTokenizerJson,
+    testing::Values(
+        Wrong{"Version", {{"/version", "2.0"}}, R"(version: must be "1.0", not "2.0")"},
+        Wrong{"NoModel", {{"/model", nullptr}}, R"("model" is missing)"},
+        Wrong{"ModelNoObject", {{"/model", 3}}, "model: must be an object"},
+        Wrong{"ModelType",
+              {{"/model/type", "WordPiece"}},
+              R"(model: type "WordPiece" is not supported; supported: BPE)"},
+        Wrong{"Dropout", {{"/model/dropout", 0.5}}, "model.dropout: must be null or 0, not 0.5"},
+        Wrong{"ContinuingSubwordPrefix",
+              {{"/model/continuing_subword_prefix", "##"}},
+              R"(model.continuing_subword_prefix: must be null or empty, not "##")"},
+        Wrong{"EndOfWordSuffix",
+              {{"/model/end_of_word_suffix", "</w>"}},
+              R"(model.end_of_word_suffix: must be null or empty, not "</w>")"},
+        Wrong{"ByteFallback",
+              {{"/model/byte_fallback", true}},
+              "model.byte_fallback: true is not supported"},
+        Wrong{"FuseUnkNoFlag", {{"/model/fuse_unk", 1}}, "model.fuse_unk: must be true or false"},
+        Wrong{"UnknownTokenUnknown",
+              {{"/model/unk_token", "<unk>"}},
+              R"(model.unk_token: token "<unk>" is not in the vocabulary)"},
+        Wrong{
+            "Normalizer",
+            {{"/normalizer",
+              {{"type", "Sequence"}, {"normalizers", {kNfc, {{"type", "Lowercase"}}}}}}},
+            R"(normalizer.normalizers[1]: type "Lowercase" is not supported; supported: Sequence, NFC)"},
+        Wrong{"NoPreTokenizer", {{"/pre_tokenizer", nullptr}}, R"("pre_tokenizer" is missing)"},
+        Wrong{
+            "PreTokenizer",
+            {{"/pre_tokenizer", {{"type", "Metaspace"}}}},
+            R"(pre_tokenizer: type "Metaspace" is not supported; supported: Sequence, Split, Digits, ByteLevel)"},
+        Wrong{"PreTokenizerWithoutType",
+              {{"/pre_tokenizer/type", nullptr}},
+              R"(pre_tokenizer: "type" is missing)"},
+        Wrong{"NoByteLevel",
+              {{"/pre_tokenizer", {{"type", "Digits"}, {"individual_digits", true}}}},
+              "pre_tokenizer: has no ByteLevel; only byte-level BPE is supported"},
+        Wrong{"ByteLevelNotLast",
+              {{"/pre_tokenizer", sequence(byte_level(false, true),
+                                           {{"type", "Digits"}, {"individual_digits", true}})}},
+              "pre_tokenizer.pretokenizers[1]: nothing may follow ByteLevel"},
+        Wrong{
+            "SplitBehavior",
+            {{"/pre_tokenizer",
+              sequence(split_of({{"Regex", "a"}}, "MergedWithNext"), byte_level(false, true))}},
+            R"(pre_tokenizer.pretokenizers[0].behavior: "MergedWithNext" is not supported; supported: Isolated, Removed)"},
+        Wrong{"SplitInvert",
+              {{"/pre_tokenizer", split_of({{"Regex", "a"}}, "Isolated")},
+               {"/pre_tokenizer/invert", true}},
+              "pre_tokenizer.invert: true is not supported"},
+        Wrong{"SplitWithoutPattern",
+              {{"/pre_tokenizer", split_of(json::object(), "Isolated")}},
+              R"(pre_tokenizer.pattern: must have "String" or "Regex")"},
+        Wrong{"Decoder",
+              {{"/decoder", {{"type", "WordPiece"}}}},
+              R"(decoder: type "WordPiece" is not supported; supported: Sequence, ByteLevel)"},
+        Wrong{
+            "DecoderInSequence",
+            {{"/decoder", {{"type", "Sequence"}, {"decoders", json::array({{{"type", "Fuse"}}})}}}},
+            R"(decoder.decoders[0]: type "Fuse" is not supported; supported: Sequence, ByteLevel)"},
+        Wrong{
+            "PostProcessor",
+            {{"/post_processor", {{"type", "BertProcessing"}}}},
+            R"(post_processor: type "BertProcessing" is not supported; supported: Sequence, ByteLevel, TemplateProcessing)"},
+        Wrong{"TemplateWithoutItsToken",
+              {{"/post_processor",
+                {{"type", "TemplateProcessing"},
+                 {"single", json::array({{{"SpecialToken", {{"id", "<s>"}, {"type_id", 0}}}}})},
+                 {"special_tokens", json::object()}}}},
+              R"(post_processor.special_tokens: "<s>" is missing)"},
+        Wrong{"AddedTokensNoArray", {{"/added_tokens", 1}}, "added_tokens: must be an array"},
+        Wrong{"AddedTokenWithoutId",
+              {{"/added_tokens", json::array({added("<x>", 17, {{"id", nullptr}})})}},
+              R"(added_tokens[0]: "id" is missing)"},
+        Wrong{"AddedTokenContentNoString",
+              {{"/added_tokens", json::array({added("<x>", 17, {{"content", 1}})})}},
+              "added_tokens[0].content: must be a string"},
+        Wrong{"AddedTokenWithAnotherId",
+              {{"/added_tokens", {added("<x>", 17), added("<y>", 19)}}},
+              R"(added_tokens[1]: "<y>" has id 19, but Hugging Face gives it 18)"},
+        Wrong{"AddedTokensOfOneNormalForm",
+              {{"/normalizer", kNfc},
+               {"/added_tokens",
+                {added("\u00E9", 17, {{"normalized", true}}),
+                 added("e\u0301", 18, {{"normalized", true}})}}},
+              "added_tokens: two tokens are \"\u00E9\" when normalised"}),
+    [](const auto& wrong) { return wrong.param.name; });
+
+INSTANTIATE_TEST_SUITE_P(
+    Tokens, WrongTokenizerJson,
+    testing::Values(
+        Wrong{"NoVocabulary", {{"/model/vocab", nullptr}}, R"(model: "vocab" is missing)"},
+        Wrong{"VocabularyNoObject",
+              {{"/model/vocab", json::array({"a"})}},
+              "model.vocab: must be an object"},
+        Wrong{"IdNegative",
+              {{"/model/vocab/ab", -1}},
+              "model.vocab.ab: must be an integer from 0 to 2147483647"},
+        Wrong{"IdTooLarge",
+              {{"/model/vocab/ab", 2147483648}},
+              "model.vocab.ab: must be an integer from 0 to 2147483647"},
+        Wrong{"IdTwice",
+              {{"/model/vocab/ab", 0}},
+              R"(model.vocab: "a" and "ab" have the same id, 0)"},
+        Wrong{"NoMerges", {{"/model/merges", nullptr}}, R"(model: "merges" is missing)"},
+        Wrong{"MergesNoArray", {{"/model/merges", "a b"}}, "model.merges: must be an array"},
+        Wrong{"MergeOfThree",
+              {{"/model/merges", {"a b", "a b c"}}},
+              R"(model.merges[1]: must be two tokens, as "a b" or ["a", "b"], not "a b c")"},
+        Wrong{"MergeOfOne",
+              {{"/model/merges", json::array({"ab"})}},
+              R"(model.merges[0]: must be two tokens, as "a b" or ["a", "b"], not "ab")"},
+        Wrong{"MergeNoStrings",
+              {{"/model/merges", json::parse("[[1, 2]]")}},
+              R"(model.merges[0]: must be two tokens, as "a b" or ["a", "b"], not [1,2])"},
+        Wrong{"MergeOfAnUnknownToken",
+              {{"/model/merges", json::array({"a q"})}},
+              R"(model.merges[0]: token "q" is not in the vocabulary)"},
+        Wrong{"MergeIntoAnUnknownToken",
+              {{"/model/merges", json::array({"a c"})}},
+              R"(model.merges[0]: token "ac" is not in the vocabulary)"}),
+    [](const auto& wrong) { return wrong.param.name; });
+
+/// A regular expression whose meaning differs between Oniguruma and PCRE2, or may.
+Wrong refused(const char* name, const std::string& pattern, const std::string& part) {
+  return {name,
+          {{"/pre_tokenizer", split_regex(pattern)}},
+          "pre_tokenizer.pretokenizers[0].pattern.Regex: regular expression: \"" + part +
+              "\" is not supported"};
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Regex, WrongTokenizerJson,
+    testing::Values(refused("Word", R"(a\w+)", R"(\w)"),                // other sets of letters
+                    refused("HexDigit", R"([\h])", R"(\h)"),            // PCRE2: horizontal space
+                    refused("Boundary", R"(\ba)", R"(\b)"),             // as \w
+                    refused("BackReference", R"((a)\1)", R"(\1)"),      //
+                    refused("ClassInClass", "[a[bc]]", "["),            // PCRE2: the character
+                    refused("Intersection", R"([\p{L}&&[^a]])", "&&"),  // PCRE2: two characters
+                    refused("EmptyClass", "[]a]", "]"),                 // PCRE2: the character
+                    refused("OptionToTheEnd", "a(?i)b|c", "(?i"),       // another extent
+                    refused("CategoryWithoutCase", R"(((?i:b\p{Lu})))", R"(\p)"),  //
+                    refused("PossessiveCount", "a{1,2}+", "{1,2}+"),  // Oniguruma: repeated
+                    refused("LazyCount", "a{2}?", "{2}?"),            // Oniguruma: optional
+                    refused("OpenCount", "a{,2}", "{,2}"),            // PCRE2: characters
+                    refused("OpenBrace", "a{b", "{"),                 //
+                    refused("ShortProperty", R"(\pL)", R"(\p)"),      //
+                    Wrong{"Malformed",
+                          {{"/pre_tokenizer", split_regex("(a")}},
+                          "pre_tokenizer.pretokenizers[0].pattern.Regex: regular expression "
+                          "\"(a\": at byte 2: missing closing parenthesis"},
+                    Wrong{"OpenClass",
+                          {{"/pre_tokenizer", split_regex("[a")}},
+                          "pre_tokenizer.pretokenizers[0].pattern.Regex: regular expression: a "
+                          "\"[\" has no \"]\""}),
+    [](const auto& wrong) { return wrong.param.name; });
+
+TEST(Files, MustBeThere) {
+  const Folder folder;
+  const auto path = folder.path().string();
+  const auto load_error = [&] { return error_of([&] { Tokenizer::load(path); }); };
+  EXPECT_EQ(error_of([&] { Tokenizer::load(path + "/none"); }), path + "/none: is not a directory");
+  const auto neither = path + ": has no tokenizer.json, nor both vocab.json and merges.txt";
+  EXPECT_EQ(load_error(), neither);
+  folder.write("vocab.json", "{}");
+  EXPECT_EQ(load_error(), neither);
+  folder.write("merges.txt", "");
+  EXPECT_EQ(load_error(), "no error");
+}
+
+TEST(Files, MustBeJson) {
+  const Folder folder;
+  folder.write("merges.txt", "");
+  folder.write("vocab.json", R"({"a": 0,})");
+  EXPECT_EQ(error_of([&] { Tokenizer::load(folder.path()); }),
+            (folder.path() / "vocab.json").string() + ": not JSON at byte 9");
+  folder.write("tokenizer.json", "");
+  EXPECT_EQ(error_of([&] { Tokenizer::load(folder.path()); }),
+            (folder.path() / "tokenizer.json").string() + ": not JSON at byte 1");
+}
+
+TEST(Files, TokenizerJsonGoesFirst) {
+  const Folder folder;
+  folder.write("vocab.json", R"({"a": 5})");
+  folder.write("merges.txt", "");
+  EXPECT_EQ(Tokenizer::load(folder.path()).encode("a").ids, Ids{5});
+  folder.write("tokenizer.json", small_json().dump());
+  EXPECT_EQ(Tokenizer::load(folder.path()).encode("a").ids, Ids{0});
+}
+
+TEST(Files, Gpt2FilesMayHaveNoMarkAndOtherLineEnds) {
+  const Folder folder;
+  folder.write("vocab.json", R"({"a": 0, "b": 1, "ab": 2, "abb": 3})");
+  folder.write("merges.txt", "#version: 0.2\r\na b\r\nab b");
+  const auto tokenizer = Tokenizer::load(folder.path());
+  EXPECT_EQ(tokenizer.encode("abba<|endoftext|>").ids, (Ids{3, 0}));
+  EXPECT_EQ(tokenizer.encode("abba<|endoftext|>").left_out_bytes, 13);
+}
+
+struct Merges {
+  const char* name;
+  std::string text;
+  std::string message;  // behind the file's path
+};
+
+void PrintTo(const Merges& merges, std::ostream* out) { *out << merges.name; }
+
+class WrongMerges : public testing::TestWithParam<Merges> {};
+
+TEST_P(WrongMerges, AreAnErrorThatNamesTheLine) {
+  const Folder folder;
+  folder.write("vocab.json", R"({"a": 0, "b": 1, "ab": 2})");
+  folder.write("merges.txt", GetParam().text);
+  EXPECT_EQ(error_of([&] { Tokenizer::load(folder.path()); }),
+            (folder.path() / "merges.txt").string() + ": " + GetParam().message);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    With, WrongMerges,
+    testing::Values(
+        Merges{"OneToken", "#version: 0.2\na b\nab\n",
+               R"(line 3: must be two tokens with a space between, not "ab")"},
+        Merges{"ThreeTokens", "a b a\n",
+               R"(line 1: must be two tokens with a space between, not "a b a")"},
+        Merges{"AnEmptyLine", "a b\n\n",
+               R"(line 2: must be two tokens with a space between, not "")"},
+        Merges{"AnUnknownToken", "c a\n", R"(line 1: token "c" is not in the vocabulary)"},
+        Merges{"AnUnknownResult", "b a\n", R"(line 1: token "ba" is not in the vocabulary)"}),
+    [](const auto& merges) { return merges.param.name; });
+
+}  // namespace
+}  // namespace motet
