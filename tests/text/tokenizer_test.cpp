@@ -271,9 +271,9 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& invalid) { return invalid.param.name; });
 
 TEST(Utf8, EndsWhereTheViewEnds) {
-  const std::string_view euro = "\xE2\x82\xAC";
-  EXPECT_EQ(error_of([&] { gpt2().encode(euro.substr(0, 2)); }),
-            "motet::Tokenizer::encode: byte 0 of 2 is not UTF-8");
+  const std::string_view euro = "abc\xE2\x82\xAC";
+  EXPECT_EQ(error_of([&] { gpt2().encode(euro.substr(0, 5)); }),
+            "motet::Tokenizer::encode: byte 3 of 5 is not UTF-8");
 }
 
 TEST(Utf8, BoundariesAreValid) {

@@ -1,0 +1,211 @@
+#include "motet/eval/compare.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "motet/eval/metrics.h"
+#include "motet/eval/run.h"
+#include "motet/files.h"
+#include "motet/model/encode.h"
+#include "motet/model/weights.h"
+#include "motet/report/json.h"
+#include "motet/report/table.h"
+#include "reference/attention.h"
+#include "temporary.h"
+
+namespace motet {
+namespace {
+
+using reference::max_error;
+
+std::shared_ptr<Decoder> golden(const std::string& name) {
+  return load_model(std::filesystem::path(MOTET_GOLDEN) / name, {.dtype = torch::kFloat32});
+}
+
+std::vector<int64_t> some_tokens(int64_t count, int64_t start) {
+  std::vector<int64_t> tokens;
+  for (int64_t i = 0; i < count; ++i) tokens.push_back((start + 7 * i + i * i) % 40);
+  return tokens;
+}
+
+CompareOptions small_options() {
+  return {.length = 36, .scored = 8, .segments = 2, .pieces = {1, 2, 4}, .prefix = {1, 2}};
+}
+
+std::vector<std::string> names(const ComparePlan& plan) {
+  std::vector<std::string> names;
+  for (const auto& mode : plan.modes) names.push_back(mode.name + std::to_string(mode.pieces));
+  return names;
+}
+
+using Names = std::vector<std::string>;
+
+TEST(Plan, HasEveryModeThatCanBe) {
+  const auto config = golden("llama_default")->config();
+  const auto plan = plan_compare(config, small_options());
+  EXPECT_EQ(names(plan), (Names{"full1", "parallel2", "sink2", "parallel4", "sink4", "selective4", "both4"}));
+  ASSERT_EQ(plan.left_out.size(), 2u);
+  EXPECT_EQ(plan.left_out[0].mode, "selective");
+  EXPECT_EQ(plan.left_out[0].pieces, 2);
+  EXPECT_EQ(plan.left_out[0].reason, "K = 2 keeps all of 2 pieces");
+  auto options = small_options();
+  options.prefix.clear();
+  EXPECT_EQ(names(plan_compare(config, options)), (Names{"full1", "parallel2", "parallel4", "selective4"}));
+}
+
+TEST(Plan, LeavesOutWhatPositionsCannotHold) {
+  const auto config = golden("gpt2_published")->config();  // 40 positions
+  auto options = small_options();
+  options.length = 60;
+  const auto plan = plan_compare(config, options);
+  EXPECT_EQ(names(plan), (Names{"parallel2", "sink2", "parallel4", "sink4", "selective4", "both4"}));
+  EXPECT_EQ(plan.left_out[0].reason, "it needs 59 positions, the model has 40");
+  options.pieces = {1};
+  EXPECT_EQ(message([&] { plan_compare(config, options); }),
+            "no mode is left to run:\n  full, P = 1: it needs 59 positions, the model has 40");
+}
+
+TEST(Options, ErrorsNameTheValues) {
+  const auto error = [](const std::function<void(CompareOptions&)>& edit) {
+    auto options = small_options();
+    edit(options);
+    return message([&] { options.validate(); });
+  };
+  EXPECT_EQ(error([](auto& o) { o.scored = 0; }), "--scored 0: at least 1 token must be scored");
+  EXPECT_EQ(error([](auto& o) { o.scored = 35; }),
+            "--length 36 --scored 35: a segment needs a context; --length must be at least 37");
+  EXPECT_EQ(error([](auto& o) { o.segments = 0; }), "--segments 0: at least 1 is needed");
+  EXPECT_EQ(error([](auto& o) { o.skip = -1; }), "--skip -1: a number of segments is wanted");
+  EXPECT_EQ(error([](auto& o) { o.select = 0; }), "--select 0: at least 1 piece must be kept");
+  EXPECT_EQ(error([](auto& o) { o.pieces = {}; }), "--pieces: no degree is given");
+  EXPECT_EQ(error([](auto& o) { o.pieces = {2, 0}; }), "--pieces 0: a degree is at least 1");
+  EXPECT_EQ(error([](auto& o) { o.pieces = {2, 2}; }), "--pieces: the degree 2 is given twice");
+  EXPECT_EQ(error([](auto& o) { o.pieces = {20}; }),
+            "--pieces 20: the context of 27 tokens in pieces of 2 fills only 14; choose fewer pieces or "
+            "a longer --length");
+}
+
+TEST(Predictions, EqualTheDefinition) {
+  const auto model = golden("llama_default");
+  torch::manual_seed(3);
+  const auto hidden = torch::randn({150, 16}), reference = hidden + 0.3 * torch::randn({150, 16});
+  const auto targets = some_tokens(150, 4);
+  const auto predictions = predict(*model, hidden, targets, reference);
+  const auto p = model->logits(hidden).to(torch::kFloat64).softmax(-1),
+             r = model->logits(reference).to(torch::kFloat64).softmax(-1);
+  for (int64_t row = 0; row < 150; ++row) {
+    EXPECT_NEAR(predictions.nll[row].item<double>(), -std::log(p[row][targets[row]].item<double>()), 1e-5);
+    EXPECT_NEAR((*predictions.kl)[row].item<double>(),
+                (r[row] * (r[row].log() - p[row].log())).sum().item<double>(), 1e-5);
+    EXPECT_EQ((*predictions.same_top1)[row].item<double>(),
+              p[row].argmax().item<int64_t>() == r[row].argmax().item<int64_t>());
+  }
+  EXPECT_FALSE(predict(*model, hidden, targets).kl.has_value());
+  EXPECT_EQ(message([&] { predict(*model, hidden, {1, 2}); }),
+            "motet::predict: 150 rows, 2 tokens to predict");
+}
+
+TEST(Mean, HasTheStandardErrorOfTokens) {
+  const auto mean = mean_of(torch::tensor({1.0, 2.0, 6.0}, torch::kFloat64));
+  EXPECT_DOUBLE_EQ(mean.value, 3);
+  EXPECT_DOUBLE_EQ(*mean.standard_error, std::sqrt(7.0 / 3));  // variance (4 + 1 + 9) / 2
+  EXPECT_FALSE(mean_of(torch::ones({1}, torch::kFloat64)).standard_error.has_value());
+}
+
+/// Two segments of a tiny model, all modes.
+Run small_run(int64_t segments = 2) {
+  const auto model = golden("llama_default");
+  Run run;
+  run.command = {"motet-compare"};
+  run.options = small_options();
+  const auto plan = plan_compare(model->config(), run.options);
+  run.left_out = plan.left_out;
+  for (int64_t segment = 0; segment < segments; ++segment) {
+    for (const auto& row : compare_segment(*model, some_tokens(36, segment), run.options, plan, segment)) {
+      run.segment_rows.push_back(row);
+    }
+  }
+  return run;
+}
+
+TEST(Segment, IsWhatEncodeAndReadSay) {
+  const auto run = small_run(1);
+  const auto model = golden("llama_default");
+  const auto tokens = some_tokens(36, 0);
+  for (const auto& row : run.segment_rows) {
+    std::vector<int64_t> context(tokens.begin(), tokens.begin() + 27),
+        query(tokens.begin() + 27, tokens.end() - 1);
+    if (row.prefix_tokens > 0) context.insert(context.begin(), {1, 2});
+    const auto layout = make_layout(row.prefix_tokens, split_tokens(27, row.pieces));
+    const All all;
+    const Select select;
+    const Reading& reading = row.selected > 0 ? static_cast<const Reading&>(select) : all;
+    const auto logits = read(*model, encode(*model, context, layout), query, reading);
+    double nll = 0;
+    for (int64_t i = 0; i < 8; ++i) nll -= logits.log_softmax(-1)[i][tokens[28 + i]].item<double>() / 8;
+    EXPECT_NEAR(row.nll, nll, 1e-5) << row.mode << row.pieces;
+    EXPECT_NEAR(row.entropy_between + row.entropy_within, row.entropy_tok, 1e-5);
+    EXPECT_NEAR(row.entropy_pce, row.entropy_tok, 1e-6);  // calls of the same number of rows
+    EXPECT_NEAR(row.delta_nll.value(), row.nll - run.segment_rows[0].nll, 1e-9);
+    EXPECT_GE(row.kl.value(), -1e-6);
+    EXPECT_EQ(row.prefix_tokens > 0, row.mass_prefix > 0);
+  }
+}
+
+TEST(OverSegments, JoinsAsIfTheTokensWereOneSample) {
+  const auto run = small_run();
+  const auto rows = over_segments(run.segment_rows);
+  ASSERT_EQ(rows.size(), 7u);
+  const auto &a = run.segment_rows[1], &b = run.segment_rows[8], &both = rows[1];
+  EXPECT_EQ(both.mode, "parallel");
+  EXPECT_EQ(both.segments, 2);
+  EXPECT_EQ(both.tokens, 16);
+  EXPECT_FALSE(both.segment.has_value());
+  EXPECT_NEAR(both.nll, (a.nll + b.nll) / 2, 1e-12);
+  EXPECT_NEAR(both.perplexity, std::exp(both.nll), 1e-12);
+  const auto squares = [](const CompareRow& row) {  // about the mean of its own
+    return std::pow(*row.nll_stderr, 2) * 8 * 7;
+  };
+  const auto pooled = squares(a) + squares(b) + 16 * std::pow((a.nll - b.nll) / 2, 2);
+  EXPECT_NEAR(*both.nll_stderr, std::sqrt(pooled / 15 / 16), 1e-12);
+  EXPECT_NEAR(*both.kl, (*a.kl + *b.kl) / 2, 1e-12);
+  EXPECT_NEAR(both.entropy_heads[1][2], (a.entropy_heads[1][2] + b.entropy_heads[1][2]) / 2, 1e-12);
+}
+
+TEST(Json, ReadsWhatItWrote) {
+  TemporaryDirectory directory;
+  auto run = small_run();
+  run.segment_rows[3].delta_nll.reset();
+  run.segment_rows[3].peak_bytes.reset();
+  const auto path = directory / "run.json";
+  save_run(run, path);
+  const auto again = load_run(path);
+  EXPECT_EQ(json_of(again), json_of(run));
+  const auto json = json_of(run);
+  EXPECT_TRUE(json["complete"].get<bool>());
+  EXPECT_TRUE(json["segment_rows"][3]["delta_nll"].is_null());
+  for (const auto* field :
+       {"task", "mode", "reading", "pieces", "prefix_tokens", "selected", "positions", "segments", "tokens",
+        "nll", "nll_stderr", "perplexity", "delta_nll", "delta_stderr", "kl", "same_top1", "entropy_pce",
+        "entropy_tok", "entropy_between", "entropy_within", "mass_prefix", "mass_own", "mass_top_piece",
+        "entropy_heads", "cost_ratio", "encode_seconds", "read_seconds", "peak_bytes"}) {
+    EXPECT_TRUE(json["rows"][0].contains(field)) << field;
+  }
+  write_file(path, "{\"schema\": 99}");
+  EXPECT_EQ(message([&] { load_run(path); }), path.string() + ": is of schema 99, this version reads 1");
+  write_file(path, "[");
+  EXPECT_EQ(message([&] { load_run(path); }), path.string() + ": is not a run of motet");
+}
+
+TEST(Table, HasALineForEveryRow) {
+  const auto table = table_of(small_run());
+  EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 7 + 3);
+  EXPECT_NE(table.find("\nselective   4"), std::string::npos) << table;
+}
+
+}  // namespace
+}  // namespace motet

@@ -1,0 +1,240 @@
+#include "motet/model/weights.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "motet/files.h"
+#include "motet/model/safetensors.h"
+#include "temporary.h"
+
+namespace motet {
+namespace {
+
+using nlohmann::json;
+
+/// A copy of a golden model that a test may damage.
+class Damaged : public testing::Test {
+ protected:
+  explicit Damaged(const std::string& name = "llama_default") {
+    std::filesystem::copy(std::filesystem::path(MOTET_GOLDEN) / name, directory_.path(),
+                          std::filesystem::copy_options::recursive);
+  }
+
+  std::string load_error() const {
+    return message([&] { load_model(directory_.path()); });
+  }
+  void edit_config(const std::string& field, const json& value) const {
+    auto config = json::parse(read_file(directory_ / "config.json"));
+    config[field] = value;
+    write_file(directory_ / "config.json", config.dump());
+  }
+  void edit_tensors(const std::function<void(std::map<std::string, torch::Tensor>&)>& edit) const {
+    std::map<std::string, torch::Tensor> tensors;
+    const auto file = SafeTensors::open(directory_ / "model.safetensors");
+    for (const auto& name : file.names()) tensors[name] = file.tensor(name).clone();
+    edit(tensors);
+    save_safetensors(directory_ / "model.safetensors", tensors);
+  }
+  /// Writes a safetensors file from a header and so many bytes of data.
+  void write_header(const std::string& header, std::size_t data) const {
+    const uint64_t size = header.size();
+    std::string bytes(reinterpret_cast<const char*>(&size), sizeof size);
+    write_file(directory_ / "model.safetensors", bytes + header + std::string(data, '\0'));
+  }
+
+  TemporaryDirectory directory_;
+  std::string where_ = directory_.path().string();
+  std::string file_ = (directory_ / "model.safetensors").string();
+  std::string config_ = (directory_ / "config.json").string();
+};
+
+TEST_F(Damaged, DirectoryMissing) {
+  EXPECT_EQ(message([&] { load_model(directory_ / "nowhere"); }),
+            where_ + "/nowhere: is not a directory; a model is a directory in Hugging Face format "
+                     "(config.json, model.safetensors, tokenizer.json or vocab.json + merges.txt)");
+}
+
+TEST_F(Damaged, FilesMissing) {
+  std::filesystem::remove(directory_ / "model.safetensors");
+  EXPECT_EQ(load_error(), where_ + ": has no model.safetensors and no model.safetensors.index.json; the "
+                                   "download is not complete");
+  write_file(directory_ / "pytorch_model.bin", "x");
+  EXPECT_EQ(load_error(), where_ + ": has no model.safetensors and no model.safetensors.index.json; it "
+                                   "has a pytorch_model.bin: save the model with safetensors");
+  std::filesystem::remove(directory_ / "config.json");
+  EXPECT_EQ(load_error(), where_ + ": has no config.json; a model is a directory in Hugging Face format");
+}
+
+TEST_F(Damaged, ConfigMalformed) {
+  write_file(directory_ / "config.json", "{\"model_type\": ");
+  EXPECT_EQ(load_error(), config_ + ": is not a JSON object");
+  write_file(directory_ / "config.json", "{}");
+  EXPECT_EQ(load_error(), config_ + ": has no 'model_type'");
+}
+
+TEST_F(Damaged, ConfigOfAnotherFamily) {
+  edit_config("model_type", "mamba");
+  EXPECT_EQ(load_error(),
+            config_ + ": the model family 'mamba' is not known here; known: gpt2, llama");
+}
+
+TEST_F(Damaged, ConfigFieldsOutOfRange) {
+  edit_config("num_hidden_layers", 0);
+  EXPECT_EQ(load_error(),
+            config_ + ": 'num_hidden_layers' is 0; a whole number of at least 1 is wanted");
+  edit_config("num_hidden_layers", 2);
+  edit_config("num_key_value_heads", 3);
+  EXPECT_EQ(load_error(), config_ + ": 4 query heads do not divide into 3 heads of keys");
+  edit_config("num_key_value_heads", 2);
+  edit_config("hidden_act", "mish");
+  EXPECT_EQ(load_error(), config_ + ": the activation 'mish' is not known here; silu, relu, gelu, "
+                                    "gelu_new and gelu_pytorch_tanh are");
+  edit_config("hidden_act", "silu");
+  edit_config("rope_scaling", {{"rope_type", "longrope"}});
+  EXPECT_EQ(load_error(), config_ + ": rope type 'longrope' is not known here; default, linear, llama3 "
+                                    "and yarn are");
+  edit_config("rope_scaling", {{"rope_type", "linear"}});
+  EXPECT_EQ(load_error(), config_ + ": rope scaling needs a number 'factor'");
+  edit_config("rope_scaling", {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}});
+  EXPECT_EQ(load_error(), config_ + ": partial_rotary_factor 0.5 is not known here; all features are "
+                                    "rotated");
+}
+
+TEST_F(Damaged, TensorMissing) {
+  edit_tensors([](auto& tensors) { tensors.erase("model.layers.1.mlp.up_proj.weight"); });
+  EXPECT_EQ(load_error(), where_ + ": the tensor 'model.layers.1.mlp.up_proj.weight' is missing");
+}
+
+TEST_F(Damaged, TensorLeftOver) {
+  edit_tensors([](auto& tensors) { tensors["model.layers.2.mlp.up_proj.weight"] = torch::zeros({3}); });
+  EXPECT_EQ(load_error(), where_ + ": the tensor 'model.layers.2.mlp.up_proj.weight' is left over: the "
+                                   "family llama with this config.json has no such parameter");
+}
+
+TEST_F(Damaged, TensorOfAnotherShape) {
+  edit_config("intermediate_size", 30);
+  EXPECT_EQ(load_error().substr(where_.size()),
+            ": the tensor 'model.layers.0.mlp.gate_proj.weight' is [" +
+                std::to_string(json::parse(read_file(std::filesystem::path(MOTET_GOLDEN) /
+                                                     "llama_default/config.json"))["intermediate_size"]
+                                   .get<int>()) +
+                ", 16], but config.json makes it [30, 16]");
+}
+
+TEST_F(Damaged, TensorOfAnotherKind) {
+  edit_tensors([](auto& tensors) {
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].to(torch::kInt32);
+  });
+  EXPECT_EQ(load_error(), where_ + ": the tensor 'model.norm.weight' is of Int; F32, F16 and BF16 can be "
+                                   "loaded");
+}
+
+TEST_F(Damaged, TiedHeadThatDiffers) {
+  edit_tensors([](auto& tensors) { tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]; });
+  EXPECT_EQ(load_error(), "no error");  // a tied embedding written twice
+  edit_tensors([](auto& tensors) { tensors["lm_head.weight"] = tensors["lm_head.weight"] + 1; });
+  EXPECT_EQ(load_error(), where_ + ": 'lm_head.weight' differs from 'model.embed_tokens.weight', but "
+                                   "config.json ties them (tie_word_embeddings)");
+}
+
+TEST_F(Damaged, FileTruncated) {
+  const auto bytes = read_file(directory_ / "model.safetensors");
+  write_file(directory_ / "model.safetensors", bytes.substr(0, 5));
+  EXPECT_EQ(load_error(), file_ + ": is truncated: 5 bytes are no safetensors file; download it again");
+  write_file(directory_ / "model.safetensors", bytes.substr(0, 100));
+  uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  EXPECT_EQ(load_error(), file_ + ": is truncated or no safetensors file: a header of " +
+                              std::to_string(header) + " bytes in a file of 100");
+  write_file(directory_ / "model.safetensors", bytes.substr(0, bytes.size() - 64));
+  const auto data = bytes.size() - header - 8;
+  EXPECT_EQ(load_error(), file_ + ": is truncated: tensor 'model.norm.weight' ends at byte " +
+                              std::to_string(data) + " of the data, of which there are " +
+                              std::to_string(data - 64) + "; download the file again");
+}
+
+TEST_F(Damaged, HeaderThatLies) {
+  write_header("[]", 0);
+  EXPECT_EQ(load_error(), file_ + ": is not a safetensors file: its header is not a JSON object");
+  write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12);
+  EXPECT_EQ(load_error(), file_ + ": tensor 'b' begins at byte 4 of the data, inside the tensor before it, "
+                                  "which ends at 8");
+  write_header(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8);
+  EXPECT_EQ(load_error(), file_ + ": tensor 'a' of F32 [3] takes 12 bytes, but its data_offsets [0,8] "
+                                  "hold 8");
+  write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12);
+  EXPECT_EQ(load_error(), file_ + ": bytes 0 to 4 of the data belong to no tensor");
+  write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 12);
+  EXPECT_EQ(load_error(), file_ + ": bytes 8 to 12 of the data belong to no tensor");
+  write_header(R"({"a":{"dtype":"F8","shape":[2],"data_offsets":[0,8]}})", 8);
+  EXPECT_EQ(load_error(), file_ + ": tensor 'a' has the unknown dtype F8");
+  write_header(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8);
+  EXPECT_EQ(load_error(), file_ + ": tensor 'a' has the shape [-2]");
+  write_header(R"({"a":{"dtype":"F32","shape":[1000000000,1000000000],"data_offsets":[0,8]}})", 8);
+  EXPECT_EQ(load_error(), file_ + ": tensor 'a' has the shape [1000000000,1000000000]");
+  write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8);
+  EXPECT_EQ(load_error(), file_ + ": tensor 'a' has the data_offsets [8,0]");
+  write_header(R"({"a":[1]})", 8);
+  EXPECT_EQ(load_error(), file_ + ": tensor 'a' has no dtype, shape and data_offsets");
+}
+
+class DamagedShards : public Damaged {
+ protected:
+  DamagedShards() : Damaged("llama_sharded") {}
+  std::string index_ = (directory_ / "model.safetensors.index.json").string();
+};
+
+TEST_F(DamagedShards, AreNamed) {
+  auto index = json::parse(read_file(index_));
+  const auto shard = index["weight_map"]["model.norm.weight"].get<std::string>();
+  std::filesystem::rename(directory_ / shard, directory_ / "aside");
+  EXPECT_EQ(load_error(), index_ + ": names the shard " + shard + ", which is missing; download it too");
+  std::filesystem::rename(directory_ / "aside", directory_ / shard);
+  index["weight_map"]["model.extra.weight"] = shard;
+  write_file(index_, index.dump());
+  EXPECT_EQ(load_error(), index_ + ": says that " + shard + " holds 'model.extra.weight', but it does not");
+}
+
+TEST(Weights, StayInTheFileUntilTheyAreWrittenTo) {
+  TemporaryDirectory directory;
+  std::filesystem::copy(std::filesystem::path(MOTET_GOLDEN) / "llama_default", directory.path(),
+                        std::filesystem::copy_options::recursive);
+  const auto before = read_file(directory / "model.safetensors");
+  const auto model = load_model(directory.path());
+  {
+    const at::NoGradGuard no_grad;
+    for (auto& parameter : model->parameters()) parameter.add_(1);
+  }
+  EXPECT_EQ(read_file(directory / "model.safetensors"), before);  // a private copy changed
+  const auto again = load_model(directory.path());
+  EXPECT_FALSE(torch::equal(model->parameters()[0], again->parameters()[0]));
+}
+
+TEST(Weights, ThatCannotBeWrittenLeaveNothing) {
+  const auto model = load_model(std::filesystem::path(MOTET_GOLDEN) / "llama_default");
+  TemporaryDirectory directory;
+  write_file(directory / "taken", "x");
+  EXPECT_EQ(message([&] { save_model(*model, directory / "taken"); }),
+            (directory / "taken").string() + ": cannot be made: Not a directory");
+  EXPECT_EQ(message([] { write_file("/dev/full/x", "y"); }),
+            "/dev/full/x: cannot be written: Not a directory");
+}
+
+TEST(AtomicFile, LeavesNothingUnlessCommitted) {
+  TemporaryDirectory directory;
+  {
+    AtomicFile file(directory / "a");
+    file.write("half");
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+  write_file(directory / "a", "whole");
+  EXPECT_EQ(read_file(directory / "a"), "whole");
+  EXPECT_EQ(sha256("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+}  // namespace
+}  // namespace motet
