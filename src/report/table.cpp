@@ -10,17 +10,22 @@ std::string cell(const std::optional<T>& value, fmt::format_string<const T&> for
   return value ? fmt::format(format, *value) : "-";
 }
 
+/// Two decimals, while that says something.
+std::string perplexity(double value) {
+  return value < 10000 ? fmt::format("{:.2f}", value) : fmt::format("{:.3g}", value);
+}
+
 }  // namespace
 
 std::string table_of(const Run& run) {
-  constexpr const char* kLine = "{:<10}{:>3}{:>8}{:>8}{:>8}{:>9}{:>7}{:>8}{:>9}{:>8}{:>8}{:>6}{:>8}\n";
+  constexpr const char* kLine = "{:<10} {:>3} {:>7} {:>8} {:>7} {:>6} {:>6} {:>7} {:>7} {:>7} {:>6} {:>5} {:>6}\n";
   auto table = fmt::format(fmt::runtime(kLine), "mode", "P", "nll", "ppl", "Δnll", "±", "KL",
                            "entropy", "between", "within", "prefix", "own", "cost");
   // fmt pads by display width, so Δ and ± need no care
   for (const auto& row : over_segments(run.segment_rows)) {
     table += fmt::format(
         fmt::runtime(kLine), row.mode, row.pieces, fmt::format("{:.3f}", row.nll),
-        fmt::format("{:.2f}", row.perplexity), cell(row.delta_nll, "{:+.3f}"),
+        perplexity(row.perplexity), cell(row.delta_nll, "{:+.3f}"),
         cell(row.delta_stderr, "{:.3f}"), cell(row.kl, "{:.3f}"),
         fmt::format("{:.3f}", row.entropy_tok), fmt::format("{:.3f}", row.entropy_between),
         fmt::format("{:.3f}", row.entropy_within), fmt::format("{:.2f}", row.mass_prefix),

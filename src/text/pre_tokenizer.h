@@ -32,13 +32,12 @@ void split(const Split& stage, std::string_view text, MatchSpace& space, Piece&&
     }
     done = end;
   };
-  bool matched = false;
   for (std::size_t from = 0; from <= text.size();) {
     const auto match = stage.pattern.find(text, from, space);
     if (!match) {
       break;
     }
-    if (match->begin == match->end && matched && match->end == done) {
+    if (match->begin == match->end && match->end == done) {
       // An empty match just behind a match is none: look one character further, as Hugging Face
       // does.
       from = from == text.size() ? from + 1 : from + first_character(text.substr(from)).size();
@@ -49,7 +48,6 @@ void split(const Split& stage, std::string_view text, MatchSpace& space, Piece&&
       give(match->end);
     }
     done = from = match->end;
-    matched = true;
   }
   give(text.size());
 }

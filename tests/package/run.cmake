@@ -1,0 +1,45 @@
+# Builds and runs tests/package as a user would. -DHOW=find_package|add_subdirectory -DSOURCE -DBUILD -DTORCH -DGENERATOR -DMODEL
+set(work ${BUILD}/package-${HOW})
+file(REMOVE_RECURSE ${work})
+set(consumer ${work}/consumer)
+set(prefix ${work}/prefix)
+file(COPY ${SOURCE}/tests/package/ DESTINATION ${consumer})
+
+function(run)
+  execute_process(COMMAND ${ARGN} RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  if(failed)
+    message(FATAL_ERROR "${ARGN}\n${output}")
+  endif()
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+unset(ENV{LD_LIBRARY_PATH})
+set(configure ${CMAKE_COMMAND} -S ${consumer} -G ${GENERATOR})
+if(HOW STREQUAL "find_package")
+  unset(ENV{CMAKE_PREFIX_PATH})  # the package remembers its LibTorch
+  unset(ENV{Torch_DIR})
+  run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
+  run(${configure} -B ${work}/build -DCMAKE_BUILD_TYPE=Release -Dmotet_ROOT=${prefix})
+  run(${prefix}/bin/motet-compare --version)
+
+  # Another LibTorch is refused, with what to set.
+  file(WRITE ${work}/other/TorchConfig.cmake "set(TORCH_LIBRARIES torch)\n")
+  file(WRITE ${work}/other/TorchConfigVersion.cmake
+       "set(PACKAGE_VERSION 1.0.0)\nset(PACKAGE_VERSION_COMPATIBLE TRUE)\n")
+  execute_process(COMMAND ${configure} -B ${work}/refused -Dmotet_ROOT=${prefix} -DTorch_DIR=${work}/other
+                  RESULT_VARIABLE failed OUTPUT_QUIET ERROR_VARIABLE error)
+  string(REGEX REPLACE "[ \n]+" " " error "${error}")
+  string(FIND "${error}" "motet was built with LibTorch" found)
+  string(FIND "${error}" "but Torch_DIR gives 1.0.0 (${work}/other); set Torch_DIR to ${TORCH}" told)
+  if(NOT failed OR found EQUAL -1 OR told EQUAL -1)
+    message(FATAL_ERROR "another LibTorch was not refused as it should be:\n${error}")
+  endif()
+else()
+  run(${configure} -B ${work}/build -DCMAKE_BUILD_TYPE=None -DMOTET_SOURCE=${SOURCE} -DTorch_DIR=${TORCH})
+endif()
+run(${CMAKE_COMMAND} --build ${work}/build --target consumer)
+run(${work}/build/consumer ${MODEL})
+if(NOT output STREQUAL "motet 0.1.0: 2 rows, 8 heads\n")
+  message(FATAL_ERROR "the consumer said:\n${output}")
+endif()
+file(REMOVE_RECURSE ${work})

@@ -1,0 +1,254 @@
+// motet-compare, run as a user runs it.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <torch/torch.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "motet/eval/run.h"
+#include "motet/report/json.h"
+#include "program/program.h"
+#include "temporary.h"
+
+namespace motet {
+namespace {
+
+using nlohmann::json;
+
+class Compare : public testing::Test {
+ protected:
+  Compare() {
+    std::filesystem::create_directory(model_);
+    write_published_gpt2(model_, 64);
+    const auto book = read_file(std::filesystem::path(MOTET_TEST_DATA) / "valid_books.txt");
+    write_file(text_, book.substr(0, 40000));
+  }
+
+  std::vector<std::string> command(const std::vector<std::string>& arguments) const {
+    std::vector<std::string> words{MOTET_COMPARE, "--model", model_, "--text", text_, "--threads", "1"};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    return words;
+  }
+  Outcome run(const std::vector<std::string>& arguments) const {
+    return Process(directory_.path(), command(arguments)).wait();
+  }
+  /// What stderr says of a failure, without the program's name.
+  void expect_error(const std::vector<std::string>& arguments, int code, const std::string& error) const {
+    const auto outcome = run(arguments);
+    EXPECT_EQ(outcome.code, code);
+    EXPECT_EQ(outcome.err, "motet-compare: " + error +
+                               (code == 2 ? "\nRun it with --help for its options.\n" : "\n"));
+    EXPECT_EQ(outcome.out, "");
+  }
+
+  TemporaryDirectory directory_;
+  std::string model_ = directory_ / "model", text_ = directory_ / "text.txt", out_ = directory_ / "out";
+  const std::vector<std::string> small_{"--length", "48", "--scored", "12", "--segments", "2", "--pieces", "1,2,4",
+                                        "--out",    out_};
+  std::vector<std::string> small(const std::vector<std::string>& more) const {
+    auto words = small_;
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+};
+
+TEST_F(Compare, RunsOnGpt2AsPublished) {
+  const auto outcome = run(small_);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("\nboth        4"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("Results: " + out_ + "/run.json\n"), std::string::npos);
+  const auto document = json::parse(read_file(out_ + "/run.json"));
+  EXPECT_TRUE(document["complete"].get<bool>());
+  EXPECT_EQ(document["rows"].size(), 7u);
+  EXPECT_EQ(document["segment_rows"].size(), 14u);
+  EXPECT_EQ(document["kernel"], "portable");
+  EXPECT_EQ(document["dtype"], "float32");
+  EXPECT_EQ(document["threads"], 1);
+  EXPECT_EQ(document["command"][0], "motet-compare");
+  EXPECT_EQ(document["data"]["hash"], sha256(read_file(text_)));
+  EXPECT_EQ(document["model"]["hash"].get<std::string>().size(), 64u);
+  EXPECT_EQ(document["configuration"]["prefix"].size(), 14u);
+  for (const auto& row : document["rows"]) {
+    EXPECT_GT(row["peak_bytes"].get<int64_t>(), 0);
+    EXPECT_EQ(row["segments"], 2);
+    EXPECT_EQ(row["tokens"], 24);
+  }
+}
+
+TEST_F(Compare, LeavesOutAndSaysSo) {
+  const auto outcome = run({"--length", "100", "--scored", "20", "--segments", "1", "--pieces", "1,2,4", "--out", out_});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("left out: full, P = 1: it needs 99 positions, the model has 64\n"), std::string::npos);
+  const auto document = json::parse(read_file(out_ + "/run.json"));
+  EXPECT_EQ(document["left_out"][0],
+            (json{{"mode", "full"}, {"pieces", 1}, {"reason", "it needs 99 positions, the model has 64"}}));
+  for (const auto& row : document["rows"]) {
+    for (const auto* field : {"delta_nll", "delta_stderr", "kl", "same_top1"}) EXPECT_TRUE(row[field].is_null());
+  }
+  EXPECT_NE(outcome.out.find(" -  "), std::string::npos);
+}
+
+TEST_F(Compare, SkippedSegmentsKeepTheirNumbers) {
+  ASSERT_EQ(run(small_).code, 0);
+  const auto all = load_run(out_ + "/run.json");
+  ASSERT_EQ(run({"--length", "48", "--scored", "12", "--segments", "1", "--skip", "1", "--pieces", "1,2,4", "--out",
+                 out_, "--overwrite"})
+                .code,
+            0);
+  const auto second = load_run(out_ + "/run.json");
+  EXPECT_EQ(second.segments_done(), (std::vector<int64_t>{1}));
+  for (std::size_t i = 0; i < 7; ++i) {
+    EXPECT_EQ(second.segment_rows[i].nll, all.segment_rows[7 + i].nll);
+  }
+}
+
+/// A run's figures, without what differs from one time to the next.
+json figures(const Run& run) {
+  auto document = json_of(run);
+  for (const auto* rows : {"rows", "segment_rows"}) {
+    for (auto& row : document[rows]) {
+      for (const auto* field : {"encode_seconds", "read_seconds", "peak_bytes"}) row.erase(field);
+    }
+  }
+  document.erase("command");
+  return document;
+}
+
+TEST_F(Compare, AnInterruptedRunIsValidAndGoesOn) {
+  const std::vector<std::string> many{"--length", "24", "--scored", "6", "--segments", "60", "--pieces", "1,2,3"};
+  auto words = many;
+  words.insert(words.end(), {"--out", out_});
+  std::filesystem::create_directory(out_);
+  const int watch = ::inotify_init1(IN_CLOEXEC);
+  ::inotify_add_watch(watch, out_.c_str(), IN_MOVED_TO);
+  const Process process(directory_.path(), command(words));
+  const int ended = static_cast<int>(::syscall(SYS_pidfd_open, process.id(), 0));
+  for (int saved = 0; saved < 3;) {  // the empty run, and two segments
+    pollfd ready[]{{watch, POLLIN, 0}, {ended, POLLIN, 0}};
+    ::poll(ready, 2, -1);
+    if (ready[0].revents == 0) break;  // the program ended by itself
+    alignas(inotify_event) char events[4096];
+    const auto size = ::read(watch, events, sizeof events);
+    for (ssize_t at = 0; at < size; ++saved) {
+      at += sizeof(inotify_event) + reinterpret_cast<const inotify_event*>(events + at)->len;
+    }
+  }
+  ::kill(process.id(), SIGINT);
+  const auto outcome = process.wait();
+  ::close(watch);
+  ::close(ended);
+  EXPECT_EQ(outcome.code, 1);
+  const auto partial = load_run(out_ + "/run.json");
+  const auto done = partial.segments_done().size();
+  EXPECT_GE(done, 2u);
+  ASSERT_LT(done, 60u);
+  EXPECT_FALSE(partial.complete());
+  EXPECT_NE(outcome.err.find("motet-compare: interrupted; " + std::to_string(done) + " of 60 segments are in " +
+                             out_ + "/run.json; --resume goes on with it\n"),
+            std::string::npos)
+      << outcome.err;
+  for (const auto& entry : std::filesystem::directory_iterator(out_)) {
+    EXPECT_EQ(entry.path().filename(), "run.json");
+  }
+  expect_error(words, 1, out_ + ": holds a run already; --resume goes on with it, --overwrite replaces it");
+  words.push_back("--resume");
+  ASSERT_EQ(run(words).code, 0);
+  const auto resumed = load_run(out_ + "/run.json");
+  EXPECT_TRUE(resumed.complete());
+  auto whole = many;
+  whole.insert(whole.end(), {"--out", directory_ / "whole", "--resume"});  // starts where there is nothing
+  ASSERT_EQ(run(whole).code, 0);
+  EXPECT_EQ(figures(resumed), figures(load_run(directory_ / "whole/run.json")));
+}
+
+TEST_F(Compare, ResumeRefusesAnotherRun) {
+  ASSERT_EQ(run(small_).code, 0);
+  const auto outcome = run({"--length", "50", "--scored", "12", "--segments", "2", "--pieces", "1,2,4", "--out", out_,
+                            "--resume"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.err.substr(0, outcome.err.find(": it has")),
+            "motet-compare: " + out_ + "/run.json: is a run with another configuration");
+}
+
+TEST_F(Compare, CommandLineErrors) {
+  expect_error({"--lenght", "48"}, 2, "The following arguments were not expected: 48 --lenght");
+  expect_error({"--length", "many"}, 2, "Could not convert: --length = many");
+  expect_error({"--dtype", "int8"}, 2, "--dtype: int8 not in {float32,bfloat16}");
+  expect_error({"--positions", "middle"}, 2, "--positions: middle not in {spread,left,right,sequential}");
+  expect_error(small({"--prefix", "a\\d"}), 2, "'a\\d': after a backslash n, t or another backslash is wanted");
+  expect_error(small({"--select", "4"}), 2,
+               "--select 4: no degree of --pieces is above it (the largest is 4), so selective and both could not "
+               "run");
+  expect_error({"--length", "48", "--scored", "12", "--pieces", "20"}, 2,
+               "--pieces 20: the context of 35 tokens in pieces of 2 fills only 18; choose fewer pieces or a longer "
+               "--length");
+  expect_error(small({"--resume", "--overwrite"}), 2, "--overwrite excludes --resume");
+}
+
+TEST_F(Compare, TextErrors) {
+  write_file(text_, "");
+  expect_error(small_, 1, text_ + ": is empty");
+  write_file(text_, "good\xff bad");
+  expect_error(small_, 1, text_ + ": motet::Tokenizer::encode: byte 4 of 9 is not UTF-8");
+  write_file(text_, "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+                    "seventeen eighteen nineteen twenty one two three four five six seven eight nine ten\n");
+  expect_error(small_, 1,
+               text_ + ": 31 tokens are too few for 2 segments (--skip 0 --segments 2) of --length 48; the largest "
+                       "--length that would do is 15");
+  expect_error(small({"--skip", "9"}), 1,
+               text_ + ": 31 tokens are too few for 11 segments (--skip 9 --segments 2) of --length 48; choose fewer "
+                       "segments or a longer text");
+  std::filesystem::remove(text_);
+  expect_error(small_, 1, text_ + ": cannot be opened: No such file or directory");
+}
+
+TEST_F(Compare, ModelErrors) {
+  auto config = json::parse(read_file(model_ + "/config.json"));
+  config["vocab_size"] = 50000;
+  write_file(model_ + "/config.json", config.dump());
+  expect_error(small_, 1, model_ + ": its tokenizer has ids up to 50256, but config.json gives the model a vocabulary "
+                                   "of 50000; they are not of the same model");
+  std::filesystem::remove(model_ + "/model.safetensors");
+  config["vocab_size"] = 50257;
+  write_file(model_ + "/config.json", config.dump());
+  const auto outcome = run(small({"--quiet"}));
+  EXPECT_EQ(outcome.err, "motet-compare: " + model_ + ": has no model.safetensors and no model.safetensors.index.json; "
+                                                      "the download is not complete\n");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+TEST_F(Compare, OutErrors) {
+  write_file(directory_ / "taken", "x");
+  const auto taken = (directory_ / "taken").string();
+  auto words = std::vector<std::string>{"--length", "48", "--scored", "12", "--segments", "1", "--pieces", "1,2", "--out", taken};
+  expect_error(words, 1, taken + ": cannot be made: Not a directory");
+  words.back() = "/proc/motet";
+  expect_error(words, 1, "/proc/motet: cannot be made: No such file or directory");
+}
+
+TEST_F(Compare, HelpAndVersion) {
+  const auto help = run({"--help"});
+  EXPECT_EQ(help.code, 0);
+  for (const auto* option : {"--model", "--text", "--length", "--scored", "--segments", "--skip", "--pieces", "--prefix",
+                             "--select", "--positions", "--dtype", "--device", "--threads", "--seed", "--out",
+                             "--overwrite", "--resume", "--quiet", "--help", "--version"}) {
+    EXPECT_NE(help.out.find(option), std::string::npos) << option;
+  }
+  const auto version = run({"--version"});
+  EXPECT_EQ(version.code, 0);
+  EXPECT_EQ(version.out.substr(0, 20), "motet-compare 0.1.0 ");
+}
+
+TEST_F(Compare, QuietSaysNothingOnStderr) {
+  const auto outcome = run(small({"--quiet"}));
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.err, "");
+}
+
+}  // namespace
+}  // namespace motet

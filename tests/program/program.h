@@ -1,0 +1,102 @@
+#pragma once
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "motet/files.h"
+#include "motet/model/safetensors.h"
+
+/// Programs run as a user runs them.
+namespace motet {
+
+struct Outcome {
+  int code;
+  std::string out, err;
+};
+
+/// A started program; its output goes to files in `directory`.
+class Process {
+ public:
+  Process(const std::filesystem::path& directory, std::vector<std::string> command)
+      : out_(directory / "stdout"), err_(directory / "stderr") {
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    const auto open = [&](int descriptor, const char* path) {
+      posix_spawn_file_actions_addopen(&actions, descriptor, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    };
+    open(STDOUT_FILENO, out_.c_str());
+    open(STDERR_FILENO, err_.c_str());
+    std::vector<char*> arguments;
+    for (auto& word : command) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    posix_spawn(&id_, arguments[0], &actions, nullptr, arguments.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+  }
+
+  pid_t id() const { return id_; }
+  Outcome wait() const {
+    int status = 0;
+    ::waitpid(id_, &status, 0);
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(out_), read_file(err_)};
+  }
+
+ private:
+  std::filesystem::path out_, err_;
+  pid_t id_ = -1;
+};
+
+/// A tiny GPT-2 in the layout in which openai-community/gpt2 is published: names without `transformer.`, mask buffers, Conv1D
+/// weights, no lm_head, vocab.json and merges.txt with the real vocabulary.
+inline void write_published_gpt2(const std::filesystem::path& directory, int64_t positions) {
+  torch::manual_seed(1);
+  const int64_t width = 8, vocabulary = 50257;
+  const auto random = [](torch::IntArrayRef shape) { return torch::randn(shape) * 0.5; };
+  std::map<std::string, torch::Tensor> tensors{{"wte.weight", random({vocabulary, width})},
+                                               {"wpe.weight", random({positions, width})},
+                                               {"ln_f.weight", torch::ones({width})},
+                                               {"ln_f.bias", random({width})}};
+  for (const auto* layer : {"h.0.", "h.1."}) {
+    const auto add = [&](const std::string& name, const torch::Tensor& tensor) {
+      tensors[layer + name] = tensor;
+    };
+    for (const auto* norm : {"ln_1", "ln_2"}) {
+      add(std::string(norm) + ".weight", torch::ones({width}));
+      add(std::string(norm) + ".bias", random({width}));
+    }
+    add("attn.bias", torch::ones({1, 1, positions, positions}).tril());
+    add("attn.c_attn.weight", random({width, 3 * width}));
+    add("attn.c_attn.bias", random({3 * width}));
+    add("attn.c_proj.weight", random({width, width}));
+    add("attn.c_proj.bias", random({width}));
+    add("mlp.c_fc.weight", random({width, 4 * width}));
+    add("mlp.c_fc.bias", random({4 * width}));
+    add("mlp.c_proj.weight", random({4 * width, width}));
+    add("mlp.c_proj.bias", random({width}));
+  }
+  save_safetensors(directory / "model.safetensors", tensors);
+  const nlohmann::json config{{"model_type", "gpt2"},
+                              {"architectures", {"GPT2LMHeadModel"}},
+                              {"activation_function", "gelu_new"},
+                              {"n_ctx", positions},
+                              {"n_positions", positions},
+                              {"n_embd", width},
+                              {"n_layer", 2},
+                              {"n_head", 2},
+                              {"layer_norm_epsilon", 1e-5},
+                              {"vocab_size", vocabulary}};
+  write_file(directory / "config.json", config.dump());
+  for (const auto* name : {"vocab.json", "merges.txt"}) {
+    std::filesystem::copy_file(std::filesystem::path(MOTET_TEST_DATA) / "gpt2" / name, directory / name);
+  }
+}
+
+}  // namespace motet
