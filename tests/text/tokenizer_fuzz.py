@@ -2,10 +2,10 @@
 
     python tokenizer_fuzz.py PROGRAM [--strings 10000] [--seed 0]
 
-PROGRAM is tokenize_lines. The tokenizers are GPT-2's vocabulary and merges (../data/gpt2) with the
-pre-tokenizers of four families, saved by `tokenizers` itself. The strings hold every character
-assigned up to Unicode 14, whatever Unicode this Python knows: two builds of PCRE2 and of
-`tokenizers` may differ on what is newer.
+PROGRAM is tokenize_lines. The tokenizers are GPT-2's vocabulary and merges (../data/gpt2), with
+more merges so that ids show where pieces end, under the pre-tokenizers of four families, saved by
+`tokenizers` itself. The strings hold every character assigned up to Unicode 14, whatever Unicode
+this Python knows: two builds of PCRE2 and of `tokenizers` may differ on what is newer.
 
 The NFC inside `tokenizers` 0.23 is that of Unicode 9: it does not know 98 combining marks and one
 composition of Unicode 10 to 14, and leaves them where they stand. Where that makes a string's
@@ -126,6 +126,14 @@ def make_tokenizer(name):
         for c in ("\u0100", "\u0101", "\u010b", "\u011c"):  # the stand-ins of bytes 0, 1, 11, 28
             del vocabulary[c]
         vocabulary = {token: i for i, token in enumerate(sorted(vocabulary, key=vocabulary.get))}
+    # GPT-2 merges few rare characters with what is beside them, so few ids would tell where a piece
+    # ends. Here any two bytes that meet in a piece merge, after all that GPT-2 merges.
+    symbols = [token for token in vocabulary if len(token) == 1]
+    for left in symbols:
+        for right in symbols:
+            if left + right not in vocabulary:
+                vocabulary[left + right] = len(vocabulary)
+                merges.append((left, right))
     tokenizer = Tokenizer(BPE(vocabulary, merges, ignore_merges=(name == "llama3")))
     bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     with_regex = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -181,9 +189,8 @@ def main():
         tokenizer = make_tokenizer(name)
         with tempfile.TemporaryDirectory() as directory:
             tokenizer.save(str(pathlib.Path(directory) / "tokenizer.json"))
-            run = subprocess.run(
-                [options.program, directory], input=lines, stdout=subprocess.PIPE, text=True
-            )
+            command = [options.program.resolve(), directory]
+            run = subprocess.run(command, input=lines, stdout=subprocess.PIPE, text=True)
         if run.returncode != 0:
             sys.exit(f"{name}: {options.program} ended with {run.returncode}")
         answers = [json.loads(line) for line in run.stdout.splitlines()]
