@@ -1,5 +1,7 @@
 // motet-compare: one text, every mode, one table. Zhang et al. 2025, arXiv 2412.16545, section 3.
 
+#include "motet/eval/compare.h"
+
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
@@ -8,7 +10,6 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/attention/kernel.h"
-#include "motet/eval/compare.h"
 #include "motet/eval/run.h"
 #include "motet/files.h"
 #include "motet/report/json.h"
@@ -33,8 +34,9 @@ struct Options : program::Options {
 
 void add_options(CLI::App& app, Options& options) {
   app.add_option("--text", options.text, "UTF-8 file")->required();
-  app.add_option("--length", options.length,
-                 "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
+  app.add_option(
+      "--length", options.length,
+      "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
   app.add_option("--scored", options.scored,
                  "tokens at its end that are scored; a quarter of --length, unless given");
   app.add_option("--segments", options.segments)->capture_default_str();
@@ -73,9 +75,10 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   }
   const auto most = *std::max_element(compare.pieces.begin(), compare.pieces.end());
   if (options.select && *options.select >= most) {
-    throw UsageError(fmt::format("--select {}: no degree of --pieces is above it (the largest is {}), so "
-                                 "selective and both could not run",
-                                 *options.select, most));
+    throw UsageError(
+        fmt::format("--select {}: no degree of --pieces is above it (the largest is {}), so "
+                    "selective and both could not run",
+                    *options.select, most));
   }
   return compare;
 }
@@ -86,8 +89,9 @@ std::vector<int64_t> tokens_of(const Options& options, const motet::Tokenizer& t
   try {
     auto encoding = tokenizer.encode(text);
     if (encoding.left_out_bytes > 0) {
-      note(options, fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
-                                encoding.left_out_bytes, options.text.string()));
+      note(options,
+           fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
+                       encoding.left_out_bytes, options.text.string()));
     }
     return std::move(encoding.ids);
   } catch (const motet::Error& error) {
@@ -102,8 +106,8 @@ void check_length(const Options& options, const motet::CompareOptions& compare, 
   }
   const auto largest = tokens / segments;
   motet::fail(options.text.string(), ": ", tokens, " tokens are too few for ", segments,
-              " segments (--skip ", compare.skip, " --segments ", compare.segments, ") of --length ",
-              compare.length,
+              " segments (--skip ", compare.skip, " --segments ", compare.segments,
+              ") of --length ", compare.length,
               largest >= compare.scored + 2
                   ? fmt::format("; the largest --length that would do is {}", largest)
                   : "; choose fewer segments or a longer text");
@@ -152,8 +156,9 @@ void compare(const Options& options, const std::vector<std::string>& command) {
   const auto tokens = tokens_of(options, tokenizer, text);
   check_length(options, compare, static_cast<int64_t>(tokens.size()));
   if (!tokenizer.usual_prefix().empty()) {
-    note(options, fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
-                              tokenizer.decode(tokenizer.usual_prefix())));
+    note(options,
+         fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
+                     tokenizer.decode(tokenizer.usual_prefix())));
   }
   const auto model = motet::load_model(options.model, options.load());
 
@@ -181,7 +186,8 @@ void compare(const Options& options, const std::vector<std::string>& command) {
   }
 
   for (const auto& left_out : plan.left_out) {
-    note(options, fmt::format("left out: {}, P = {}: {}", left_out.mode, left_out.pieces, left_out.reason));
+    note(options,
+         fmt::format("left out: {}, P = {}: {}", left_out.mode, left_out.pieces, left_out.reason));
   }
   const auto done = run.segments_done();
   const auto open = compare.segments - static_cast<int64_t>(done.size());
@@ -207,14 +213,15 @@ void compare(const Options& options, const std::vector<std::string>& command) {
         continue;
       }
       const auto first = tokens.begin() + segment * compare.length;
-      const auto rows = motet::compare_segment(*model, {first, first + compare.length}, compare, plan,
-                                               segment, step);
+      const auto rows = motet::compare_segment(*model, {first, first + compare.length}, compare,
+                                               plan, segment, step);
       run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
       save(options, run);
     }
   }
   fmt::print("{}, {}, {} of {} tokens, {} scored, positions {}\n\n{}", run.model.name,
-             run.data.name, compare.segments == 1 ? "a segment" : fmt::format("{} segments", compare.segments),
+             run.data.name,
+             compare.segments == 1 ? "a segment" : fmt::format("{} segments", compare.segments),
              compare.length, compare.scored, options.positions, motet::table_of(run));
   if (!options.out.empty()) {
     fmt::print("Results: {}\n", (options.out / "run.json").string());
@@ -224,9 +231,10 @@ void compare(const Options& options, const std::vector<std::string>& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("One text, every way of reading it, one table: perplexity and attention entropy of\n"
-               "full attention and of parallel context encoding.",
-               "motet-compare");
+  CLI::App app(
+      "One text, every way of reading it, one table: perplexity and attention entropy of\n"
+      "full attention and of parallel context encoding.",
+      "motet-compare");
   Options options;
   add_options(app, options);
   std::vector<std::string> command(argv, argv + argc);

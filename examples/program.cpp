@@ -35,8 +35,8 @@ motet::LoadOptions Options::load() const {
 }
 
 void add_options(CLI::App& app, Options& options) {
-  app.set_version_flag("--version", fmt::format("{} {} ({})", app.get_name(), motet::version(),
-                                                motet::revision()));
+  app.set_version_flag(
+      "--version", fmt::format("{} {} ({})", app.get_name(), motet::version(), motet::revision()));
   app.add_option("--model", options.model, "directory of a model in Hugging Face format")
       ->envname("MOTET_MODEL")
       ->required();
@@ -64,7 +64,8 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
       return app.exit(error);  // --help, --version
     }
-    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(), error.what());
+    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(),
+               error.what());
     return 2;
   }
   std::signal(SIGINT, stop);
@@ -79,7 +80,8 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
     body();
     return 0;
   } catch (const UsageError& error) {
-    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(), error.what());
+    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(),
+               error.what());
     return 2;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
@@ -128,8 +130,8 @@ void Progress::add(double work) {
   last_ = time;
   shown_ = true;
   const auto left = (time - start_) * (total_ / done_ - 1);
-  const auto line = fmt::format("{}: {:.0f} %, {} left", what_, std::floor(100 * done_ / total_),
-                                duration(left));
+  const auto line =
+      fmt::format("{}: {:.0f} %, {} left", what_, std::floor(100 * done_ / total_), duration(left));
   fmt::print(stderr, fmt::runtime(terminal_ ? "\r{}\033[K" : "{}\n"), line);
   std::fflush(stderr);
 }

@@ -41,8 +41,9 @@ struct Options {
 /// Adds the options that all programs take.
 void add_options(CLI::App& app, Options& options);
 
-/// Parses the command line and runs `body`, after threads and seed are set. Returns the exit code: 0, 1 (the run failed) or
-/// 2 (the command line is wrong). Errors go to stderr, behind the program's name.
+/// Parses the command line and runs `body`, after threads and seed are set. Returns the exit code:
+/// 0, 1 (the run failed) or 2 (the command line is wrong). Errors go to stderr, behind the
+/// program's name.
 int run(CLI::App& app, int argc, char** argv, Options& options, const std::function<void()>& body);
 
 /// Whether Ctrl-C (or SIGTERM) has come since `run` began.
@@ -51,7 +52,8 @@ bool interrupted();
 /// Replaces \n, \t and \\ by what they stand for. Throws UsageError for another escape.
 std::string unescaped(const std::string& text);
 
-/// A line on stderr that tells how far the work is, rewritten in place on a terminal, once a minute elsewhere.
+/// A line on stderr that tells how far the work is, rewritten in place on a terminal, once a minute
+/// elsewhere.
 class Progress {
  public:
   Progress(std::string what, double total, bool quiet);

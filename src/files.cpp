@@ -23,12 +23,14 @@ std::shared_ptr<MappedFile> MappedFile::open(const std::filesystem::path& path) 
   const auto size = known ? static_cast<std::size_t>(status.st_size) : 0;
   void* data = nullptr;
   if (size > 0) {  // mmap refuses a length of 0
-    data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
+    data =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);
   }
   const int error = errno;
   ::close(descriptor);
   require(known, path.string(), ": is not a regular file");
-  require(data != MAP_FAILED, path.string(), ": cannot be mapped into memory: ", std::strerror(error));
+  require(data != MAP_FAILED, path.string(),
+          ": cannot be mapped into memory: ", std::strerror(error));
   return std::shared_ptr<MappedFile>(new MappedFile(static_cast<std::byte*>(data), size));
 }
 

@@ -6,7 +6,8 @@
 
 namespace motet {
 
-/// The caller's mistake, or the world's: the message says where, what with the values, and how to fix it.
+/// The caller's mistake, or the world's: the message says where, what with the values, and how to
+/// fix it.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

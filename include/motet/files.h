@@ -9,7 +9,8 @@
 
 namespace motet {
 
-/// A file mapped into memory: pages are read when touched, and a write to them stays private to this process.
+/// A file mapped into memory: pages are read when touched, and a write to them stays private to
+/// this process.
 class MappedFile {
  public:
   /// Throws Error when `path` cannot be opened or mapped.
@@ -30,8 +31,9 @@ class MappedFile {
 /// The bytes of a file. Throws Error when it cannot be read.
 std::string read_file(const std::filesystem::path& path);
 
-/// A file that appears under its name only when whole: written beside it, flushed to disk, renamed by `commit`.
-/// Without `commit` nothing is left. Every failure (a full disk, a missing folder) is an Error.
+/// A file that appears under its name only when whole: written beside it, flushed to disk, renamed
+/// by `commit`. Without `commit` nothing is left. Every failure (a full disk, a missing folder) is
+/// an Error.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

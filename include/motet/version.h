@@ -7,7 +7,8 @@ namespace motet {
 /// "0.1.0"
 std::string_view version();
 
-/// The git revision that the library was built from, with `-dirty` where files had changed; "unknown" outside a checkout.
+/// The git revision that the library was built from, with `-dirty` where files had changed;
+/// "unknown" outside a checkout.
 std::string_view revision();
 
 }  // namespace motet

@@ -12,8 +12,8 @@ using torch::Tensor;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int64_t kBlockRows = 128;
-constexpr int64_t kBlockKeys = 256;         // at least; as many as kBlockScores allows
-constexpr int64_t kBlockScores = 1 << 19;   // scores of all heads in one block: bounds the memory
+constexpr int64_t kBlockKeys = 256;        // at least; as many as kBlockScores allows
+constexpr int64_t kBlockScores = 1 << 19;  // scores of all heads in one block: bounds the memory
 
 torch::ScalarType accumulator(const Tensor& tensor) {
   return tensor.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
@@ -31,7 +31,8 @@ struct KeyBlock {
   const Tensor* values;  // null where no out is wanted
   int64_t index;         // which tensor
   int64_t first, last;
-  Tensor hidden;  // bool [rows, keys]: true where the row does not see the key; undefined where it sees all
+  Tensor hidden;  // bool [rows, keys]: true where the row does not see the key; undefined where it
+                  // sees all
 };
 
 std::vector<RowBlock> row_blocks(const Span& span) {
@@ -44,13 +45,13 @@ std::vector<RowBlock> row_blocks(const Span& span) {
   return blocks;
 }
 
-/// The keys of `span` that `rows` see. Only the last block of a causal span hides keys, and it is wide enough that each row
-/// sees some of it.
-std::vector<KeyBlock> key_blocks(const Arguments& arguments, const Span& span, const RowBlock& rows) {
+/// The keys of `span` that `rows` see. Only the last block of a causal span hides keys, and it is
+/// wide enough that each row sees some of it.
+std::vector<KeyBlock> key_blocks(const Arguments& arguments, const Span& span,
+                                 const RowBlock& rows) {
   const auto& query = arguments.query;
   const auto count = rows.last - rows.first;
-  const auto step =
-      std::max(kBlockKeys, kBlockScores / (query.size(0) * query.size(1) * count));
+  const auto step = std::max(kBlockKeys, kBlockScores / (query.size(0) * query.size(1) * count));
   int64_t index = 0;
   auto offset = span.first_key;
   while (offset >= arguments.keys[index].size(2)) {
@@ -74,8 +75,8 @@ std::vector<KeyBlock> key_blocks(const Arguments& arguments, const Span& span, c
   return blocks;
 }
 
-/// Query heads that share keys, folded into rows: [batch, heads, rows, ...] to [key batch, kv_heads, rows of all, ...],
-/// so that keys are never copied for each head.
+/// Query heads that share keys, folded into rows: [batch, heads, rows, ...] to [key batch,
+/// kv_heads, rows of all, ...], so that keys are never copied for each head.
 struct Folding {
   int64_t batch, heads, kv_heads;
   bool shared;  // one batch of keys for all queries
@@ -101,7 +102,8 @@ Folding folding(const Tensor& query, const Tensor& keys) {
   return {query.size(0), query.size(1), keys.size(1), keys.size(0) != query.size(0)};
 }
 
-/// Which scores of a block do not count, [all rows, keys] as folded: hidden by the span, or below the row's threshold.
+/// Which scores of a block do not count, [all rows, keys] as folded: hidden by the span, or below
+/// the row's threshold.
 Tensor dropped(const Tensor& scores, const KeyBlock& block, const Tensor& threshold) {
   Tensor mask;
   if (block.hidden.defined()) {
@@ -176,7 +178,8 @@ Part part(const Arguments& arguments, const Tensor& query, const Tensor& thresho
   }
   if (block.values != nullptr) {
     const auto values = block.values->slice(2, block.first, block.last).to(query.scalar_type());
-    part.out = torch::matmul(weights, values).div_(sum.unsqueeze(-1).masked_fill(sum.unsqueeze(-1) == 0, 1));
+    part.out = torch::matmul(weights, values)
+                   .div_(sum.unsqueeze(-1).masked_fill(sum.unsqueeze(-1) == 0, 1));
   }
   return part;
 }
@@ -185,7 +188,8 @@ Tensor unfolded(const Tensor& x, const Folding& folding, int64_t rows) {
   return x.defined() ? folding.unfold(x, rows) : x;
 }
 
-/// The log weights of a span's set for some rows, [batch, heads, rows]; undefined where there are none.
+/// The log weights of a span's set for some rows, [batch, heads, rows]; undefined where there are
+/// none.
 Tensor weights_of(const Arguments& arguments, const Span& span, const RowBlock& rows) {
   return arguments.log_weight
              ? arguments.log_weight->select(3, span.set).slice(2, rows.first, rows.last)
@@ -304,11 +308,13 @@ Gradients backward(const Arguments& arguments, const Result& result, const Resul
   if (arguments.log_weight) {
     gradients.log_weight = zeros(*arguments.log_weight);
   }
-  // ds_j = p_j [dout.v_j - dout.out + dlse - dH (ln p_j + H)] and the same inside the set (DESIGN section 3)
+  // ds_j = p_j [dout.v_j - dout.out + dlse - dH (ln p_j + H)] and the same inside the set (DESIGN
+  // section 3)
   const bool out = gradient.out.defined() && result.out.defined();
   Tensor constant = gradient.lse.defined() ? gradient.lse.to(options.dtype()) : zeros(result.lse);
   if (out) {
-    constant = constant - (gradient.out.to(options.dtype()) * result.out.to(options.dtype())).sum(-1);
+    constant =
+        constant - (gradient.out.to(options.dtype()) * result.out.to(options.dtype())).sum(-1);
   }
   for (const auto& span : arguments.sets.spans()) {
     for (const auto& block : row_blocks(span)) {

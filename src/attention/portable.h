@@ -7,7 +7,8 @@
 
 #include "motet/attention/sets.h"
 
-/// Rows over sets of keys from LibTorch's own operations: any device, any dtype, one block of rows by keys at a time.
+/// Rows over sets of keys from LibTorch's own operations: any device, any dtype, one block of rows
+/// by keys at a time.
 namespace motet::portable {
 
 /// The checked arguments of `attend` and `score`. `values` is empty where no out is wanted.
@@ -31,8 +32,9 @@ struct Result {
 
 Result forward(const Arguments& arguments);
 
-/// Gradients of a loss for the inputs of `forward`, from its `result` and the gradients of the loss for each of that
-/// result's tensors (undefined where there is none). Blocks of scores are computed again, none is kept.
+/// Gradients of a loss for the inputs of `forward`, from its `result` and the gradients of the loss
+/// for each of that result's tensors (undefined where there is none). Blocks of scores are computed
+/// again, none is kept.
 struct Gradients {
   torch::Tensor query;
   std::vector<torch::Tensor> keys;

@@ -28,8 +28,8 @@ std::string Select::name() const {
   auto name = "select(K=" + std::to_string(options_.pieces) + ", r=" + std::to_string(options_.top);
   if (options_.heads || options_.rows) {
     name += options_.heads && options_.rows ? ", over heads and rows"
-            : options_.heads               ? ", over heads"
-                                           : ", over rows";
+            : options_.heads                ? ", over heads"
+                                            : ", over rows";
   }
   return name + ")";
 }
@@ -38,11 +38,12 @@ std::optional<Tensor> Select::decide(const Scores& scores) const {
   const auto pieces = scores.lse.size(3) - 2;
   require(options_.pieces <= pieces, "motet::Select: K = ", options_.pieces, " of ", pieces,
           " pieces cannot be kept; choose a smaller K or more pieces");
-  const at::NoGradGuard no_grad;  // a choice is constant
+  const at::NoGradGuard no_grad;                                 // a choice is constant
   const auto lse = scores.lse.logsumexp(3, true).unsqueeze(-1);  // over everything the row sees
   const auto probabilities = (scores.top.slice(3, 1, 1 + pieces) - lse).exp();
   // A row that sees no key at all has probability 0 everywhere, not NaN.
-  auto score = sum_of_largest(probabilities.nan_to_num(0.0), options_.top);  // [b, heads, query, pieces]
+  auto score =
+      sum_of_largest(probabilities.nan_to_num(0.0), options_.top);  // [b, heads, query, pieces]
   if (options_.heads && !options_.rows) {
     score = sum_of_largest(score.transpose(1, 3), options_.top)  // [b, pieces, query]
                 .permute({0, 2, 1})
@@ -53,9 +54,10 @@ std::optional<Tensor> Select::decide(const Scores& scores) const {
     for (std::size_t i = 0; i + 1 < scores.queries.size(); ++i) {
       const auto query = score.slice(2, scores.queries[i], scores.queries[i + 1]);
       const auto flat = options_.heads ? query.flatten(1, 2).unsqueeze(1) : query;
-      shared.push_back(sum_of_largest(flat.transpose(2, 3), options_.top)  // [b, heads or 1, pieces]
-                           .unsqueeze(2)
-                           .expand_as(query));
+      shared.push_back(
+          sum_of_largest(flat.transpose(2, 3), options_.top)  // [b, heads or 1, pieces]
+              .unsqueeze(2)
+              .expand_as(query));
     }
     score = torch::cat(shared, 2);
   }

@@ -69,8 +69,9 @@ Arguments checked(const char* where, const Tensor& query, torch::TensorList keys
     int64_t first = 0;
     for (const auto& tensor : keys) {
       const auto last = first + tensor.size(2);
-      require(span.first_key < first || span.first_key >= last || span.first_key + span.keys <= last,
-              where, ": the span (", span, ") crosses the end of a key tensor at ", last);
+      require(
+          span.first_key < first || span.first_key >= last || span.first_key + span.keys <= last,
+          where, ": the span (", span, ") crosses the end of a key tensor at ", last);
       first = last;
     }
   }
@@ -85,18 +86,20 @@ Arguments checked(const char* where, const Tensor& query, torch::TensorList keys
             options.threshold->sizes(), "; they are [batch, heads, query] = ", shape);
   }
   const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
-  return {query,      keys.vec(), values.vec(), sets, log_weight, options.threshold, scale,
-          options.entropy};
+  return {query,      keys.vec(),        values.vec(), sets,
+          log_weight, options.threshold, scale,        options.entropy};
 }
 
 /// What the backward pass needs beside tensors.
 struct Plan : torch::CustomClassHolder {
   explicit Plan(Arguments arguments) : arguments(std::move(arguments)) {}
   Arguments arguments;  // its tensors emptied: autograd keeps those
-  std::vector<bool> made;  // which tensors of the Result there are: autograd takes no undefined output
+  std::vector<bool>
+      made;  // which tensors of the Result there are: autograd takes no undefined output
 };
 
-/// The differentiable row: DESIGN section 3, "Gradients". No matrix of queries by keys outlives either direction.
+/// The differentiable row: DESIGN section 3, "Gradients". No matrix of queries by keys outlives
+/// either direction.
 class RowFunction : public torch::autograd::Function<RowFunction> {
  public:
   /// `inputs` are query, keys ..., values ..., log weight where there is one.
@@ -232,16 +235,16 @@ Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, i
 
 Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights) {
   require(!parts.empty(), "motet::merge: no rows to merge");
-  require(log_weights.empty() || log_weights.size() == parts.size(), "motet::merge: ",
-          parts.size(), " parts, ", log_weights.size(), " log weights");
+  require(log_weights.empty() || log_weights.size() == parts.size(), "motet::merge: ", parts.size(),
+          " parts, ", log_weights.size(), " log weights");
   std::vector<Tensor> lses, set_lses, set_entropies;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto& part = parts[i];
-    require(part.out.sizes() == parts[0].out.sizes(), "motet::merge: rows of ", parts[0].out.sizes(),
-            " and of ", part.out.sizes());
+    require(part.out.sizes() == parts[0].out.sizes(), "motet::merge: rows of ",
+            parts[0].out.sizes(), " and of ", part.out.sizes());
     require(part.entropy.defined(), "motet::merge: part ", i, " was made without entropy");
-    const auto shift = log_weights.empty() ? torch::zeros_like(part.lse)
-                                           : log_weights[i].expand_as(part.lse);
+    const auto shift =
+        log_weights.empty() ? torch::zeros_like(part.lse) : log_weights[i].expand_as(part.lse);
     lses.push_back(part.lse + shift);
     set_lses.push_back(part.set_lse + shift.unsqueeze(-1));
     set_entropies.push_back(part.set_entropy.masked_fill(

@@ -58,10 +58,18 @@ Layout make_layout(int64_t prefix, std::vector<int64_t> pieces, Positions positi
     const auto before = layout.tokens();
     for (int64_t t = 0; t < length; ++t) {
       switch (positions) {
-        case Positions::kSpread: layout.positions.push_back(prefix + t * longest / length); break;
-        case Positions::kLeft: layout.positions.push_back(prefix + t); break;
-        case Positions::kRight: layout.positions.push_back(prefix + longest - length + t); break;
-        case Positions::kSequential: layout.positions.push_back(before + t); break;
+        case Positions::kSpread:
+          layout.positions.push_back(prefix + t * longest / length);
+          break;
+        case Positions::kLeft:
+          layout.positions.push_back(prefix + t);
+          break;
+        case Positions::kRight:
+          layout.positions.push_back(prefix + longest - length + t);
+          break;
+        case Positions::kSequential:
+          layout.positions.push_back(before + t);
+          break;
       }
     }
   }

@@ -39,7 +39,8 @@ Cost cost_of(const Config& config, const Layout& layout, int64_t query) {
   const auto encode = encode_sets(layout);
   const auto read = read_sets(layout.prefix, layout.pieces, {query}, {0});
   const auto rows = static_cast<double>(query);
-  return {layer_flops(config, static_cast<double>(layout.tokens()), static_cast<double>(encode.pairs())),
+  return {layer_flops(config, static_cast<double>(layout.tokens()),
+                      static_cast<double>(encode.pairs())),
           layer_flops(config, rows, static_cast<double>(read.pairs())),
           2 * rows * static_cast<double>(config.width * config.vocabulary)};
 }
@@ -88,8 +89,8 @@ std::vector<std::vector<double>> nested(const torch::Tensor& heads) {
 /// One mode over one segment, but for the figures against `full`.
 class SegmentRun {
  public:
-  SegmentRun(const Decoder& model, const std::vector<int64_t>& tokens, const CompareOptions& options,
-             int64_t segment, const CompareProgress& progress)
+  SegmentRun(const Decoder& model, const std::vector<int64_t>& tokens,
+             const CompareOptions& options, int64_t segment, const CompareProgress& progress)
       : model_(model),
         options_(options),
         segment_(segment),
@@ -268,7 +269,8 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
   }
   std::string reasons;
   for (const auto& left_out : plan.left_out) {
-    reasons += "\n  " + left_out.mode + ", P = " + std::to_string(left_out.pieces) + ": " + left_out.reason;
+    reasons += "\n  " + left_out.mode + ", P = " + std::to_string(left_out.pieces) + ": " +
+               left_out.reason;
   }
   require(!plan.modes.empty(), "no mode is left to run:", reasons);
   // `full` first: the others are compared with it.
@@ -289,13 +291,14 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
 std::vector<CompareRow> compare_segment(const Decoder& model, const std::vector<int64_t>& tokens,
                                         const CompareOptions& options, const ComparePlan& plan,
                                         int64_t segment, const CompareProgress& progress) {
-  require(static_cast<int64_t>(tokens.size()) == options.length, "motet::compare_segment: ",
-          tokens.size(), " tokens, a segment has ", options.length);
+  require(static_cast<int64_t>(tokens.size()) == options.length,
+          "motet::compare_segment: ", tokens.size(), " tokens, a segment has ", options.length);
   SegmentRun run(model, tokens, options, segment, progress);
   std::vector<CompareRow> rows(plan.modes.size());
   std::vector<bool> done(plan.modes.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    for (std::size_t j = i; j < rows.size(); ++j) {  // those that share its context come right after it
+    for (std::size_t j = i; j < rows.size();
+         ++j) {  // those that share its context come right after it
       if (!done[j] && share_context(plan.modes[i], plan.modes[j])) {
         rows[j] = run.run(plan.modes[j]);
         done[j] = true;

@@ -27,15 +27,16 @@ torch::ScalarType statistics_type(const Tensor& x) {
 
 }  // namespace
 
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, bool single_precision_out) {
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
+              bool single_precision_out) {
   const auto out = single_precision_out ? statistics_type(x) : x.scalar_type();
-  // LibTorch's bf16 product without such instructions is 5 times slower than fp32 (measured: 16 against 83 GFLOP/s),
-  // but for a few rows, where reading the weights is all the work.
+  // LibTorch's bf16 product without such instructions is 5 times slower than fp32 (measured: 16
+  // against 83 GFLOP/s), but for a few rows, where reading the weights is all the work.
   constexpr int64_t kFewRows = 4;
   static const bool kMultipliesBfloat16 = multiplies_bfloat16();
-  const bool widen = x.scalar_type() == torch::kBFloat16 && x.is_cpu() &&
-                     (single_precision_out ||
-                      (!kMultipliesBfloat16 && x.numel() / x.size(-1) > kFewRows));
+  const bool widen =
+      x.scalar_type() == torch::kBFloat16 && x.is_cpu() &&
+      (single_precision_out || (!kMultipliesBfloat16 && x.numel() / x.size(-1) > kFewRows));
   if (widen || out != x.scalar_type()) {
     const auto wide = at::linear(x.to(torch::kFloat32), weight.to(torch::kFloat32),
                                  bias.defined() ? bias.to(torch::kFloat32) : bias);

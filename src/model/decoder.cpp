@@ -61,9 +61,9 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
     x = x + at::embedding(positions_->weight, index);
   }
   x = x.to(dtype() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32);  // [batch, rows, width]
-  const auto angles = config_.rope ? rotation(*config_.rope, config_.features, positions,
-                                              tokens_->weight.options())
-                                   : Rotation();
+  const auto angles =
+      config_.rope ? rotation(*config_.rope, config_.features, positions, tokens_->weight.options())
+                   : Rotation();
   for (const auto& layer : layers_) {
     x = layer->forward(x, angles, attention);
   }

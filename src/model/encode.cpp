@@ -140,7 +140,8 @@ class PackedPass : public Attention {
     if (rows.size(2) > 0) {
       const auto [row, log_weight] =
           decide_and_attend(reading_, rows, keys, values, read_, {0, rows.size(2)}, options);
-      show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys, values);
+      show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys,
+           values);
       outs.push_back(row.out);
     }
     return torch::cat(outs, 2);
@@ -163,8 +164,8 @@ std::vector<int64_t> piece_lengths(const EncodedContext& context) {
 
 }  // namespace
 
-EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens, const Layout& layout,
-                      const Probes& probes) {
+EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
+                      const Layout& layout, const Probes& probes) {
   require(static_cast<int64_t>(tokens.size()) == layout.tokens(), "motet::encode: ", tokens.size(),
           " tokens, but the layout places ", layout.tokens());
   check_positions("motet::encode", model, layout.positions, "the context");
@@ -259,14 +260,13 @@ Reader::Reader(const Decoder& model, const EncodedContext& context, const Readin
     }
     require(static_cast<int64_t>(piece.keys.size()) == config.layers &&
                 piece.values.size() == piece.keys.size(),
-            "motet::Reader: ", name, " holds keys of ", piece.keys.size(), " layers, the model has ",
-            config.layers);
-    const auto shape =
-        std::vector<int64_t>{1, config.kv_heads, piece.length(), config.features};
+            "motet::Reader: ", name, " holds keys of ", piece.keys.size(),
+            " layers, the model has ", config.layers);
+    const auto shape = std::vector<int64_t>{1, config.kv_heads, piece.length(), config.features};
     require(piece.keys[0].sizes() == shape, "motet::Reader: ", name, " holds keys of ",
             piece.keys[0].sizes(), ", the model makes ", torch::IntArrayRef(shape));
-    require(piece.keys[0].scalar_type() == model.dtype(), "motet::Reader: ", name, " holds keys of ",
-            piece.keys[0].scalar_type(), ", the model is ", model.dtype());
+    require(piece.keys[0].scalar_type() == model.dtype(), "motet::Reader: ", name,
+            " holds keys of ", piece.keys[0].scalar_type(), ", the model is ", model.dtype());
   };
   check(context.prefix, "the prefix");
   for (std::size_t i = 0; i < context.pieces.size(); ++i) {

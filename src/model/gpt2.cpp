@@ -31,7 +31,8 @@ class Gpt2Block : public Block {
     activation_ = activation_named(config.activation, "config.json");
   }
 
-  Tensor forward(const Tensor& x, const Rotation& /*learned*/, Attention& attention) const override {
+  Tensor forward(const Tensor& x, const Rotation& /*learned*/,
+                 Attention& attention) const override {
     const auto h = x + attend(norm_attention_->forward(x), attention);
     return h + down_->forward(activation_(up_->forward(norm_mlp_->forward(h))));
   }
@@ -105,13 +106,13 @@ std::vector<TensorName> names(const Config&) {
 Family gpt2_family() {
   return {.model_type = "gpt2",
           .configure = configure,
-          .make_block = [](const Config& config, int64_t layer) {
-            return std::make_shared<Gpt2Block>(config, layer);
-          },
-          .make_norm = [](const Config& config) {
-            return std::make_shared<LayerNorm>(config.width, config.norm_epsilon,
-                                               torch::TensorOptions());
-          },
+          .make_block = [](const Config& config,
+                           int64_t layer) { return std::make_shared<Gpt2Block>(config, layer); },
+          .make_norm =
+              [](const Config& config) {
+                return std::make_shared<LayerNorm>(config.width, config.norm_epsilon,
+                                                   torch::TensorOptions());
+              },
           .names = names,
           .prefix = "transformer.",
           .ignored = {".attn.bias", ".attn.masked_bias"}};

@@ -5,7 +5,8 @@
 #include "model/families.h"
 #include "motet/error.h"
 
-/// Llama: Touvron et al. 2023, arXiv 2302.13971; grouped-query attention: Ainslie et al. 2023, arXiv 2305.13245.
+/// Llama: Touvron et al. 2023, arXiv 2302.13971; grouped-query attention: Ainslie et al. 2023,
+/// arXiv 2305.13245.
 namespace motet {
 namespace {
 
@@ -19,8 +20,8 @@ class LlamaBlock : public Block {
       return register_module(name, std::make_shared<Linear>(in, out, bias, options));
     };
     const auto norm = [&](const char* name) {
-      return register_module(
-          name, std::make_shared<RmsNorm>(config.width, config.norm_epsilon, options));
+      return register_module(name,
+                             std::make_shared<RmsNorm>(config.width, config.norm_epsilon, options));
     };
     const auto queries = config.heads * config.features, keys = config.kv_heads * config.features;
     norm_attention_ = norm("norm_attention");
@@ -107,13 +108,13 @@ std::vector<TensorName> names(const Config&) {
 Family llama_family() {
   return {.model_type = "llama",
           .configure = configure,
-          .make_block = [](const Config& config, int64_t layer) {
-            return std::make_shared<LlamaBlock>(config, layer);
-          },
-          .make_norm = [](const Config& config) {
-            return std::make_shared<RmsNorm>(config.width, config.norm_epsilon,
-                                             torch::TensorOptions());
-          },
+          .make_block = [](const Config& config,
+                           int64_t layer) { return std::make_shared<LlamaBlock>(config, layer); },
+          .make_norm =
+              [](const Config& config) {
+                return std::make_shared<RmsNorm>(config.width, config.norm_epsilon,
+                                                 torch::TensorOptions());
+              },
           .names = names,
           .prefix = "",
           .ignored = {".rotary_emb.inv_freq"}};

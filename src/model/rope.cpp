@@ -82,8 +82,9 @@ double number(const json& rope, const std::string& name, const std::string& wher
 
 double number_or(const json& rope, const std::string& name, double otherwise) {
   const auto found = rope.find(name);
-  return found == rope.end() || found->is_null() || found->get<double>() == 0 ? otherwise
-                                                                              : found->get<double>();
+  return found == rope.end() || found->is_null() || found->get<double>() == 0
+             ? otherwise
+             : found->get<double>();
 }
 
 /// The positions that the model was first trained with.
@@ -109,9 +110,10 @@ YarnRope yarn(const json& config, const json& rope, const std::string& where) {
   };
   const auto m = number_or(rope, "mscale", 0), all = number_or(rope, "mscale_all_dim", 0);
   const auto usual = m != 0 && all != 0 ? magnitude(m) / magnitude(all) : magnitude(1);
-  scaling.attention_factor = rope.contains("attention_factor") && !rope["attention_factor"].is_null()
-                                 ? number(rope, "attention_factor", where)
-                                 : usual;
+  scaling.attention_factor =
+      rope.contains("attention_factor") && !rope["attention_factor"].is_null()
+          ? number(rope, "attention_factor", where)
+          : usual;
   scaling.beta_fast = number_or(rope, "beta_fast", 32);
   scaling.beta_slow = number_or(rope, "beta_slow", 1);
   scaling.truncate = rope.value("truncate", true);
@@ -131,8 +133,8 @@ Rope rope_from(const json& config, const std::string& where) {
   Rope rope;
   rope.theta = settings.contains("rope_theta") ? number(settings, "rope_theta", where)
                                                : number_or(config, "rope_theta", 10000);
-  const auto partial = settings.value("partial_rotary_factor",
-                                      config.value("partial_rotary_factor", 1.0));
+  const auto partial =
+      settings.value("partial_rotary_factor", config.value("partial_rotary_factor", 1.0));
   require(partial == 1.0, where, ": partial_rotary_factor ", partial,
           " is not known here; all features are rotated");
   const std::string kind =
@@ -140,10 +142,9 @@ Rope rope_from(const json& config, const std::string& where) {
   if (kind == "linear") {
     rope.scaling = LinearRope{number(settings, "factor", where)};
   } else if (kind == "llama3") {
-    rope.scaling = Llama3Rope{number(settings, "factor", where),
-                              number(settings, "low_freq_factor", where),
-                              number(settings, "high_freq_factor", where),
-                              original_positions(config, settings, where)};
+    rope.scaling = Llama3Rope{
+        number(settings, "factor", where), number(settings, "low_freq_factor", where),
+        number(settings, "high_freq_factor", where), original_positions(config, settings, where)};
   } else if (kind == "yarn") {
     rope.scaling = yarn(config, settings, where);
   } else {

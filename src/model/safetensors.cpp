@@ -63,7 +63,8 @@ Entry entry_of(const std::string& where, const std::string& name, const json& fi
     bytes *= entry.shape.back();
   }
   const auto& offsets = fields["data_offsets"];
-  require(offsets[0].is_number_unsigned() && offsets[1].is_number_unsigned() && offsets[0] <= offsets[1],
+  require(offsets[0].is_number_unsigned() && offsets[1].is_number_unsigned() &&
+              offsets[0] <= offsets[1],
           where, ": tensor '", name, "' has the data_offsets ", offsets.dump());
   entry.first = offsets[0].get<uint64_t>();
   entry.last = offsets[1].get<uint64_t>();
@@ -102,7 +103,8 @@ std::vector<Entry> entries_of(const std::string& where, const json& header, uint
 
 json parsed(const std::string& where, std::string_view text) {
   auto header = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  require(header.is_object(), where, ": is not a safetensors file: its header is not a JSON object");
+  require(header.is_object(), where,
+          ": is not a safetensors file: its header is not a JSON object");
   return header;
 }
 
@@ -115,18 +117,22 @@ void SafeTensors::add_file(const std::filesystem::path& path) {
   require(file->size() >= sizeof header_bytes, where, ": is truncated: ", file->size(),
           " bytes are no safetensors file; download it again");
   std::memcpy(&header_bytes, file->data(), sizeof header_bytes);  // little-endian
-  require(header_bytes <= file->size() - sizeof header_bytes, where, ": is truncated or no safetensors ",
-          "file: a header of ", header_bytes, " bytes in a file of ", file->size());
+  require(header_bytes <= file->size() - sizeof header_bytes, where,
+          ": is truncated or no safetensors ", "file: a header of ", header_bytes,
+          " bytes in a file of ", file->size());
   const auto header = parsed(
       where, {reinterpret_cast<const char*>(file->data()) + sizeof header_bytes, header_bytes});
   auto* data = file->data() + sizeof header_bytes + header_bytes;
-  for (const auto& entry : entries_of(where, header, file->size() - sizeof header_bytes - header_bytes)) {
+  for (const auto& entry :
+       entries_of(where, header, file->size() - sizeof header_bytes - header_bytes)) {
     auto* first = data + entry.first;
     torch::Tensor tensor = torch::empty(entry.shape, entry.type);
     if (reinterpret_cast<std::uintptr_t>(first) % c10::elementSize(entry.type) != 0) {
-      std::memcpy(tensor.data_ptr(), first, entry.last - entry.first);  // an odd header: a view would be misaligned
+      std::memcpy(tensor.data_ptr(), first,
+                  entry.last - entry.first);  // an odd header: a view would be misaligned
     } else if (entry.first != entry.last) {
-      tensor = torch::from_blob(first, entry.shape, [file](void*) {}, entry.type);
+      tensor = torch::from_blob(
+          first, entry.shape, [file](void*) {}, entry.type);
     }
     require(tensors_.emplace(entry.name, tensor).second, where, ": tensor '", entry.name,
             "' is in another shard too");
@@ -203,7 +209,8 @@ void save_safetensors(const std::filesystem::path& path,
     require(type != nullptr, path.string(), ": tensor '", name, "' of ", tensor.scalar_type(),
             " cannot be saved");
     const auto first = std::exchange(end, end + tensor.numel() * tensor.element_size());
-    header[name] = {{"dtype", type}, {"shape", tensor.sizes().vec()}, {"data_offsets", {first, end}}};
+    header[name] = {
+        {"dtype", type}, {"shape", tensor.sizes().vec()}, {"data_offsets", {first, end}}};
   }
   auto text = header.dump();
   text.append((64 - (sizeof(uint64_t) + text.size()) % 64) % 64, ' ');

@@ -17,8 +17,9 @@ namespace {
 
 std::string with_layer(const std::string& pattern, int64_t layer) {
   const auto at = pattern.find("{}");
-  return at == std::string::npos ? pattern
-                                 : pattern.substr(0, at) + std::to_string(layer) + pattern.substr(at + 2);
+  return at == std::string::npos
+             ? pattern
+             : pattern.substr(0, at) + std::to_string(layer) + pattern.substr(at + 2);
 }
 
 /// Every parameter's tensor name, by parameter name.
@@ -112,8 +113,8 @@ std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
 void save_model(const Decoder& model, const std::filesystem::path& directory) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
-  require(std::filesystem::is_directory(directory), directory.string(), ": cannot be made: ",
-          error.message());
+  require(std::filesystem::is_directory(directory), directory.string(),
+          ": cannot be made: ", error.message());
   const auto& config = model.config();
   const auto& family = family_of(config);
   const auto names = names_by_parameter(family, config);

@@ -24,9 +24,7 @@ torch::Tensor RowStatistic::rows() const {
 
 torch::Tensor RowStatistic::heads() const { return rows().to(torch::kFloat64).mean({1, 3}); }
 
-torch::Tensor RowStatistic::mean() const {
-  return rows().to(torch::kFloat64).mean({0, 1, 2, 3});
-}
+torch::Tensor RowStatistic::mean() const { return rows().to(torch::kFloat64).mean({0, 1, 2, 3}); }
 
 void EntropyProbe::observe(const Observation& seen) {
   if (seen.kind != kind_) {
@@ -54,8 +52,8 @@ void MassProbe::observe(const Observation& seen) {
   mass_.add(seen.layer, mass);
   prefix_.add(seen.layer, mass.select(3, 0));
   own_.add(seen.layer, mass.select(3, own));
-  top_piece_.add(seen.layer, own > 1 ? mass.slice(3, 1, own).amax(3)
-                                     : torch::zeros_like(mass.select(3, 0)));
+  top_piece_.add(seen.layer,
+                 own > 1 ? mass.slice(3, 1, own).amax(3) : torch::zeros_like(mass.select(3, 0)));
 }
 
 }  // namespace motet

@@ -28,7 +28,8 @@ void read_value(const ordered_json& json, std::optional<T>& value) {
   value = json.is_null() ? std::nullopt : std::optional<T>(json.get<T>());
 }
 
-/// Calls `visit(name, field)` for every field of a row: the one list of them, for writing and reading.
+/// Calls `visit(name, field)` for every field of a row: the one list of them, for writing and
+/// reading.
 template <class Row, class Visit>
 void for_each_field(Row& row, Visit visit) {
   visit("mode", row.mode);
@@ -143,8 +144,7 @@ Run run_of(const ordered_json& json) {
   run.device = json.at("device");
   run.kernel = json.at("kernel");
   for (const auto& left_out : json.at("left_out")) {
-    run.left_out.push_back(
-        {left_out.at("mode"), left_out.at("pieces"), left_out.at("reason")});
+    run.left_out.push_back({left_out.at("mode"), left_out.at("pieces"), left_out.at("reason")});
   }
   for (const auto& row : json.at("segment_rows")) {
     run.segment_rows.push_back(row_of(row));

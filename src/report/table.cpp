@@ -18,7 +18,8 @@ std::string perplexity(double value) {
 }  // namespace
 
 std::string table_of(const Run& run) {
-  constexpr const char* kLine = "{:<10} {:>3} {:>7} {:>8} {:>7} {:>6} {:>6} {:>7} {:>7} {:>7} {:>6} {:>5} {:>6}\n";
+  constexpr const char* kLine =
+      "{:<10} {:>3} {:>7} {:>8} {:>7} {:>6} {:>6} {:>7} {:>7} {:>7} {:>6} {:>5} {:>6}\n";
   auto table = fmt::format(fmt::runtime(kLine), "mode", "P", "nll", "ppl", "Δnll", "±", "KL",
                            "entropy", "between", "within", "prefix", "own", "cost");
   // fmt pads by display width, so Δ and ± need no care

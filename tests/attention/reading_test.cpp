@@ -41,8 +41,10 @@ Case make_case() {
 /// The probabilities of every key that a row sees, piece by piece, from the definition.
 std::vector<std::vector<double>> piece_probabilities(const Case& made, int64_t head, int64_t row) {
   const auto seen = reference::visible(made.sets, row);
-  const auto s = made.keys[0][head / 3].index_select(0, torch::tensor(seen.keys)).matmul(
-                     made.query[0][head][row]) / std::sqrt(8.0);
+  const auto s = made.keys[0][head / 3]
+                     .index_select(0, torch::tensor(seen.keys))
+                     .matmul(made.query[0][head][row]) /
+                 std::sqrt(8.0);
   const auto p = s.softmax(0);
   std::vector<std::vector<double>> pieces(kPieces);
   for (std::size_t j = 0; j < seen.keys.size(); ++j) {
@@ -61,7 +63,9 @@ double sum_of_largest(std::vector<double> x, std::size_t count) {
 struct Aggregation {
   const char* name;
   bool heads, rows;
-  friend std::ostream& operator<<(std::ostream& out, const Aggregation& of) { return out << of.name; }
+  friend std::ostream& operator<<(std::ostream& out, const Aggregation& of) {
+    return out << of.name;
+  }
 };
 
 class SelectOver : public testing::TestWithParam<Aggregation> {};
@@ -123,7 +127,8 @@ TEST(Select, ErrorsNameTheNumbers) {
   const auto made = make_case();
   EXPECT_EQ(message([&] { Select({.pieces = 4}).decide(made.scores); }),
             "motet::Select: K = 4 of 3 pieces cannot be kept; choose a smaller K or more pieces");
-  EXPECT_EQ(message([] { Select({.pieces = 0}); }), "motet::Select: pieces = 0; at least 1 is kept");
+  EXPECT_EQ(message([] { Select({.pieces = 0}); }),
+            "motet::Select: pieces = 0; at least 1 is kept");
   EXPECT_EQ(message([] { Select({.top = 0}); }),
             "motet::Select: top = 0; a piece's score is the sum of at least 1 probability");
 }

@@ -35,7 +35,8 @@ Inputs inputs(const Shape& shape, torch::ScalarType dtype, bool requires_grad = 
                  .to(dtype)
                  .set_requires_grad(requires_grad);
   const auto kv = [&](double spread) {
-    return (torch::randn({shape.key_batch, shape.kv_heads, shape.sets.keys(), shape.features}, f64) *
+    return (torch::randn({shape.key_batch, shape.kv_heads, shape.sets.keys(), shape.features},
+                         f64) *
             spread)
         .to(dtype)
         .set_requires_grad(requires_grad);
@@ -93,9 +94,9 @@ TEST_P(Rows, EqualTheTwinUnderLogWeights) {
 TEST_P(Rows, EqualTheTwinAboveAThreshold) {
   const auto& shape = GetParam();
   const auto in = inputs(shape, torch::kFloat64);
-  const RowOptions options{.scale = 0.3, .threshold = torch::full({shape.batch, shape.heads,
-                                                                   shape.sets.rows()}, 0.5,
-                                                                  torch::kFloat64)};
+  const RowOptions options{.scale = 0.3,
+                           .threshold = torch::full({shape.batch, shape.heads, shape.sets.rows()},
+                                                    0.5, torch::kFloat64)};
   expect_near(attend(in.query, in.key_list, in.value_list, shape.sets, {}, options),
               reference::attend(in.query, in.keys, in.values, shape.sets, {}, options), 1e-12);
 }
@@ -130,11 +131,11 @@ TEST_P(Rows, ObeyTheChainRuleAndTheBounds) {
   EXPECT_LE(row.entropy.max().item<double>(), keys + 1e-6);
   const auto seen = row.lse != -kInfinity;
   EXPECT_LT(max_error(row.mass().sum(-1), seen.to(torch::kFloat32)), 5e-6);  // lse of 20: 2e-6
-  EXPECT_LT(max_error(row.mean().masked_select(seen),
-                      reference::attend(in.query, in.keys, in.values, shape.sets)
-                          .mean()
-                          .masked_select(seen)),
-            5e-5);
+  EXPECT_LT(
+      max_error(
+          row.mean().masked_select(seen),
+          reference::attend(in.query, in.keys, in.values, shape.sets).mean().masked_select(seen)),
+      5e-5);
 }
 
 TEST_P(Rows, ScoresAreTheStatisticsOfEachSet) {
@@ -157,7 +158,7 @@ TEST_P(Rows, ScoresAreTheStatisticsOfEachSet) {
                            in.keys[0][0].index_select(0, torch::tensor(keys, torch::kInt64)).t()) *
                        (shape.sets.factor(set) / std::sqrt(shape.features));
       const auto top = scores.top[0][group - 1][row][set];
-      EXPECT_LT(max_error(top.slice(0, 0, found), std::get<0>(all.topk(found))) , 1e-12);
+      EXPECT_LT(max_error(top.slice(0, 0, found), std::get<0>(all.topk(found))), 1e-12);
       EXPECT_TRUE((top.slice(0, found) == -kInfinity).all().item<bool>());
     }
   }
@@ -299,8 +300,9 @@ TEST(Merge, ShiftsAndDropsParts) {
   torch::manual_seed(7);
   const auto q = torch::randn({1, 2, 3, 8}, torch::kFloat64);
   const auto k = torch::randn({1, 2, 10, 8}, torch::kFloat64), v = torch::randn_like(k);
-  const KeySets sets(2, 3, 10, {{.set = 0, .rows = 3, .keys = 6},
-                                {.set = 1, .rows = 3, .first_key = 6, .keys = 4}});
+  const KeySets sets(
+      2, 3, 10,
+      {{.set = 0, .rows = 3, .keys = 6}, {.set = 1, .rows = 3, .first_key = 6, .keys = 4}});
   const auto a = attend(q, k.slice(2, 0, 6), v.slice(2, 0, 6), all_keys(3, 6));
   auto b = attend(q, k.slice(2, 6), v.slice(2, 6), all_keys(3, 4));
   for (const auto shift : {0.7, -kInfinity}) {
@@ -332,19 +334,27 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
             "motet::attend: 3 query rows, but the sets describe 2");
   EXPECT_EQ(message([&] { attend(q, k, k, all_keys(3, 6)); }),
             "motet::attend: 5 keys, but the sets describe 6");
-  EXPECT_EQ(message([&] { attend(q, torch::zeros({1, 3, 5, 8}), k, sets); }),
+  EXPECT_EQ(message([&] {
+              attend(q, torch::zeros({1, 3, 5, 8}), k, sets);
+            }),
             "motet::attend: 4 query heads do not divide into 3 heads of keys");
-  EXPECT_EQ(message([&] { attend(q, k, torch::zeros({1, 2, 4, 8}), sets); }),
+  EXPECT_EQ(message([&] {
+              attend(q, k, torch::zeros({1, 2, 4, 8}), sets);
+            }),
             "motet::attend: keys of [1, 2, 5, 8], values of [1, 2, 4, 8]");
-  EXPECT_EQ(message([&] { attend(q, k, k, sets, torch::zeros({1, 4, 3, 2})); }),
+  EXPECT_EQ(message([&] {
+              attend(q, k, k, sets, torch::zeros({1, 4, 3, 2}));
+            }),
             "motet::attend: log weights of [1, 4, 3, 2]; they are [batch, heads, query, sets] = "
             "[1, 4, 3, 1]");
   EXPECT_EQ(message([&] { attend(q, k.to(torch::kBFloat16), k, sets); }),
             "motet::attend: keys are BFloat16 on cpu, the query is Float on cpu");
-  EXPECT_EQ(message([&] { attend(q, {k.slice(2, 0, 2), k.slice(2, 2)},
-                                 {k.slice(2, 0, 2), k.slice(2, 2)}, sets); }),
-            "motet::attend: the span (set 0, rows 0+3, keys 0+5) crosses the end of a key tensor at "
-            "2");
+  EXPECT_EQ(
+      message([&] {
+        attend(q, {k.slice(2, 0, 2), k.slice(2, 2)}, {k.slice(2, 0, 2), k.slice(2, 2)}, sets);
+      }),
+      "motet::attend: the span (set 0, rows 0+3, keys 0+5) crosses the end of a key tensor at "
+      "2");
   EXPECT_EQ(message([&] { score(q, k, sets, -1); }), "motet::score: the -1 largest scores");
   EXPECT_EQ(message([&] { merge({}); }), "motet::merge: no rows to merge");
 }
@@ -356,7 +366,8 @@ TEST(KeySets, RefuseWhatARowCannotSee) {
             "motet::KeySets: the causal span (set 0, rows 0+3, keys 0+2, causal) has fewer keys "
             "than rows, so its first rows would see none");
   EXPECT_EQ(message([] {
-              KeySets(2, 3, 5, {{.rows = 3, .keys = 3}, {.set = 1, .rows = 1, .first_key = 2, .keys = 1}});
+              KeySets(2, 3, 5,
+                      {{.rows = 3, .keys = 3}, {.set = 1, .rows = 1, .first_key = 2, .keys = 1}});
             }),
             "motet::KeySets: rows see keys twice in (set 0, rows 0+3, keys 0+3) and (set 1, rows "
             "0+1, keys 2+1)");

@@ -40,7 +40,9 @@ TEST(Layout, NamesItsSchemes) {
   }
   EXPECT_EQ(message([] { positions_named("middle"); }),
             "positions 'middle': one of spread, left, right, sequential is wanted");
-  EXPECT_EQ(message([] { make_layout(0, {3, 0}); }),
+  EXPECT_EQ(message([] {
+              make_layout(0, {3, 0});
+            }),
             "motet::make_layout: piece 2 of 2 has 0 tokens; every piece needs one");
 }
 
@@ -48,15 +50,18 @@ TEST(Split, TokensMakePiecesOfTheSameSizeButForTheLast) {
   EXPECT_EQ(split_tokens(10, 1), (Numbers{10}));
   EXPECT_EQ(split_tokens(10, 3), (Numbers{4, 4, 2}));
   EXPECT_EQ(split_tokens(767, 8), (Numbers{96, 96, 96, 96, 96, 96, 96, 95}));
-  EXPECT_EQ(message([] { split_tokens(5, 4); }),
-            "motet::split_tokens: 5 tokens in pieces of 2 make 3 pieces, not 4; choose fewer pieces "
-            "or a longer context");
+  EXPECT_EQ(
+      message([] { split_tokens(5, 4); }),
+      "motet::split_tokens: 5 tokens in pieces of 2 make 3 pieces, not 4; choose fewer pieces "
+      "or a longer context");
 }
 
 TEST(Split, UnitsAreDealtContiguously) {
   EXPECT_EQ(split_units({1, 2, 4, 8, 16}, 2), (Numbers{7, 24}));
   EXPECT_EQ(split_units({1, 2, 4, 8, 16}, 3), (Numbers{3, 12, 16}));
-  EXPECT_EQ(message([] { split_units({1, 2}, 3); }),
+  EXPECT_EQ(message([] {
+              split_units({1, 2}, 3);
+            }),
             "motet::split_units: 2 units cannot make 3 pieces");
 }
 

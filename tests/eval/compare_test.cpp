@@ -47,14 +47,16 @@ using Names = std::vector<std::string>;
 TEST(Plan, HasEveryModeThatCanBe) {
   const auto config = golden("llama_default")->config();
   const auto plan = plan_compare(config, small_options());
-  EXPECT_EQ(names(plan), (Names{"full1", "parallel2", "sink2", "parallel4", "sink4", "selective4", "both4"}));
+  EXPECT_EQ(names(plan),
+            (Names{"full1", "parallel2", "sink2", "parallel4", "sink4", "selective4", "both4"}));
   ASSERT_EQ(plan.left_out.size(), 2u);
   EXPECT_EQ(plan.left_out[0].mode, "selective");
   EXPECT_EQ(plan.left_out[0].pieces, 2);
   EXPECT_EQ(plan.left_out[0].reason, "K = 2 keeps all of 2 pieces");
   auto options = small_options();
   options.prefix.clear();
-  EXPECT_EQ(names(plan_compare(config, options)), (Names{"full1", "parallel2", "parallel4", "selective4"}));
+  EXPECT_EQ(names(plan_compare(config, options)),
+            (Names{"full1", "parallel2", "parallel4", "selective4"}));
 }
 
 TEST(Plan, LeavesOutWhatPositionsCannotHold) {
@@ -62,7 +64,8 @@ TEST(Plan, LeavesOutWhatPositionsCannotHold) {
   auto options = small_options();
   options.length = 60;
   const auto plan = plan_compare(config, options);
-  EXPECT_EQ(names(plan), (Names{"parallel2", "sink2", "parallel4", "sink4", "selective4", "both4"}));
+  EXPECT_EQ(names(plan),
+            (Names{"parallel2", "sink2", "parallel4", "sink4", "selective4", "both4"}));
   EXPECT_EQ(plan.left_out[0].reason, "it needs 59 positions, the model has 40");
   options.pieces = {1};
   EXPECT_EQ(message([&] { plan_compare(config, options); }),
@@ -84,9 +87,10 @@ TEST(Options, ErrorsNameTheValues) {
   EXPECT_EQ(error([](auto& o) { o.pieces = {}; }), "--pieces: no degree is given");
   EXPECT_EQ(error([](auto& o) { o.pieces = {2, 0}; }), "--pieces 0: a degree is at least 1");
   EXPECT_EQ(error([](auto& o) { o.pieces = {2, 2}; }), "--pieces: the degree 2 is given twice");
-  EXPECT_EQ(error([](auto& o) { o.pieces = {20}; }),
-            "--pieces 20: the context of 27 tokens in pieces of 2 fills only 14; choose fewer pieces or "
-            "a longer --length");
+  EXPECT_EQ(
+      error([](auto& o) { o.pieces = {20}; }),
+      "--pieces 20: the context of 27 tokens in pieces of 2 fills only 14; choose fewer pieces or "
+      "a longer --length");
 }
 
 TEST(Predictions, EqualTheDefinition) {
@@ -98,14 +102,17 @@ TEST(Predictions, EqualTheDefinition) {
   const auto p = model->logits(hidden).to(torch::kFloat64).softmax(-1),
              r = model->logits(reference).to(torch::kFloat64).softmax(-1);
   for (int64_t row = 0; row < 150; ++row) {
-    EXPECT_NEAR(predictions.nll[row].item<double>(), -std::log(p[row][targets[row]].item<double>()), 1e-5);
+    EXPECT_NEAR(predictions.nll[row].item<double>(), -std::log(p[row][targets[row]].item<double>()),
+                1e-5);
     EXPECT_NEAR((*predictions.kl)[row].item<double>(),
                 (r[row] * (r[row].log() - p[row].log())).sum().item<double>(), 1e-5);
     EXPECT_EQ((*predictions.same_top1)[row].item<double>(),
               p[row].argmax().item<int64_t>() == r[row].argmax().item<int64_t>());
   }
   EXPECT_FALSE(predict(*model, hidden, targets).kl.has_value());
-  EXPECT_EQ(message([&] { predict(*model, hidden, {1, 2}); }),
+  EXPECT_EQ(message([&] {
+              predict(*model, hidden, {1, 2});
+            }),
             "motet::predict: 150 rows, 2 tokens to predict");
 }
 
@@ -125,7 +132,8 @@ Run small_run(int64_t segments = 2) {
   const auto plan = plan_compare(model->config(), run.options);
   run.left_out = plan.left_out;
   for (int64_t segment = 0; segment < segments; ++segment) {
-    for (const auto& row : compare_segment(*model, some_tokens(36, segment), run.options, plan, segment)) {
+    for (const auto& row :
+         compare_segment(*model, some_tokens(36, segment), run.options, plan, segment)) {
       run.segment_rows.push_back(row);
     }
   }
@@ -146,7 +154,8 @@ TEST(Segment, IsWhatEncodeAndReadSay) {
     const Reading& reading = row.selected > 0 ? static_cast<const Reading&>(select) : all;
     const auto logits = read(*model, encode(*model, context, layout), query, reading);
     double nll = 0;
-    for (int64_t i = 0; i < 8; ++i) nll -= logits.log_softmax(-1)[i][tokens[28 + i]].item<double>() / 8;
+    for (int64_t i = 0; i < 8; ++i)
+      nll -= logits.log_softmax(-1)[i][tokens[28 + i]].item<double>() / 8;
     EXPECT_NEAR(row.nll, nll, 1e-5) << row.mode << row.pieces;
     EXPECT_NEAR(row.entropy_between + row.entropy_within, row.entropy_tok, 1e-5);
     EXPECT_NEAR(row.entropy_pce, row.entropy_tok, 1e-6);  // calls of the same number of rows
@@ -189,14 +198,17 @@ TEST(Json, ReadsWhatItWrote) {
   EXPECT_TRUE(json["complete"].get<bool>());
   EXPECT_TRUE(json["segment_rows"][3]["delta_nll"].is_null());
   for (const auto* field :
-       {"task", "mode", "reading", "pieces", "prefix_tokens", "selected", "positions", "segments", "tokens",
-        "nll", "nll_stderr", "perplexity", "delta_nll", "delta_stderr", "kl", "same_top1", "entropy_pce",
-        "entropy_tok", "entropy_between", "entropy_within", "mass_prefix", "mass_own", "mass_top_piece",
-        "entropy_heads", "cost_ratio", "encode_seconds", "read_seconds", "peak_bytes"}) {
+       {"task",           "mode",         "reading",        "pieces",          "prefix_tokens",
+        "selected",       "positions",    "segments",       "tokens",          "nll",
+        "nll_stderr",     "perplexity",   "delta_nll",      "delta_stderr",    "kl",
+        "same_top1",      "entropy_pce",  "entropy_tok",    "entropy_between", "entropy_within",
+        "mass_prefix",    "mass_own",     "mass_top_piece", "entropy_heads",   "cost_ratio",
+        "encode_seconds", "read_seconds", "peak_bytes"}) {
     EXPECT_TRUE(json["rows"][0].contains(field)) << field;
   }
   write_file(path, "{\"schema\": 99}");
-  EXPECT_EQ(message([&] { load_run(path); }), path.string() + ": is of schema 99, this version reads 1");
+  EXPECT_EQ(message([&] { load_run(path); }),
+            path.string() + ": is of schema 99, this version reads 1");
   write_file(path, "[");
   EXPECT_EQ(message([&] { load_run(path); }), path.string() + ": is not a run of motet");
 }

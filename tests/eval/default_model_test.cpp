@@ -1,4 +1,5 @@
-// The default model against figures that others computed. Needs its directory: tests/run.sh --model DIR.
+// The default model against figures that others computed. Needs its directory: tests/run.sh --model
+// DIR.
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -7,8 +8,8 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <numeric>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "motet/eval/compare.h"
 #include "motet/eval/metrics.h"
@@ -38,7 +39,8 @@ std::vector<json> lines(const std::string& name) {
 
 std::vector<int64_t> book() {
   const auto tokenizer = Tokenizer::load(MOTET_TEST_MODEL);
-  return tokenizer.encode(read_file(std::filesystem::path(MOTET_TEST_DATA) / "valid_books.txt")).ids;
+  return tokenizer.encode(read_file(std::filesystem::path(MOTET_TEST_DATA) / "valid_books.txt"))
+      .ids;
 }
 
 std::shared_ptr<Decoder> model_of(torch::ScalarType dtype) {
@@ -46,15 +48,20 @@ std::shared_ptr<Decoder> model_of(torch::ScalarType dtype) {
 }
 
 TEST(DefaultModel, LogitsEqualHuggingFace) {
-  const auto expected = SafeTensors::open(std::filesystem::path(MOTET_GOLDEN) / "smollm2.safetensors");
+  const auto expected =
+      SafeTensors::open(std::filesystem::path(MOTET_GOLDEN) / "smollm2.safetensors");
   const auto tokens = book();
   const auto wanted = expected.tensor("tokens");
-  ASSERT_TRUE(torch::equal(torch::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + 2048)), wanted));
+  ASSERT_TRUE(torch::equal(
+      torch::tensor(std::vector<int64_t>(tokens.begin(), tokens.begin() + 2048)), wanted));
   const auto model = model_of(torch::kFloat32);
   const auto logits = read(*model, EncodedContext(), {tokens.begin(), tokens.begin() + 2048});
-  const auto chosen = logits.index_select(0, expected.tensor("rows")).index_select(1, expected.tensor("ids"));
-  // The issue allows 1e-3 of the largest; Hugging Face's own fp32 is 2e-6 away, exact angles would be 1e-5.
-  EXPECT_LT(max_error(chosen, expected.tensor("logits")), 5e-5 * expected.tensor("largest").item<double>());
+  const auto chosen =
+      logits.index_select(0, expected.tensor("rows")).index_select(1, expected.tensor("ids"));
+  // The issue allows 1e-3 of the largest; Hugging Face's own fp32 is 2e-6 away, exact angles would
+  // be 1e-5.
+  EXPECT_LT(max_error(chosen, expected.tensor("logits")),
+            5e-5 * expected.tensor("largest").item<double>());
   EXPECT_LT(max_error(logits.logsumexp(-1), expected.tensor("lse")), 5e-4);
 }
 
@@ -64,7 +71,8 @@ std::vector<CompareRow> valid_books(torch::ScalarType dtype) {
   const auto tokenizer = Tokenizer::load(MOTET_TEST_MODEL);
   CompareOptions options{.length = 1024, .scored = 256, .segments = 2};
   options.prefix =
-      tokenizer.encode("Given the following partial context, predict the words that come next:\n\n").ids;
+      tokenizer.encode("Given the following partial context, predict the words that come next:\n\n")
+          .ids;
   const auto plan = plan_compare(model->config(), options);
   const auto tokens = book();
   std::vector<CompareRow> rows;
@@ -87,7 +95,9 @@ TEST(DefaultModel, ComparesAsExpectedInBothPrecisions) {
   int64_t found = 0;
   for (const auto& want : lines("smollm2_valid_books.jsonl")) {
     for (const auto& row : rows) {
-      if (row.segment != want["segment"] || row.mode != want["mode"] || row.pieces != want["pieces"]) continue;
+      if (row.segment != want["segment"] || row.mode != want["mode"] ||
+          row.pieces != want["pieces"])
+        continue;
       ++found;
       SCOPED_TRACE(want["mode"].get<std::string>() + " " + std::to_string(row.pieces));
       EXPECT_NEAR(row.nll, want["nll"].get<double>(), 2e-3);
@@ -129,7 +139,8 @@ TEST(DefaultModel, ReadsUnequalPiecesAsExpected) {
   const auto model = model_of(torch::kFloat32);
   const auto tokenizer = Tokenizer::load(MOTET_TEST_MODEL);
   const auto prefix =
-      tokenizer.encode("Given the following partial context, predict the words that come next:\n\n").ids;
+      tokenizer.encode("Given the following partial context, predict the words that come next:\n\n")
+          .ids;
   const auto tokens = book();
   const std::vector<int64_t> query(tokens.begin() + 567, tokens.begin() + 631);
   int64_t compared = 0;
@@ -147,10 +158,12 @@ TEST(DefaultModel, ReadsUnequalPiecesAsExpected) {
     const auto logits =
         read(*model, encode(*model, context_tokens, layout), query, *reading, {&entropy, &mass});
     const auto targets = torch::tensor(std::vector<int64_t>(query.begin() + 1, query.end()));
-    const auto nll = torch::nll_loss(logits.slice(0, 0, 63).log_softmax(-1), targets).item<double>();
+    const auto nll =
+        torch::nll_loss(logits.slice(0, 0, 63).log_softmax(-1), targets).item<double>();
     EXPECT_NEAR(nll, want["nll"].get<double>(), 2e-3);
     EXPECT_NEAR(entropy.entropy().mean().item<double>(), want["entropy_tok"].get<double>(), 2e-3);
-    EXPECT_NEAR(entropy.between().mean().item<double>(), want["entropy_between"].get<double>(), 2e-3);
+    EXPECT_NEAR(entropy.between().mean().item<double>(), want["entropy_between"].get<double>(),
+                2e-3);
     EXPECT_NEAR(mass.prefix().mean().item<double>(), want["mass_prefix"].get<double>(), 2e-3);
     EXPECT_NEAR(mass.own().mean().item<double>(), want["mass_own"].get<double>(), 2e-3);
     EXPECT_EQ(logits[63].argmax().item<int64_t>(), want["last_token"].get<int64_t>());
@@ -162,18 +175,20 @@ TEST(DefaultModel, MemoryGrowsLinearlyWithTheLength) {
   TemporaryDirectory directory;
   std::vector<double> peaks;
   for (const auto* length : {"2048", "4096", "8192"}) {
-    const auto outcome = Process(directory.path(),
-                                 {MOTET_COMPARE, "--model", MOTET_TEST_MODEL, "--text",
-                                  std::string(MOTET_TEST_DATA) + "/valid_books.txt", "--length", length, "--scored",
-                                  "256", "--segments", "1", "--pieces", "1", "--out", directory / length})
-                             .wait();
+    const auto outcome =
+        Process(directory.path(),
+                {MOTET_COMPARE, "--model", MOTET_TEST_MODEL, "--text",
+                 std::string(MOTET_TEST_DATA) + "/valid_books.txt", "--length", length, "--scored",
+                 "256", "--segments", "1", "--pieces", "1", "--out", directory / length})
+            .wait();
     ASSERT_EQ(outcome.code, 0) << outcome.err;
     const auto run = json::parse(read_file(directory / (std::string(length) + "/run.json")));
     peaks.push_back(run["rows"][0]["peak_bytes"].get<double>() / (1 << 20));
     fmt::print("{} tokens: {:.0f} MiB\n", length, peaks.back());
   }
   EXPECT_LT(peaks[2], 4096);
-  EXPECT_LT(peaks[2] - peaks[1], 2.2 * (peaks[1] - peaks[0]) + 64);  // twice the tokens, twice the growth; pages round
+  EXPECT_LT(peaks[2] - peaks[1],
+            2.2 * (peaks[1] - peaks[0]) + 64);  // twice the tokens, twice the growth; pages round
 }
 
 }  // namespace

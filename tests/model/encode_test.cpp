@@ -29,15 +29,17 @@ Tokens some_tokens(int64_t count, int64_t start = 3) {
 const Tokens kContext = some_tokens(2 + 9 + 4 + 7);
 const Tokens kQuery = some_tokens(6, 11);
 
-/// float64 models of both families: only the order of sums differs between two ways to the same figure.
+/// float64 models of both families: only the order of sums differs between two ways to the same
+/// figure.
 class Encode : public testing::TestWithParam<std::string> {
  protected:
-  std::shared_ptr<Decoder> model_ = load_model(std::filesystem::path(MOTET_GOLDEN) / GetParam(),
-                                               {.dtype = torch::kFloat64});
+  std::shared_ptr<Decoder> model_ =
+      load_model(std::filesystem::path(MOTET_GOLDEN) / GetParam(), {.dtype = torch::kFloat64});
   Layout layout_ = make_layout(2, {9, 4, 7});
 };
 
-INSTANTIATE_TEST_SUITE_P(Families, Encode, testing::Values("llama_default", "llama_yarn", "gpt2_default"),
+INSTANTIATE_TEST_SUITE_P(Families, Encode,
+                         testing::Values("llama_default", "llama_yarn", "gpt2_default"),
                          [](const auto& info) { return info.param; });
 
 TEST_P(Encode, OrderOfPiecesDoesNotMatterToAQuery) {
@@ -92,7 +94,8 @@ TEST_P(Encode, SelectOfAllPiecesEqualsAll) {
 TEST_P(Encode, ABatchOfQueriesEqualsEachAlone) {
   const auto context = encode(*model_, kContext, layout_);
   const std::vector<Tokens> queries{kQuery, some_tokens(3, 5), some_tokens(1, 9)};
-  const Select select({.pieces = 2, .rows = true});  // shared by the rows of one query, not by the batch
+  const Select select(
+      {.pieces = 2, .rows = true});  // shared by the rows of one query, not by the batch
   Reader together(*model_, context, select);
   const auto hidden = together.read(queries);
   const std::vector<Tokens> next{{1}, {2, 3}, {4}};
@@ -191,22 +194,27 @@ TEST_P(Encode, ProbesChangeNothingAndSeeWhatTheyAskFor) {
   EXPECT_EQ(last.layer, 1);
   EXPECT_EQ(last.kind, RowKind::kQuery);
   EXPECT_EQ(last.keys.size(), 5u);  // prefix, three pieces, own
-  const auto again = reference::attend(last.query, torch::cat(last.keys, 2), torch::cat(last.values, 2),
-                                       read_sets(2, {9, 4, 7}, {6}, {0}));
+  const auto again =
+      reference::attend(last.query, torch::cat(last.keys, 2), torch::cat(last.values, 2),
+                        read_sets(2, {9, 4, 7}, {6}, {0}));
   EXPECT_LT(max_error(entropy.entropy().rows()[1], again.entropy), 1e-12);
   EXPECT_EQ(keys.seen_.front().kind, RowKind::kContext);
   EXPECT_EQ(keys.seen_.size(), 4u);  // two layers, two passes
 }
 
 TEST(Positions, AContextLongerThanTheTableReadsInPieces) {
-  const auto model = load_model(std::filesystem::path(MOTET_GOLDEN) / "gpt2_published");  // 40 positions
+  const auto model =
+      load_model(std::filesystem::path(MOTET_GOLDEN) / "gpt2_published");  // 40 positions
   const auto tokens = some_tokens(60);
   const auto context = encode(*model, tokens, make_layout(0, split_tokens(60, 4)));
   EXPECT_EQ(read(*model, context, some_tokens(25)).sizes(), (torch::IntArrayRef{25, 40}));
-  EXPECT_EQ(message([&] { read(*model, context, some_tokens(26)); }),
-            "motet::Reader: a query that starts at position 15 needs 41 positions, the model's table "
-            "has 40; split the context into more pieces, or shorten it or the query");
-  EXPECT_EQ(message([&] { encode(*model, tokens, make_layout(0, {41, 19})); }),
+  EXPECT_EQ(
+      message([&] { read(*model, context, some_tokens(26)); }),
+      "motet::Reader: a query that starts at position 15 needs 41 positions, the model's table "
+      "has 40; split the context into more pieces, or shorten it or the query");
+  EXPECT_EQ(message([&] {
+              encode(*model, tokens, make_layout(0, {41, 19}));
+            }),
             "motet::encode: the context needs 41 positions, the model's table has 40; split the "
             "context into more pieces, or shorten it or the query");
 }
@@ -219,7 +227,9 @@ TEST(Reader, ErrorsSayWhatDoesNotFit) {
   EXPECT_EQ(message([&] { Reader(*other, context, all); }),
             "motet::Reader: piece 1 holds keys of [1, 2, 10, 4], the model makes [1, 1, 10, 4]");
   EXPECT_EQ(message([&] { read(*model, context, {}); }), "motet::Reader: the query has no tokens");
-  EXPECT_EQ(message([&] { read(*model, context, {3, 40}); }),
+  EXPECT_EQ(message([&] {
+              read(*model, context, {3, 40});
+            }),
             "motet::Decoder: token 40 is not in the vocabulary of 40");
   EXPECT_EQ(message([&] { read(*model, context, {-1}); }),
             "motet::Decoder: token -1 is not in the vocabulary of 40");
@@ -227,7 +237,8 @@ TEST(Reader, ErrorsSayWhatDoesNotFit) {
             "motet::encode: 9 tokens, but the layout places 10");
   Reader reader(*model, context, all);
   reader.read(std::vector<Tokens>{{1}, {2}});
-  EXPECT_EQ(message([&] { reader.read(Tokens{1}); }), "motet::Reader: 1 queries after a batch of 2");
+  EXPECT_EQ(message([&] { reader.read(Tokens{1}); }),
+            "motet::Reader: 1 queries after a batch of 2");
 }
 
 }  // namespace

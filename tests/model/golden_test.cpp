@@ -28,7 +28,8 @@ std::vector<int64_t> values(const torch::Tensor& x) {
   return {x.data_ptr<int64_t>(), x.data_ptr<int64_t>() + x.numel()};
 }
 
-/// Tiny models whose logits and entropies Hugging Face computed in float64: tests/golden/make_golden.py.
+/// Tiny models whose logits and entropies Hugging Face computed in float64:
+/// tests/golden/make_golden.py.
 class Golden : public testing::TestWithParam<std::string> {
  protected:
   std::filesystem::path directory_ = std::filesystem::path(MOTET_GOLDEN) / GetParam();

@@ -54,19 +54,23 @@ class Damaged : public testing::Test {
 
 TEST_F(Damaged, DirectoryMissing) {
   EXPECT_EQ(message([&] { load_model(directory_ / "nowhere"); }),
-            where_ + "/nowhere: is not a directory; a model is a directory in Hugging Face format "
-                     "(config.json, model.safetensors, tokenizer.json or vocab.json + merges.txt)");
+            where_ +
+                "/nowhere: is not a directory; a model is a directory in Hugging Face format "
+                "(config.json, model.safetensors, tokenizer.json or vocab.json + merges.txt)");
 }
 
 TEST_F(Damaged, FilesMissing) {
   std::filesystem::remove(directory_ / "model.safetensors");
-  EXPECT_EQ(load_error(), where_ + ": has no model.safetensors and no model.safetensors.index.json; the "
-                                   "download is not complete");
+  EXPECT_EQ(load_error(), where_ +
+                              ": has no model.safetensors and no model.safetensors.index.json; the "
+                              "download is not complete");
   write_file(directory_ / "pytorch_model.bin", "x");
-  EXPECT_EQ(load_error(), where_ + ": has no model.safetensors and no model.safetensors.index.json; it "
-                                   "has a pytorch_model.bin: save the model with safetensors");
+  EXPECT_EQ(load_error(), where_ +
+                              ": has no model.safetensors and no model.safetensors.index.json; it "
+                              "has a pytorch_model.bin: save the model with safetensors");
   std::filesystem::remove(directory_ / "config.json");
-  EXPECT_EQ(load_error(), where_ + ": has no config.json; a model is a directory in Hugging Face format");
+  EXPECT_EQ(load_error(),
+            where_ + ": has no config.json; a model is a directory in Hugging Face format");
 }
 
 TEST_F(Damaged, ConfigMalformed) {
@@ -91,17 +95,20 @@ TEST_F(Damaged, ConfigFieldsOutOfRange) {
   EXPECT_EQ(load_error(), config_ + ": 4 query heads do not divide into 3 heads of keys");
   edit_config("num_key_value_heads", 2);
   edit_config("hidden_act", "mish");
-  EXPECT_EQ(load_error(), config_ + ": the activation 'mish' is not known here; silu, relu, gelu, "
-                                    "gelu_new and gelu_pytorch_tanh are");
+  EXPECT_EQ(load_error(), config_ +
+                              ": the activation 'mish' is not known here; silu, relu, gelu, "
+                              "gelu_new and gelu_pytorch_tanh are");
   edit_config("hidden_act", "silu");
   edit_config("rope_scaling", {{"rope_type", "longrope"}});
-  EXPECT_EQ(load_error(), config_ + ": rope type 'longrope' is not known here; default, linear, llama3 "
-                                    "and yarn are");
+  EXPECT_EQ(load_error(), config_ +
+                              ": rope type 'longrope' is not known here; default, linear, llama3 "
+                              "and yarn are");
   edit_config("rope_scaling", {{"rope_type", "linear"}});
   EXPECT_EQ(load_error(), config_ + ": rope scaling needs a number 'factor'");
   edit_config("rope_scaling", {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}});
-  EXPECT_EQ(load_error(), config_ + ": partial_rotary_factor 0.5 is not known here; all features are "
-                                    "rotated");
+  EXPECT_EQ(load_error(), config_ +
+                              ": partial_rotary_factor 0.5 is not known here; all features are "
+                              "rotated");
 }
 
 TEST_F(Damaged, TensorMissing) {
@@ -110,41 +117,49 @@ TEST_F(Damaged, TensorMissing) {
 }
 
 TEST_F(Damaged, TensorLeftOver) {
-  edit_tensors([](auto& tensors) { tensors["model.layers.2.mlp.up_proj.weight"] = torch::zeros({3}); });
-  EXPECT_EQ(load_error(), where_ + ": the tensor 'model.layers.2.mlp.up_proj.weight' is left over: the "
-                                   "family llama with this config.json has no such parameter");
+  edit_tensors(
+      [](auto& tensors) { tensors["model.layers.2.mlp.up_proj.weight"] = torch::zeros({3}); });
+  EXPECT_EQ(load_error(), where_ +
+                              ": the tensor 'model.layers.2.mlp.up_proj.weight' is left over: the "
+                              "family llama with this config.json has no such parameter");
 }
 
 TEST_F(Damaged, TensorOfAnotherShape) {
   edit_config("intermediate_size", 30);
-  EXPECT_EQ(load_error().substr(where_.size()),
-            ": the tensor 'model.layers.0.mlp.gate_proj.weight' is [" +
-                std::to_string(json::parse(read_file(std::filesystem::path(MOTET_GOLDEN) /
-                                                     "llama_default/config.json"))["intermediate_size"]
-                                   .get<int>()) +
-                ", 16], but config.json makes it [30, 16]");
+  EXPECT_EQ(
+      load_error().substr(where_.size()),
+      ": the tensor 'model.layers.0.mlp.gate_proj.weight' is [" +
+          std::to_string(json::parse(read_file(std::filesystem::path(MOTET_GOLDEN) /
+                                               "llama_default/config.json"))["intermediate_size"]
+                             .get<int>()) +
+          ", 16], but config.json makes it [30, 16]");
 }
 
 TEST_F(Damaged, TensorOfAnotherKind) {
   edit_tensors([](auto& tensors) {
     tensors["model.norm.weight"] = tensors["model.norm.weight"].to(torch::kInt32);
   });
-  EXPECT_EQ(load_error(), where_ + ": the tensor 'model.norm.weight' is of Int; F32, F16 and BF16 can be "
-                                   "loaded");
+  EXPECT_EQ(load_error(),
+            where_ +
+                ": the tensor 'model.norm.weight' is of Int; F32, F16 and BF16 can be "
+                "loaded");
 }
 
 TEST_F(Damaged, TiedHeadThatDiffers) {
-  edit_tensors([](auto& tensors) { tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]; });
+  edit_tensors(
+      [](auto& tensors) { tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"]; });
   EXPECT_EQ(load_error(), "no error");  // a tied embedding written twice
   edit_tensors([](auto& tensors) { tensors["lm_head.weight"] = tensors["lm_head.weight"] + 1; });
-  EXPECT_EQ(load_error(), where_ + ": 'lm_head.weight' differs from 'model.embed_tokens.weight', but "
-                                   "config.json ties them (tie_word_embeddings)");
+  EXPECT_EQ(load_error(), where_ +
+                              ": 'lm_head.weight' differs from 'model.embed_tokens.weight', but "
+                              "config.json ties them (tie_word_embeddings)");
 }
 
 TEST_F(Damaged, FileTruncated) {
   const auto bytes = read_file(directory_ / "model.safetensors");
   write_file(directory_ / "model.safetensors", bytes.substr(0, 5));
-  EXPECT_EQ(load_error(), file_ + ": is truncated: 5 bytes are no safetensors file; download it again");
+  EXPECT_EQ(load_error(),
+            file_ + ": is truncated: 5 bytes are no safetensors file; download it again");
   write_file(directory_ / "model.safetensors", bytes.substr(0, 100));
   uint64_t header = 0;
   std::memcpy(&header, bytes.data(), sizeof header);
@@ -160,12 +175,17 @@ TEST_F(Damaged, FileTruncated) {
 TEST_F(Damaged, HeaderThatLies) {
   write_header("[]", 0);
   EXPECT_EQ(load_error(), file_ + ": is not a safetensors file: its header is not a JSON object");
-  write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12);
-  EXPECT_EQ(load_error(), file_ + ": tensor 'b' begins at byte 4 of the data, inside the tensor before it, "
-                                  "which ends at 8");
+  write_header(
+      R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+      12);
+  EXPECT_EQ(load_error(),
+            file_ +
+                ": tensor 'b' begins at byte 4 of the data, inside the tensor before it, "
+                "which ends at 8");
   write_header(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8);
-  EXPECT_EQ(load_error(), file_ + ": tensor 'a' of F32 [3] takes 12 bytes, but its data_offsets [0,8] "
-                                  "hold 8");
+  EXPECT_EQ(load_error(), file_ +
+                              ": tensor 'a' of F32 [3] takes 12 bytes, but its data_offsets [0,8] "
+                              "hold 8");
   write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12);
   EXPECT_EQ(load_error(), file_ + ": bytes 0 to 4 of the data belong to no tensor");
   write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 12);
@@ -192,11 +212,13 @@ TEST_F(DamagedShards, AreNamed) {
   auto index = json::parse(read_file(index_));
   const auto shard = index["weight_map"]["model.norm.weight"].get<std::string>();
   std::filesystem::rename(directory_ / shard, directory_ / "aside");
-  EXPECT_EQ(load_error(), index_ + ": names the shard " + shard + ", which is missing; download it too");
+  EXPECT_EQ(load_error(),
+            index_ + ": names the shard " + shard + ", which is missing; download it too");
   std::filesystem::rename(directory_ / "aside", directory_ / shard);
   index["weight_map"]["model.extra.weight"] = shard;
   write_file(index_, index.dump());
-  EXPECT_EQ(load_error(), index_ + ": says that " + shard + " holds 'model.extra.weight', but it does not");
+  EXPECT_EQ(load_error(),
+            index_ + ": says that " + shard + " holds 'model.extra.weight', but it does not");
 }
 
 TEST(Weights, StayInTheFileUntilTheyAreWrittenTo) {

@@ -31,8 +31,8 @@ TEST(EntropyProbe, MeansCountTokensOrCalls) {
       probe.observe(seen);
       probe.observe(observation(layer, 7, RowKind::kContext));  // not what it watches
       calls += seen.row.entropy.mean().item<double>() / 6;
-      all[layer] = all[layer].defined() ? torch::cat({all[layer], seen.row.entropy}, 2)
-                                        : seen.row.entropy;
+      all[layer] =
+          all[layer].defined() ? torch::cat({all[layer], seen.row.entropy}, 2) : seen.row.entropy;
     }
   }
   const auto rows = torch::stack({all[0], all[1]});
@@ -64,7 +64,8 @@ TEST(Probe, NeedsAreThoseOfAll) {
   EXPECT_FALSE(needs_of({&mass}).entropy);
   EXPECT_TRUE(needs_of({&mass, &entropy}).entropy);
   EXPECT_EQ(message([&] { entropy.mean_of_calls(); }), "motet::EntropyProbe: nothing was observed");
-  EXPECT_EQ(message([&] { entropy.entropy().rows(); }), "motet::RowStatistic: nothing was observed");
+  EXPECT_EQ(message([&] { entropy.entropy().rows(); }),
+            "motet::RowStatistic: nothing was observed");
 }
 
 }  // namespace

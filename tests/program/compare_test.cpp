@@ -29,7 +29,8 @@ class Compare : public testing::Test {
   }
 
   std::vector<std::string> command(const std::vector<std::string>& arguments) const {
-    std::vector<std::string> words{MOTET_COMPARE, "--model", model_, "--text", text_, "--threads", "1"};
+    std::vector<std::string> words{MOTET_COMPARE, "--model",   model_, "--text",
+                                   text_,         "--threads", "1"};
     words.insert(words.end(), arguments.begin(), arguments.end());
     return words;
   }
@@ -37,7 +38,8 @@ class Compare : public testing::Test {
     return Process(directory_.path(), command(arguments)).wait();
   }
   /// What stderr says of a failure, without the program's name.
-  void expect_error(const std::vector<std::string>& arguments, int code, const std::string& error) const {
+  void expect_error(const std::vector<std::string>& arguments, int code,
+                    const std::string& error) const {
     const auto outcome = run(arguments);
     EXPECT_EQ(outcome.code, code);
     EXPECT_EQ(outcome.err, "motet-compare: " + error +
@@ -46,9 +48,10 @@ class Compare : public testing::Test {
   }
 
   TemporaryDirectory directory_;
-  std::string model_ = directory_ / "model", text_ = directory_ / "text.txt", out_ = directory_ / "out";
-  const std::vector<std::string> small_{"--length", "48", "--scored", "12", "--segments", "2", "--pieces", "1,2,4",
-                                        "--out",    out_};
+  std::string model_ = directory_ / "model", text_ = directory_ / "text.txt",
+              out_ = directory_ / "out";
+  const std::vector<std::string> small_{"--length", "48",       "--scored", "12",    "--segments",
+                                        "2",        "--pieces", "1,2,4",    "--out", out_};
   std::vector<std::string> small(const std::vector<std::string>& more) const {
     auto words = small_;
     words.insert(words.end(), more.begin(), more.end());
@@ -80,14 +83,18 @@ TEST_F(Compare, RunsOnGpt2AsPublished) {
 }
 
 TEST_F(Compare, LeavesOutAndSaysSo) {
-  const auto outcome = run({"--length", "100", "--scored", "20", "--segments", "1", "--pieces", "1,2,4", "--out", out_});
+  const auto outcome = run(
+      {"--length", "100", "--scored", "20", "--segments", "1", "--pieces", "1,2,4", "--out", out_});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_NE(outcome.err.find("left out: full, P = 1: it needs 99 positions, the model has 64\n"), std::string::npos);
+  EXPECT_NE(outcome.err.find("left out: full, P = 1: it needs 99 positions, the model has 64\n"),
+            std::string::npos);
   const auto document = json::parse(read_file(out_ + "/run.json"));
-  EXPECT_EQ(document["left_out"][0],
-            (json{{"mode", "full"}, {"pieces", 1}, {"reason", "it needs 99 positions, the model has 64"}}));
+  EXPECT_EQ(document["left_out"][0], (json{{"mode", "full"},
+                                           {"pieces", 1},
+                                           {"reason", "it needs 99 positions, the model has 64"}}));
   for (const auto& row : document["rows"]) {
-    for (const auto* field : {"delta_nll", "delta_stderr", "kl", "same_top1"}) EXPECT_TRUE(row[field].is_null());
+    for (const auto* field : {"delta_nll", "delta_stderr", "kl", "same_top1"})
+      EXPECT_TRUE(row[field].is_null());
   }
   EXPECT_NE(outcome.out.find(" -  "), std::string::npos);
 }
@@ -95,8 +102,8 @@ TEST_F(Compare, LeavesOutAndSaysSo) {
 TEST_F(Compare, SkippedSegmentsKeepTheirNumbers) {
   ASSERT_EQ(run(small_).code, 0);
   const auto all = load_run(out_ + "/run.json");
-  ASSERT_EQ(run({"--length", "48", "--scored", "12", "--segments", "1", "--skip", "1", "--pieces", "1,2,4", "--out",
-                 out_, "--overwrite"})
+  ASSERT_EQ(run({"--length", "48", "--scored", "12", "--segments", "1", "--skip", "1", "--pieces",
+                 "1,2,4", "--out", out_, "--overwrite"})
                 .code,
             0);
   const auto second = load_run(out_ + "/run.json");
@@ -119,7 +126,8 @@ json figures(const Run& run) {
 }
 
 TEST_F(Compare, AnInterruptedRunIsValidAndGoesOn) {
-  const std::vector<std::string> many{"--length", "24", "--scored", "6", "--segments", "60", "--pieces", "1,2,3"};
+  const std::vector<std::string> many{"--length",   "24", "--scored", "6",
+                                      "--segments", "60", "--pieces", "1,2,3"};
   auto words = many;
   words.insert(words.end(), {"--out", out_});
   std::filesystem::create_directory(out_);
@@ -147,28 +155,31 @@ TEST_F(Compare, AnInterruptedRunIsValidAndGoesOn) {
   EXPECT_GE(done, 2u);
   ASSERT_LT(done, 60u);
   EXPECT_FALSE(partial.complete());
-  EXPECT_NE(outcome.err.find("motet-compare: interrupted; " + std::to_string(done) + " of 60 segments are in " +
-                             out_ + "/run.json; --resume goes on with it\n"),
-            std::string::npos)
+  EXPECT_NE(
+      outcome.err.find("motet-compare: interrupted; " + std::to_string(done) +
+                       " of 60 segments are in " + out_ + "/run.json; --resume goes on with it\n"),
+      std::string::npos)
       << outcome.err;
   for (const auto& entry : std::filesystem::directory_iterator(out_)) {
     EXPECT_EQ(entry.path().filename(), "run.json");
   }
-  expect_error(words, 1, out_ + ": holds a run already; --resume goes on with it, --overwrite replaces it");
+  expect_error(words, 1,
+               out_ + ": holds a run already; --resume goes on with it, --overwrite replaces it");
   words.push_back("--resume");
   ASSERT_EQ(run(words).code, 0);
   const auto resumed = load_run(out_ + "/run.json");
   EXPECT_TRUE(resumed.complete());
   auto whole = many;
-  whole.insert(whole.end(), {"--out", directory_ / "whole", "--resume"});  // starts where there is nothing
+  whole.insert(whole.end(),
+               {"--out", directory_ / "whole", "--resume"});  // starts where there is nothing
   ASSERT_EQ(run(whole).code, 0);
   EXPECT_EQ(figures(resumed), figures(load_run(directory_ / "whole/run.json")));
 }
 
 TEST_F(Compare, ResumeRefusesAnotherRun) {
   ASSERT_EQ(run(small_).code, 0);
-  const auto outcome = run({"--length", "50", "--scored", "12", "--segments", "2", "--pieces", "1,2,4", "--out", out_,
-                            "--resume"});
+  const auto outcome = run({"--length", "50", "--scored", "12", "--segments", "2", "--pieces",
+                            "1,2,4", "--out", out_, "--resume"});
   EXPECT_EQ(outcome.code, 1);
   EXPECT_EQ(outcome.err.substr(0, outcome.err.find(": it has")),
             "motet-compare: " + out_ + "/run.json: is a run with another configuration");
@@ -178,13 +189,17 @@ TEST_F(Compare, CommandLineErrors) {
   expect_error({"--lenght", "48"}, 2, "The following arguments were not expected: 48 --lenght");
   expect_error({"--length", "many"}, 2, "Could not convert: --length = many");
   expect_error({"--dtype", "int8"}, 2, "--dtype: int8 not in {float32,bfloat16}");
-  expect_error({"--positions", "middle"}, 2, "--positions: middle not in {spread,left,right,sequential}");
-  expect_error(small({"--prefix", "a\\d"}), 2, "'a\\d': after a backslash n, t or another backslash is wanted");
+  expect_error({"--positions", "middle"}, 2,
+               "--positions: middle not in {spread,left,right,sequential}");
+  expect_error(small({"--prefix", "a\\d"}), 2,
+               "'a\\d': after a backslash n, t or another backslash is wanted");
   expect_error(small({"--select", "4"}), 2,
-               "--select 4: no degree of --pieces is above it (the largest is 4), so selective and both could not "
+               "--select 4: no degree of --pieces is above it (the largest is 4), so selective and "
+               "both could not "
                "run");
   expect_error({"--length", "48", "--scored", "12", "--pieces", "20"}, 2,
-               "--pieces 20: the context of 35 tokens in pieces of 2 fills only 18; choose fewer pieces or a longer "
+               "--pieces 20: the context of 35 tokens in pieces of 2 fills only 18; choose fewer "
+               "pieces or a longer "
                "--length");
   expect_error(small({"--resume", "--overwrite"}), 2, "--overwrite excludes --resume");
 }
@@ -194,14 +209,21 @@ TEST_F(Compare, TextErrors) {
   expect_error(small_, 1, text_ + ": is empty");
   write_file(text_, "good\xff bad");
   expect_error(small_, 1, text_ + ": motet::Tokenizer::encode: byte 4 of 9 is not UTF-8");
-  write_file(text_, "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-                    "seventeen eighteen nineteen twenty one two three four five six seven eight nine ten\n");
+  write_file(
+      text_,
+      "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+      "sixteen "
+      "seventeen eighteen nineteen twenty one two three four five six seven eight nine ten\n");
   expect_error(small_, 1,
-               text_ + ": 31 tokens are too few for 2 segments (--skip 0 --segments 2) of --length 48; the largest "
-                       "--length that would do is 15");
+               text_ +
+                   ": 31 tokens are too few for 2 segments (--skip 0 --segments 2) of --length 48; "
+                   "the largest "
+                   "--length that would do is 15");
   expect_error(small({"--skip", "9"}), 1,
-               text_ + ": 31 tokens are too few for 11 segments (--skip 9 --segments 2) of --length 48; choose fewer "
-                       "segments or a longer text");
+               text_ +
+                   ": 31 tokens are too few for 11 segments (--skip 9 --segments 2) of --length "
+                   "48; choose fewer "
+                   "segments or a longer text");
   std::filesystem::remove(text_);
   expect_error(small_, 1, text_ + ": cannot be opened: No such file or directory");
 }
@@ -210,14 +232,18 @@ TEST_F(Compare, ModelErrors) {
   auto config = json::parse(read_file(model_ + "/config.json"));
   config["vocab_size"] = 50000;
   write_file(model_ + "/config.json", config.dump());
-  expect_error(small_, 1, model_ + ": its tokenizer has ids up to 50256, but config.json gives the model a vocabulary "
-                                   "of 50000; they are not of the same model");
+  expect_error(
+      small_, 1,
+      model_ +
+          ": its tokenizer has ids up to 50256, but config.json gives the model a vocabulary "
+          "of 50000; they are not of the same model");
   std::filesystem::remove(model_ + "/model.safetensors");
   config["vocab_size"] = 50257;
   write_file(model_ + "/config.json", config.dump());
   const auto outcome = run(small({"--quiet"}));
-  EXPECT_EQ(outcome.err, "motet-compare: " + model_ + ": has no model.safetensors and no model.safetensors.index.json; "
-                                                      "the download is not complete\n");
+  EXPECT_EQ(outcome.err, "motet-compare: " + model_ +
+                             ": has no model.safetensors and no model.safetensors.index.json; "
+                             "the download is not complete\n");
   EXPECT_EQ(outcome.code, 1);
   EXPECT_FALSE(std::filesystem::exists(out_));
 }
@@ -225,7 +251,8 @@ TEST_F(Compare, ModelErrors) {
 TEST_F(Compare, OutErrors) {
   write_file(directory_ / "taken", "x");
   const auto taken = (directory_ / "taken").string();
-  auto words = std::vector<std::string>{"--length", "48", "--scored", "12", "--segments", "1", "--pieces", "1,2", "--out", taken};
+  auto words = std::vector<std::string>{"--length", "48",       "--scored", "12",    "--segments",
+                                        "1",        "--pieces", "1,2",      "--out", taken};
   expect_error(words, 1, taken + ": cannot be made: Not a directory");
   words.back() = "/proc/motet";
   expect_error(words, 1, "/proc/motet: cannot be made: No such file or directory");
@@ -234,9 +261,10 @@ TEST_F(Compare, OutErrors) {
 TEST_F(Compare, HelpAndVersion) {
   const auto help = run({"--help"});
   EXPECT_EQ(help.code, 0);
-  for (const auto* option : {"--model", "--text", "--length", "--scored", "--segments", "--skip", "--pieces", "--prefix",
-                             "--select", "--positions", "--dtype", "--device", "--threads", "--seed", "--out",
-                             "--overwrite", "--resume", "--quiet", "--help", "--version"}) {
+  for (const auto* option :
+       {"--model",  "--text",      "--length",    "--scored", "--segments", "--skip",    "--pieces",
+        "--prefix", "--select",    "--positions", "--dtype",  "--device",   "--threads", "--seed",
+        "--out",    "--overwrite", "--resume",    "--quiet",  "--help",     "--version"}) {
     EXPECT_NE(help.out.find(option), std::string::npos) << option;
   }
   const auto version = run({"--version"});

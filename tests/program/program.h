@@ -31,7 +31,8 @@ class Process {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     const auto open = [&](int descriptor, const char* path) {
-      posix_spawn_file_actions_addopen(&actions, descriptor, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+      posix_spawn_file_actions_addopen(&actions, descriptor, path, O_WRONLY | O_CREAT | O_TRUNC,
+                                       0644);
     };
     open(STDOUT_FILENO, out_.c_str());
     open(STDERR_FILENO, err_.c_str());
@@ -46,7 +47,8 @@ class Process {
   Outcome wait() const {
     int status = 0;
     ::waitpid(id_, &status, 0);
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(out_), read_file(err_)};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(out_),
+            read_file(err_)};
   }
 
  private:
@@ -54,8 +56,9 @@ class Process {
   pid_t id_ = -1;
 };
 
-/// A tiny GPT-2 in the layout in which openai-community/gpt2 is published: names without `transformer.`, mask buffers, Conv1D
-/// weights, no lm_head, vocab.json and merges.txt with the real vocabulary.
+/// A tiny GPT-2 in the layout in which openai-community/gpt2 is published: names without
+/// `transformer.`, mask buffers, Conv1D weights, no lm_head, vocab.json and merges.txt with the
+/// real vocabulary.
 inline void write_published_gpt2(const std::filesystem::path& directory, int64_t positions) {
   torch::manual_seed(1);
   const int64_t width = 8, vocabulary = 50257;
@@ -95,7 +98,8 @@ inline void write_published_gpt2(const std::filesystem::path& directory, int64_t
                               {"vocab_size", vocabulary}};
   write_file(directory / "config.json", config.dump());
   for (const auto* name : {"vocab.json", "merges.txt"}) {
-    std::filesystem::copy_file(std::filesystem::path(MOTET_TEST_DATA) / "gpt2" / name, directory / name);
+    std::filesystem::copy_file(std::filesystem::path(MOTET_TEST_DATA) / "gpt2" / name,
+                               directory / name);
   }
 }
 

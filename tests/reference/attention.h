@@ -8,8 +8,8 @@
 
 #include "motet/attention/rows.h"
 
-/// The naive twin: one row at a time, in float64, from the definition. Differentiable by LibTorch's autograd, through
-/// the keys that the row sees and no others.
+/// The naive twin: one row at a time, in float64, from the definition. Differentiable by LibTorch's
+/// autograd, through the keys that the row sees and no others.
 namespace motet::reference {
 
 struct Visible {
@@ -31,8 +31,9 @@ inline Visible visible(const KeySets& sets, int64_t row) {
   return seen;
 }
 
-inline Row attend(const torch::Tensor& query, const torch::Tensor& keys, const torch::Tensor& values,
-                  const KeySets& sets, const std::optional<torch::Tensor>& log_weight = {},
+inline Row attend(const torch::Tensor& query, const torch::Tensor& keys,
+                  const torch::Tensor& values, const KeySets& sets,
+                  const std::optional<torch::Tensor>& log_weight = {},
                   const RowOptions& options = {}) {
   const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
   const auto q = query.to(torch::kFloat64), k = keys.to(torch::kFloat64),
@@ -56,8 +57,8 @@ inline Row attend(const torch::Tensor& query, const torch::Tensor& keys, const t
         const auto keys_seen = k[kb][h / group].index_select(0, torch::tensor(seen.keys));
         const auto raw = keys_seen.matmul(q[b][h][row]) * torch::tensor(factor, f64) * scale;
         for (std::size_t j = 0; j < seen.keys.size(); ++j) {
-          const bool below = options.threshold && raw[j].item<double>() <
-                                                      (*options.threshold)[b][h][row].item<double>();
+          const bool below = options.threshold &&
+                             raw[j].item<double>() < (*options.threshold)[b][h][row].item<double>();
           if (!below && shift[j] != -std::numeric_limits<double>::infinity()) kept.push_back(j);
         }
         const auto index = torch::tensor(kept, torch::kInt64);
@@ -90,7 +91,8 @@ inline Row attend(const torch::Tensor& query, const torch::Tensor& keys, const t
           shaped(set_lses, sets.sets()), shaped(set_entropies, sets.sets())};
 }
 
-/// The largest difference of two tensors in float64; equal infinities do not differ, NaN differs from everything.
+/// The largest difference of two tensors in float64; equal infinities do not differ, NaN differs
+/// from everything.
 inline double max_error(const torch::Tensor& a, const torch::Tensor& b) {
   const auto x = a.to(torch::kFloat64), y = b.to(torch::kFloat64);
   const auto error = torch::where(x == y, torch::zeros_like(x), (x - y).abs());

@@ -26,7 +26,8 @@ class Reading {
   /// The reading with its options, as reports name it: `select(K=2, r=5)`.
   virtual std::string name() const = 0;
   virtual ReadingNeeds needs() const { return {}; }
-  /// Log weights, [batch, heads, query, sets]: 0 keeps a set, -inf drops it, others shift it. Nothing: 0 everywhere.
+  /// Log weights, [batch, heads, query, sets]: 0 keeps a set, -inf drops it, others shift it.
+  /// Nothing: 0 everywhere.
   virtual std::optional<torch::Tensor> decide(const Scores& scores) const = 0;
 };
 
@@ -46,8 +47,9 @@ struct SelectOptions {
 
 /// Each row keeps its K best pieces. PCE section 5.2, "selective attention"; arXiv 2412.16545.
 ///
-/// A piece's score is the sum of its r largest probabilities, taken over everything the row sees. Aggregated over heads,
-/// rows or both, the sum of the r largest of all those scores is the score that they share. Ties go to the lower index.
+/// A piece's score is the sum of its r largest probabilities, taken over everything the row sees.
+/// Aggregated over heads, rows or both, the sum of the r largest of all those scores is the score
+/// that they share. Ties go to the lower index.
 class Select : public Reading {
  public:
   /// Throws Error unless pieces and top are at least 1.

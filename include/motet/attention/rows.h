@@ -11,13 +11,14 @@ namespace motet {
 
 /// Attention rows and what merging them needs. Statistics are fp32, or float64 for float64 inputs.
 ///
-/// All of it is of the effective scores: factor, log weight and threshold included. A set that a row does not see, or
-/// that is dropped for it, is the empty set: out 0, lse -inf, entropy 0.
+/// All of it is of the effective scores: factor, log weight and threshold included. A set that a
+/// row does not see, or that is dropped for it, is the empty set: out 0, lse -inf, entropy 0.
 struct Row {
-  torch::Tensor out;          ///< sum_j p_j v_j, [batch, heads, query, features], in the dtype of the query
-  torch::Tensor lse;          ///< ln sum_j exp(s_j), [batch, heads, query], nats
-  torch::Tensor entropy;      ///< -sum_j p_j ln p_j, [batch, heads, query], nats, within [0, ln keys]
-  torch::Tensor set_lse;      ///< lse of each set, its log weight added, [batch, heads, query, sets], nats
+  torch::Tensor out;  ///< sum_j p_j v_j, [batch, heads, query, features], in the dtype of the query
+  torch::Tensor lse;  ///< ln sum_j exp(s_j), [batch, heads, query], nats
+  torch::Tensor entropy;  ///< -sum_j p_j ln p_j, [batch, heads, query], nats, within [0, ln keys]
+  torch::Tensor
+      set_lse;  ///< lse of each set, its log weight added, [batch, heads, query, sets], nats
   torch::Tensor set_entropy;  ///< entropy inside each set, [batch, heads, query, sets], nats
 
   /// The expected score of each row, sum_j p_j s_j, in nats. [batch, heads, query]
@@ -33,7 +34,8 @@ struct Row {
 /// What `attend` and `score` may be told beside their sets.
 struct RowOptions {
   std::optional<double> scale;  ///< on q.k; 1 / sqrt(features) unless given
-  /// Scores (effective, without log weight) below a row's threshold are dropped. [batch, heads, query]
+  /// Scores (effective, without log weight) below a row's threshold are dropped. [batch, heads,
+  /// query]
   std::optional<torch::Tensor> threshold;
   /// Whether entropies are wanted; without them `entropy` and `set_entropy` are undefined tensors.
   bool entropy = true;
@@ -42,22 +44,24 @@ struct RowOptions {
 /// Attention rows over sets of keys: softmax(scale Q K^T + log_weight) V, and what merging needs.
 /// Vaswani et al. 2017, "Attention Is All You Need", eq. 1.
 ///
-/// `query` is [batch, heads, query, features]. `keys` and `values` are one tensor each, or lists of tensors that are read
-/// as if laid end to end, never copied: [batch or 1, kv_heads, keys, features], where kv_heads divides heads (query head
-/// h reads head h / (heads / kv_heads)) and a batch of 1 serves every query of the batch. No span may cross from one
-/// tensor of a list into the next. `log_weight` is [batch, heads, query, sets]: 0 keeps a set, -inf drops
-/// it (its keys then do not matter, not even NaN), other values shift its scores.
-/// Accumulates in fp32 (float64 for float64 inputs), independent of the number of threads; memory beyond inputs and
-/// outputs is bounded. Differentiable once in query, keys, values and log_weight through every
-/// output. Throws Error when the shapes do not fit each other.
+/// `query` is [batch, heads, query, features]. `keys` and `values` are one tensor each, or lists of
+/// tensors that are read as if laid end to end, never copied: [batch or 1, kv_heads, keys,
+/// features], where kv_heads divides heads (query head h reads head h / (heads / kv_heads)) and a
+/// batch of 1 serves every query of the batch. No span may cross from one tensor of a list into the
+/// next. `log_weight` is [batch, heads, query, sets]: 0 keeps a set, -inf drops it (its keys then
+/// do not matter, not even NaN), other values shift its scores. Accumulates in fp32 (float64 for
+/// float64 inputs), independent of the number of threads; memory beyond inputs and outputs is
+/// bounded. Differentiable once in query, keys, values and log_weight through every output. Throws
+/// Error when the shapes do not fit each other.
 Row attend(const torch::Tensor& query, torch::TensorList keys, torch::TensorList values,
            const KeySets& sets, const std::optional<torch::Tensor>& log_weight = {},
            const RowOptions& options = {});
 
-/// The row over the union of disjoint parts, each with its log weight: exact, associative, free of order.
-/// `log_weights`: one for each part, broadcast to [batch, heads, query]; none means 0 for all. Sets are laid end to end.
-/// Rabe & Staats 2021, arXiv 2112.05682, with entropies (DESIGN of this library: the chain rule of entropy).
-/// Throws Error when there is no part, or their shapes differ.
+/// The row over the union of disjoint parts, each with its log weight: exact, associative, free of
+/// order. `log_weights`: one for each part, broadcast to [batch, heads, query]; none means 0 for
+/// all. Sets are laid end to end. Rabe & Staats 2021, arXiv 2112.05682, with entropies (DESIGN of
+/// this library: the chain rule of entropy). Throws Error when there is no part, or their shapes
+/// differ.
 Row merge(const std::vector<Row>& parts, const std::vector<torch::Tensor>& log_weights = {});
 
 }  // namespace motet

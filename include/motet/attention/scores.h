@@ -12,16 +12,21 @@ namespace motet {
 
 /// What is known of a row for each set without touching values.
 struct Scores {
-  torch::Tensor lse;      ///< ln sum_j exp(s_j), [batch, heads, query, sets], nats; -inf for an empty set
-  torch::Tensor entropy;  ///< inside each set, [batch, heads, query, sets], nats; 0 for an empty set
-  torch::Tensor top;      ///< the r largest s_j, falling, [batch, heads, query, sets, r]; -inf where there are fewer
-  /// Where each query of a batch of queries begins among the rows, and where the last ends: 0, ..., rows.
+  torch::Tensor
+      lse;  ///< ln sum_j exp(s_j), [batch, heads, query, sets], nats; -inf for an empty set
+  torch::Tensor
+      entropy;        ///< inside each set, [batch, heads, query, sets], nats; 0 for an empty set
+  torch::Tensor top;  ///< the r largest s_j, falling, [batch, heads, query, sets, r]; -inf where
+                      ///< there are fewer
+  /// Where each query of a batch of queries begins among the rows, and where the last ends: 0, ...,
+  /// rows.
   std::vector<int64_t> queries;
 };
 
-/// The scores of rows over sets of keys; see `attend`, whose arguments these are. `top` is how many of the largest scores
-/// of each set are wanted (0: none, and `Scores::top` is undefined). `lse` and `entropy` are
-/// differentiable, `top` is not. Throws Error when the shapes do not fit each other.
+/// The scores of rows over sets of keys; see `attend`, whose arguments these are. `top` is how many
+/// of the largest scores of each set are wanted (0: none, and `Scores::top` is undefined). `lse`
+/// and `entropy` are differentiable, `top` is not. Throws Error when the shapes do not fit each
+/// other.
 Scores score(const torch::Tensor& query, torch::TensorList keys, const KeySets& sets, int64_t top,
              const RowOptions& options = {});
 

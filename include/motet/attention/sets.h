@@ -8,9 +8,10 @@ namespace motet {
 
 /// Rows that see keys of one set: visibility is a list of these, never a mask matrix.
 ///
-/// Keys are counted through all the key tensors given to `attend`, as if they were laid end to end. Where `causal`,
-/// the last row sees every key of the span and each row before it one key less, so a span of as many
-/// keys as rows is the usual triangle, and one with more keys a triangle behind a block of earlier keys.
+/// Keys are counted through all the key tensors given to `attend`, as if they were laid end to end.
+/// Where `causal`, the last row sees every key of the span and each row before it one key less, so
+/// a span of as many keys as rows is the usual triangle, and one with more keys a triangle behind a
+/// block of earlier keys.
 struct Span {
   int64_t set = 0;
   int64_t first_row = 0;
@@ -27,8 +28,9 @@ std::ostream& operator<<(std::ostream& out, const Span& span);
 /// Which keys each row sees, and to which set each of them belongs. A row's sets are disjoint.
 class KeySets {
  public:
-  /// `sets` groups of keys over `rows` query rows and `keys` keys. Throws Error where a span leaves these bounds,
-  /// where a causal span has fewer keys than rows, or where a row would see a key twice.
+  /// `sets` groups of keys over `rows` query rows and `keys` keys. Throws Error where a span leaves
+  /// these bounds, where a causal span has fewer keys than rows, or where a row would see a key
+  /// twice.
   KeySets(int64_t sets, int64_t rows, int64_t keys, std::vector<Span> spans);
 
   int64_t sets() const { return sets_; }
@@ -36,9 +38,11 @@ class KeySets {
   int64_t keys() const { return keys_; }
   const std::vector<Span>& spans() const { return spans_; }
 
-  /// The factor on the scores of `set`, 1 unless given: applied by `score` and `attend` before anything else.
+  /// The factor on the scores of `set`, 1 unless given: applied by `score` and `attend` before
+  /// anything else.
   double factor(int64_t set) const;
-  /// A copy with this factor on the scores of `set`. Throws Error unless `factor` is finite and above 0.
+  /// A copy with this factor on the scores of `set`. Throws Error unless `factor` is finite and
+  /// above 0.
   KeySets with_factor(int64_t set, double factor) const;
 
   /// The number of (row, key) pairs that are visible: what attention costs.

@@ -7,7 +7,8 @@
 
 namespace motet {
 
-/// Tokens that were encoded together: a prefix, or one piece. Keys are as placed: rotated once, never again.
+/// Tokens that were encoded together: a prefix, or one piece. Keys are as placed: rotated once,
+/// never again.
 struct EncodedPiece {
   std::vector<int64_t> tokens;
   std::vector<int64_t> positions;
@@ -17,8 +18,8 @@ struct EncodedPiece {
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }
 };
 
-/// A context that was encoded once, to be read by any number of queries. Prefix and pieces lie apart, so that pieces can be
-/// reordered, dropped and added: `pieces` is the caller's to change.
+/// A context that was encoded once, to be read by any number of queries. Prefix and pieces lie
+/// apart, so that pieces can be reordered, dropped and added: `pieces` is the caller's to change.
 struct EncodedContext {
   EncodedPiece prefix;               ///< may be empty
   std::vector<EncodedPiece> pieces;  ///< what each of them saw: the prefix and itself

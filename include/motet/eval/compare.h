@@ -26,7 +26,8 @@ struct CompareOptions {
 
   /// The tokens of a segment before its query.
   int64_t context() const { return length - scored - 1; }
-  /// Throws Error naming the first option that cannot be: also a degree that the context cannot fill.
+  /// Throws Error naming the first option that cannot be: also a degree that the context cannot
+  /// fill.
   void validate() const;
 };
 
@@ -55,18 +56,20 @@ struct ComparePlan {
 /// What will be run. Throws Error for options that cannot be, and where no mode is left.
 ComparePlan plan_compare(const Config& config, const CompareOptions& options);
 
-/// The figures of one mode over one or more segments; DESIGN section 11 names the fields. Means are over scored tokens, entropies
-/// and masses over layers, heads and query tokens, in nats.
+/// The figures of one mode over one or more segments; DESIGN section 11 names the fields. Means are
+/// over scored tokens, entropies and masses over layers, heads and query tokens, in nats.
 struct CompareRow {
   std::string mode, reading;
   int64_t pieces = 1, prefix_tokens = 0, selected = 0;
   std::string positions;
   int64_t segments = 1, tokens = 0;
-  std::optional<int64_t> segment;  ///< of the file, counted from its start; nothing for several segments
+  std::optional<int64_t>
+      segment;  ///< of the file, counted from its start; nothing for several segments
   double nll = 0;
   std::optional<double> nll_stderr;
   double perplexity = 0;
-  std::optional<double> delta_nll, delta_stderr, kl, same_top1;  ///< against `full`; nothing where that was left out
+  std::optional<double> delta_nll, delta_stderr, kl,
+      same_top1;  ///< against `full`; nothing where that was left out
   double entropy_pce = 0, entropy_tok = 0, entropy_between = 0, entropy_within = 0;
   double mass_prefix = 0, mass_own = 0, mass_top_piece = 0;
   std::vector<std::vector<double>> entropy_heads;  ///< [layers][heads]
@@ -74,10 +77,12 @@ struct CompareRow {
   std::optional<int64_t> peak_bytes;
 };
 
-/// Told of every step of work, in FLOPs of those that ComparePlan::segment_flops counts. What it throws ends the run.
+/// Told of every step of work, in FLOPs of those that ComparePlan::segment_flops counts. What it
+/// throws ends the run.
 using CompareProgress = std::function<void(double flops)>;
 
-/// Runs every mode of the plan on one segment: `tokens` are the segment's, `segment` its number in the file.
+/// Runs every mode of the plan on one segment: `tokens` are the segment's, `segment` its number in
+/// the file.
 std::vector<CompareRow> compare_segment(const Decoder& model, const std::vector<int64_t>& tokens,
                                         const CompareOptions& options, const ComparePlan& plan,
                                         int64_t segment, const CompareProgress& progress = {});

@@ -10,20 +10,24 @@
 
 namespace motet {
 
-/// How well rows predict the tokens that follow them, and how far they are from a reference's predictions.
+/// How well rows predict the tokens that follow them, and how far they are from a reference's
+/// predictions.
 struct Predictions {
-  torch::Tensor nll;                       ///< -ln p(token), [rows], float64, nats
-  std::optional<torch::Tensor> kl;         ///< KL(reference || rows), [rows], float64, nats
-  std::optional<torch::Tensor> same_top1;  ///< 1 where both find the same token most likely, [rows], float64
+  torch::Tensor nll;                ///< -ln p(token), [rows], float64, nats
+  std::optional<torch::Tensor> kl;  ///< KL(reference || rows), [rows], float64, nats
+  std::optional<torch::Tensor>
+      same_top1;  ///< 1 where both find the same token most likely, [rows], float64
 };
 
-/// `hidden` is [rows, width], after the last norm; `targets` are the tokens that follow each row; `reference` is like `hidden`.
-/// Logits are made a few rows at a time. Throws Error where the numbers of rows differ.
+/// `hidden` is [rows, width], after the last norm; `targets` are the tokens that follow each row;
+/// `reference` is like `hidden`. Logits are made a few rows at a time. Throws Error where the
+/// numbers of rows differ.
 Predictions predict(const Decoder& model, const torch::Tensor& hidden,
                     const std::vector<int64_t>& targets,
                     const std::optional<torch::Tensor>& reference = {});
 
-/// A mean over tokens and its standard error: the standard deviation over the square root of their number.
+/// A mean over tokens and its standard error: the standard deviation over the square root of their
+/// number.
 struct Mean {
   double value = 0;
   std::optional<double> standard_error;  ///< nothing for a single token
@@ -31,8 +35,8 @@ struct Mean {
 
 Mean mean_of(const torch::Tensor& x);
 
-/// The largest amount of memory that this process has held resident, in bytes, since `reset_peak_memory`. Nothing where
-/// the system does not tell, or does not let it be reset.
+/// The largest amount of memory that this process has held resident, in bytes, since
+/// `reset_peak_memory`. Nothing where the system does not tell, or does not let it be reset.
 std::optional<int64_t> peak_memory();
 bool reset_peak_memory();
 

@@ -12,12 +12,13 @@
 
 namespace motet {
 
-/// How the rows of one pass through the layers see keys. It is all that differs between encoding, reading and training.
+/// How the rows of one pass through the layers see keys. It is all that differs between encoding,
+/// reading and training.
 class Attention {
  public:
   virtual ~Attention() = default;
-  /// `query` is [batch, heads, rows, features], `keys` and `values` are [batch, kv_heads, rows, features] of the same tokens,
-  /// rotated. Returns out, [batch, heads, rows, features].
+  /// `query` is [batch, heads, rows, features], `keys` and `values` are [batch, kv_heads, rows,
+  /// features] of the same tokens, rotated. Returns out, [batch, heads, rows, features].
   virtual torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& keys,
                                const torch::Tensor& values, double scale) = 0;
 };
@@ -32,7 +33,8 @@ class Linear : public torch::nn::Module {
   torch::Tensor bias;    ///< [out], or undefined
 };
 
-/// x W^T (+ b): what Linear does, for a weight that belongs to somebody else. x is [..., in]; [..., out] in x's dtype, or fp32.
+/// x W^T (+ b): what Linear does, for a weight that belongs to somebody else. x is [..., in]; [...,
+/// out] in x's dtype, or fp32.
 torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
                      bool single_precision_out = false);
 
@@ -66,14 +68,16 @@ class LayerNorm : public Norm {
   double epsilon_;
 };
 
-/// Hugging Face's activation of this name. Throws Error, with `where`, for one that is not known here.
+/// Hugging Face's activation of this name. Throws Error, with `where`, for one that is not known
+/// here.
 using Activation = std::function<torch::Tensor(const torch::Tensor&)>;
 Activation activation_named(const std::string& name, const std::string& where);
 
 /// One layer. A family brings its own.
 class Block : public torch::nn::Module {
  public:
-  /// `x` is the residual stream, [batch, rows, width], fp32 (float64 in float64 models), and so is what comes back.
+  /// `x` is the residual stream, [batch, rows, width], fp32 (float64 in float64 models), and so is
+  /// what comes back.
   virtual torch::Tensor forward(const torch::Tensor& x, const Rotation& rotation,
                                 Attention& attention) const = 0;
 };

@@ -10,7 +10,8 @@
 
 namespace motet {
 
-/// The sizes and options of a decoder, in this library's words. A family fills it from a Hugging Face config.json.
+/// The sizes and options of a decoder, in this library's words. A family fills it from a Hugging
+/// Face config.json.
 struct Config {
   std::string model_type;  ///< the family's name: "gpt2", "llama", ...
   int64_t vocabulary = 0;  ///< rows of the embedding
@@ -22,14 +23,15 @@ struct Config {
   int64_t inner = 0;      ///< width inside the MLP
   int64_t positions = 0;  ///< that the model was made for; a learned table has no more
   double norm_epsilon = 1e-5;
-  std::string activation;    ///< Hugging Face's name: "silu", "gelu_new", ...
-  bool tied = false;         ///< the output layer is the embedding
+  std::string activation;  ///< Hugging Face's name: "silu", "gelu_new", ...
+  bool tied = false;       ///< the output layer is the embedding
   bool attention_bias = false;
   bool mlp_bias = false;
-  std::optional<Rope> rope;  ///< nothing: learned positions
-  bool scale_scores = true;  ///< by 1 / sqrt(features)
+  std::optional<Rope> rope;            ///< nothing: learned positions
+  bool scale_scores = true;            ///< by 1 / sqrt(features)
   bool scale_scores_by_layer = false;  ///< and by 1 / (layer + 1)
-  nlohmann::json source;     ///< config.json as it was read; kept for saving, and for families of one's own
+  nlohmann::json
+      source;  ///< config.json as it was read; kept for saving, and for families of one's own
 
   bool learned_positions() const { return !rope.has_value(); }
 };
@@ -41,7 +43,8 @@ Config load_config(const std::filesystem::path& directory);
 /// Fields of a config.json, with errors that name file and field. For families.
 class ConfigReader {
  public:
-  ConfigReader(const nlohmann::json& json, std::string where) : json_(json), where_(std::move(where)) {}
+  ConfigReader(const nlohmann::json& json, std::string where)
+      : json_(json), where_(std::move(where)) {}
 
   int64_t size(const char* name) const;  ///< at least 1
   int64_t size(const char* name, int64_t otherwise) const;

@@ -12,7 +12,8 @@
 
 namespace motet {
 
-/// A decoder-only language model of any registered family. Its parameters train like those of every LibTorch module.
+/// A decoder-only language model of any registered family. Its parameters train like those of every
+/// LibTorch module.
 class Decoder : public torch::nn::Module {
  public:
   /// Parameters are left uninitialised. Throws Error for an unknown family.
@@ -22,13 +23,14 @@ class Decoder : public torch::nn::Module {
   torch::ScalarType dtype() const { return tokens_->weight.scalar_type(); }
   torch::Device device() const { return tokens_->weight.device(); }
 
-  /// One pass through the layers: `tokens` is [batch, rows], `positions` are those of the rows. Returns the rows after the last
-  /// norm, [batch, rows, width]. Throws Error for a token that is not in the vocabulary, and for a position that a
-  /// learned table does not have.
+  /// One pass through the layers: `tokens` is [batch, rows], `positions` are those of the rows.
+  /// Returns the rows after the last norm, [batch, rows, width]. Throws Error for a token that is
+  /// not in the vocabulary, and for a position that a learned table does not have.
   torch::Tensor forward(const torch::Tensor& tokens, const std::vector<int64_t>& positions,
                         Attention& attention) const;
 
-  /// The scores of the vocabulary, [..., vocabulary], fp32 (float64 in float64 models), of rows after the last norm.
+  /// The scores of the vocabulary, [..., vocabulary], fp32 (float64 in float64 models), of rows
+  /// after the last norm.
   torch::Tensor logits(const torch::Tensor& hidden) const;
 
  private:

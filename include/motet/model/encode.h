@@ -13,29 +13,33 @@
 
 namespace motet {
 
-/// Runs the model over prefix and pieces, laid end to end in `tokens` as `layout` says: one packed row, in which no piece sees
-/// another. Throws Error where tokens and layout differ in number, and where the largest position does
-/// not fit a learned table.
-EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens, const Layout& layout,
-                      const Probes& probes = {});
+/// Runs the model over prefix and pieces, laid end to end in `tokens` as `layout` says: one packed
+/// row, in which no piece sees another. Throws Error where tokens and layout differ in number, and
+/// where the largest position does not fit a learned table.
+EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
+                      const Layout& layout, const Probes& probes = {});
 
-/// Reads queries against an encoded context, which it only refers to; then token by token, appending.
+/// Reads queries against an encoded context, which it only refers to; then token by token,
+/// appending.
 class Reader {
  public:
-  /// Model, context, reading and probes outlive the reader. Throws Error where the context was not encoded by such a model.
+  /// Model, context, reading and probes outlive the reader. Throws Error where the context was not
+  /// encoded by such a model.
   Reader(const Decoder& model, const EncodedContext& context, const Reading& reading,
          Probes probes = {});
 
-  /// Runs the model over the next tokens of each query of a batch; their keys are appended. Queries see the context and their
-  /// own earlier tokens, not each other. The first call fixes how many queries there are.
-  /// Returns rows after the last norm, [rows, width], one query after the other; see Decoder::logits.
-  /// Throws Error for another number of queries, an empty batch, and a position that a learned table lacks.
+  /// Runs the model over the next tokens of each query of a batch; their keys are appended. Queries
+  /// see the context and their own earlier tokens, not each other. The first call fixes how many
+  /// queries there are. Returns rows after the last norm, [rows, width], one query after the other;
+  /// see Decoder::logits. Throws Error for another number of queries, an empty batch, and a
+  /// position that a learned table lacks.
   torch::Tensor read(const std::vector<std::vector<int64_t>>& queries);
   /// The same for a single query.
   torch::Tensor read(const std::vector<int64_t>& query);
 
  private:
-  /// Own keys or values of one query in one layer: room grows by doubling, so that appending a token copies nothing.
+  /// Own keys or values of one query in one layer: room grows by doubling, so that appending a
+  /// token copies nothing.
   struct Own {
     torch::Tensor room;  // [1, kv_heads, capacity, features]
     int64_t length = 0;
@@ -48,9 +52,9 @@ class Reader {
   const EncodedContext& context_;
   const Reading& reading_;
   Probes probes_;
-  std::vector<int64_t> lengths_;               // tokens so far of each query
+  std::vector<int64_t> lengths_;                 // tokens so far of each query
   std::vector<std::vector<Own>> keys_, values_;  // [layer][query]
-  int64_t rows_ = 0;                           // of all queries so far
+  int64_t rows_ = 0;                             // of all queries so far
 };
 
 /// Reads one query and returns the logits of all its rows, [rows, vocabulary], fp32. See Reader.
@@ -58,8 +62,9 @@ torch::Tensor read(const Decoder& model, const EncodedContext& context,
                    const std::vector<int64_t>& query, const Reading& reading = All(),
                    const Probes& probes = {});
 
-/// A whole packed row, context and query, in one differentiable pass without a cache: `tokens` is [batch, layout.tokens() + query].
-/// The reading decides for the query's rows. Returns rows after the last norm, [batch, rows, width]; see Decoder::logits.
+/// A whole packed row, context and query, in one differentiable pass without a cache: `tokens` is
+/// [batch, layout.tokens() + query]. The reading decides for the query's rows. Returns rows after
+/// the last norm, [batch, rows, width]; see Decoder::logits.
 torch::Tensor forward(const Decoder& model, const torch::Tensor& tokens, const Layout& layout,
                       const Reading& reading = All(), const Probes& probes = {});
 

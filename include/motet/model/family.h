@@ -13,16 +13,16 @@ namespace motet {
 
 /// Where a parameter lies in a family's files. `{}` in both names stands for the layer.
 struct TensorName {
-  std::string parameter;  ///< as in Decoder::named_parameters()
-  std::string tensor;     ///< as in the safetensors file
+  std::string parameter;    ///< as in Decoder::named_parameters()
+  std::string tensor;       ///< as in the safetensors file
   bool transposed = false;  ///< the file holds [in, out] (GPT-2's Conv1D)
 };
 
 /// A family of models: everything that the library must know to load, run and save one.
 struct Family {
   std::string model_type;  ///< as in config.json
-  /// Fills a Config from config.json; the second argument names the file in errors. Throws Error for an option that the block
-  /// does not implement.
+  /// Fills a Config from config.json; the second argument names the file in errors. Throws Error
+  /// for an option that the block does not implement.
   std::function<Config(const nlohmann::json&, const std::string&)> configure;
   std::function<std::shared_ptr<Block>(const Config&, int64_t layer)> make_block;
   std::function<std::shared_ptr<Norm>(const Config&)> make_norm;  ///< after the last block
@@ -32,7 +32,8 @@ struct Family {
   std::vector<std::string> ignored;  ///< endings of tensors that are no parameters, as ".attn.bias"
 };
 
-/// Makes a family known under its model_type; one that is there is replaced. Not to be called while models load.
+/// Makes a family known under its model_type; one that is there is replaced. Not to be called while
+/// models load.
 void register_family(Family family);
 
 /// The family, or null.

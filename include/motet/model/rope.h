@@ -45,20 +45,23 @@ struct Rope {
   RopeScaling scaling;
 };
 
-/// From a Hugging Face config.json in its present form (`rope_parameters`) or the older one (`rope_theta`, `rope_scaling`).
-/// `where` names the file in errors. Throws Error for another kind of scaling.
+/// From a Hugging Face config.json in its present form (`rope_parameters`) or the older one
+/// (`rope_theta`, `rope_scaling`). `where` names the file in errors. Throws Error for another kind
+/// of scaling.
 Rope rope_from(const nlohmann::json& config, const std::string& where);
 
 /// Angles of positions, ready to rotate with.
 struct Rotation {
-  torch::Tensor cos, sin;  ///< [rows, features / 2], fp32; undefined where the model does not rotate
+  torch::Tensor cos,
+      sin;  ///< [rows, features / 2], fp32; undefined where the model does not rotate
 };
 
 /// fp32 throughout, as Hugging Face computes it.
 Rotation rotation(const Rope& rope, int64_t features, const std::vector<int64_t>& positions,
                   const torch::TensorOptions& options);
 
-/// Rotates feature i against feature i + features / 2; x is [..., rows, features], rotated in fp32 at least.
+/// Rotates feature i against feature i + features / 2; x is [..., rows, features], rotated in fp32
+/// at least.
 torch::Tensor rotate(const torch::Tensor& x, const Rotation& rotation);
 
 }  // namespace motet

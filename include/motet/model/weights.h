@@ -12,22 +12,25 @@
 namespace motet {
 
 struct LoadOptions {
-  /// As stored, unless given. Parameters that keep the stored dtype stay in the mapped file until they are written to.
+  /// As stored, unless given. Parameters that keep the stored dtype stay in the mapped file until
+  /// they are written to.
   std::optional<torch::ScalarType> dtype;
   torch::Device device = torch::kCPU;
 };
 
-/// Loads a model directory in Hugging Face format: config.json, and model.safetensors or its shards (F32, F16, BF16).
-/// Throws Error where it is missing or damaged, for an unknown family, and for a tensor that is missing, left over or of
-/// another shape than the configuration says.
+/// Loads a model directory in Hugging Face format: config.json, and model.safetensors or its shards
+/// (F32, F16, BF16). Throws Error where it is missing or damaged, for an unknown family, and for a
+/// tensor that is missing, left over or of another shape than the configuration says.
 std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
                                     const LoadOptions& options = {});
 
-/// Writes config.json and model.safetensors, in Hugging Face format and the model's dtype, into `directory`, which is made
-/// where it is missing. Each file appears whole or not at all. Tokenizer files are not the model's: copy them. Throws Error.
+/// Writes config.json and model.safetensors, in Hugging Face format and the model's dtype, into
+/// `directory`, which is made where it is missing. Each file appears whole or not at all. Tokenizer
+/// files are not the model's: copy them. Throws Error.
 void save_model(const Decoder& model, const std::filesystem::path& directory);
 
-/// SHA-256 over config.json and the weight files, in order of their names: what a run was made with.
+/// SHA-256 over config.json and the weight files, in order of their names: what a run was made
+/// with.
 std::string model_hash(const std::filesystem::path& directory);
 
 }  // namespace motet

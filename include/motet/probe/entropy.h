@@ -24,7 +24,8 @@ class RowStatistic {
   std::vector<std::vector<torch::Tensor>> layers_;  // [layer][pass]
 };
 
-/// The entropy of every head and row, and its parts: PCE's diagnosis (arXiv 2412.16545, section 4), in nats.
+/// The entropy of every head and row, and its parts: PCE's diagnosis (arXiv 2412.16545, section 4),
+/// in nats.
 class EntropyProbe : public Probe {
  public:
   explicit EntropyProbe(RowKind kind = RowKind::kQuery) : kind_(kind) {}
@@ -33,8 +34,9 @@ class EntropyProbe : public Probe {
   const RowStatistic& entropy() const { return entropy_; }  ///< between + within
   const RowStatistic& between() const { return between_; }  ///< between prefix, pieces and own
   const RowStatistic& within() const { return within_; }    ///< inside them
-  /// The unweighted mean over forward calls of attention, as the paper's code takes it: a call with one row counts as much
-  /// as one with a thousand. Equal to `entropy().mean()` where all calls have as many rows.
+  /// The unweighted mean over forward calls of attention, as the paper's code takes it: a call with
+  /// one row counts as much as one with a thousand. Equal to `entropy().mean()` where all calls
+  /// have as many rows.
   double mean_of_calls() const;
 
  private:
@@ -51,10 +53,12 @@ class MassProbe : public Probe {
   ProbeNeeds needs() const override { return {.rows = true}; }
   void observe(const Observation& seen) override;
 
-  const RowStatistic& mass() const { return mass_; }            ///< [..., sets]
-  const RowStatistic& prefix() const { return prefix_; }        ///< of the prefix
-  const RowStatistic& own() const { return own_; }              ///< of own keys
-  const RowStatistic& top_piece() const { return top_piece_; }  ///< of the piece with the most; 0 without pieces
+  const RowStatistic& mass() const { return mass_; }      ///< [..., sets]
+  const RowStatistic& prefix() const { return prefix_; }  ///< of the prefix
+  const RowStatistic& own() const { return own_; }        ///< of own keys
+  const RowStatistic& top_piece() const {
+    return top_piece_;
+  }  ///< of the piece with the most; 0 without pieces
 
  private:
   RowKind kind_;
