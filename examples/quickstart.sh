@@ -13,6 +13,7 @@ cmake --preset release > build/release.log 2>&1 && cmake --build --preset releas
   exit 1
 }
 model=models/SmolLM2-135M-Instruct
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # threads that spin make each other wait on a busy machine
 build/release/examples/motet-compare --model $model --text examples/data/alice.txt \
   --length 2048 --scored 512 --segments 1 --out runs/quickstart --overwrite
 cat <<END

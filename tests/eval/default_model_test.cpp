@@ -168,7 +168,7 @@ TEST(DefaultModel, ReadsUnequalPiecesAsExpected) {
     EXPECT_NEAR(mass.own().mean().item<double>(), want["mass_own"].get<double>(), 2e-3);
     EXPECT_EQ(logits[63].argmax().item<int64_t>(), want["last_token"].get<int64_t>());
   }
-  EXPECT_EQ(compared, 20);
+  EXPECT_EQ(compared, 22);  // all and select, of the file's 30 rows
 }
 
 TEST(DefaultModel, MemoryGrowsLinearlyWithTheLength) {
@@ -187,8 +187,12 @@ TEST(DefaultModel, MemoryGrowsLinearlyWithTheLength) {
     fmt::print("{} tokens: {:.0f} MiB\n", length, peaks.back());
   }
   EXPECT_LT(peaks[2], 4096);
-  EXPECT_LT(peaks[2] - peaks[1],
-            2.2 * (peaks[1] - peaks[0]) + 64);  // twice the tokens, twice the growth; pages round
+  // Above the weights, bytes a token stay the same where growth is linear, and double where it is
+  // quadratic. (2,048 tokens stay below what loading leaves resident.)
+  const auto weights = static_cast<double>(std::filesystem::file_size(
+                           std::filesystem::path(MOTET_TEST_MODEL) / "model.safetensors")) /
+                       (1 << 20);
+  EXPECT_LT((peaks[2] - weights) / 8192, 1.3 * (peaks[1] - weights) / 4096);
 }
 
 }  // namespace
