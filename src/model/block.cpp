@@ -30,8 +30,8 @@ torch::ScalarType statistics_type(const Tensor& x) {
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               bool single_precision_out) {
   const auto out = single_precision_out ? statistics_type(x) : x.scalar_type();
-  // LibTorch's bf16 product without such instructions is 5 times slower than fp32 (measured: 16
-  // against 83 GFLOP/s), but for a few rows, where reading the weights is all the work.
+  // LibTorch's bf16 product without such instructions is far slower than its fp32 one, but for a few
+  // rows, where reading the weights is all the work.
   constexpr int64_t kFewRows = 4;
   static const bool kMultipliesBfloat16 = multiplies_bfloat16();
   const bool widen =

@@ -1,12 +1,10 @@
 #include "motet/text/tokenizer.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cctype>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <ostream>
@@ -17,8 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "motet/error.h"
 #include "motet/files.h"
+#include "temporary.h"
 
 namespace motet {
 namespace {
@@ -34,28 +32,6 @@ const Tokenizer& gpt2() {
   static const auto tokenizer = Tokenizer::load(kData / "gpt2");
   return tokenizer;
 }
-
-/// A fresh directory with the files a test writes, gone when the test ends.
-class Folder {
- public:
-  Folder() {
-    auto pattern = (std::filesystem::temp_directory_path() / "motet-tokenizer-XXXXXX").string();
-    require(::mkdtemp(pattern.data()) != nullptr, "mkdtemp failed");
-    path_ = pattern;
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-
-  void write(const std::string& name, const std::string& bytes) const {
-    std::ofstream(path_ / name, std::ios::binary) << bytes;
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// A tokenizer.json with few tokens: a word "abc" is [6], "bc" is [5]; é is the bytes Ã and ©.
 json small_json() {
@@ -85,19 +61,9 @@ json changed(const Changes& changes) {
 }
 
 Tokenizer load(const json& tokenizer_json) {
-  const Folder folder;
-  folder.write("tokenizer.json", tokenizer_json.dump());
+  const TemporaryDirectory folder;
+  write_file(folder / "tokenizer.json", tokenizer_json.dump());
   return Tokenizer::load(folder.path());
-}
-
-template <class Action>
-std::string error_of(const Action& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 // ---- GPT-2's own files
@@ -179,7 +145,7 @@ TEST(Gpt2, DecodesPartsOfACharacter) {
 
 TEST(Gpt2, RefusesAnUnknownId) {
   for (const int64_t id : {int64_t{50257}, int64_t{-1}}) {
-    EXPECT_EQ(error_of([&] {
+    EXPECT_EQ(message([&] {
                 gpt2().decode(Ids{262, id});
               }),
               "motet::Tokenizer::decode: id " + std::to_string(id) +
@@ -252,7 +218,7 @@ class InvalidUtf8 : public testing::TestWithParam<Invalid> {};
 
 TEST_P(InvalidUtf8, IsAnErrorWithTheOffset) {
   const auto& [name, text, offset] = GetParam();
-  EXPECT_EQ(error_of([&] { gpt2().encode(text); }),
+  EXPECT_EQ(message([&] { gpt2().encode(text); }),
             "motet::Tokenizer::encode: byte " + std::to_string(offset) + " of " +
                 std::to_string(text.size()) + " is not UTF-8");
 }
@@ -272,7 +238,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Utf8, EndsWhereTheViewEnds) {
   const std::string_view euro = "abc\xE2\x82\xAC";
-  EXPECT_EQ(error_of([&] { gpt2().encode(euro.substr(0, 5)); }),
+  EXPECT_EQ(message([&] { gpt2().encode(euro.substr(0, 5)); }),
             "motet::Tokenizer::encode: byte 3 of 5 is not UTF-8");
 }
 
@@ -561,9 +527,9 @@ void PrintTo(const Wrong& wrong, std::ostream* out) { *out << wrong.name; }
 class WrongTokenizerJson : public testing::TestWithParam<Wrong> {};
 
 TEST_P(WrongTokenizerJson, IsAnErrorThatNamesTheField) {
-  const Folder folder;
-  folder.write("tokenizer.json", changed(GetParam().changes).dump());
-  EXPECT_EQ(error_of([&] { Tokenizer::load(folder.path()); }),
+  const TemporaryDirectory folder;
+  write_file(folder / "tokenizer.json", changed(GetParam().changes).dump());
+  EXPECT_EQ(message([&] { Tokenizer::load(folder.path()); }),
             (folder.path() / "tokenizer.json").string() + ": " + GetParam().message);
 }
 
@@ -731,42 +697,42 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& wrong) { return wrong.param.name; });
 
 TEST(Files, MustBeThere) {
-  const Folder folder;
+  const TemporaryDirectory folder;
   const auto path = folder.path().string();
-  const auto load_error = [&] { return error_of([&] { Tokenizer::load(path); }); };
-  EXPECT_EQ(error_of([&] { Tokenizer::load(path + "/none"); }), path + "/none: is not a directory");
+  const auto load_error = [&] { return message([&] { Tokenizer::load(path); }); };
+  EXPECT_EQ(message([&] { Tokenizer::load(path + "/none"); }), path + "/none: is not a directory");
   const auto neither = path + ": has no tokenizer.json, nor both vocab.json and merges.txt";
   EXPECT_EQ(load_error(), neither);
-  folder.write("vocab.json", "{}");
+  write_file(folder / "vocab.json", "{}");
   EXPECT_EQ(load_error(), neither);
-  folder.write("merges.txt", "");
+  write_file(folder / "merges.txt", "");
   EXPECT_EQ(load_error(), "no error");
 }
 
 TEST(Files, MustBeJson) {
-  const Folder folder;
-  folder.write("merges.txt", "");
-  folder.write("vocab.json", R"({"a": 0,})");
-  EXPECT_EQ(error_of([&] { Tokenizer::load(folder.path()); }),
+  const TemporaryDirectory folder;
+  write_file(folder / "merges.txt", "");
+  write_file(folder / "vocab.json", R"({"a": 0,})");
+  EXPECT_EQ(message([&] { Tokenizer::load(folder.path()); }),
             (folder.path() / "vocab.json").string() + ": not JSON at byte 9");
-  folder.write("tokenizer.json", "");
-  EXPECT_EQ(error_of([&] { Tokenizer::load(folder.path()); }),
+  write_file(folder / "tokenizer.json", "");
+  EXPECT_EQ(message([&] { Tokenizer::load(folder.path()); }),
             (folder.path() / "tokenizer.json").string() + ": not JSON at byte 1");
 }
 
 TEST(Files, TokenizerJsonGoesFirst) {
-  const Folder folder;
-  folder.write("vocab.json", R"({"a": 5})");
-  folder.write("merges.txt", "");
+  const TemporaryDirectory folder;
+  write_file(folder / "vocab.json", R"({"a": 5})");
+  write_file(folder / "merges.txt", "");
   EXPECT_EQ(Tokenizer::load(folder.path()).encode("a").ids, Ids{5});
-  folder.write("tokenizer.json", small_json().dump());
+  write_file(folder / "tokenizer.json", small_json().dump());
   EXPECT_EQ(Tokenizer::load(folder.path()).encode("a").ids, Ids{0});
 }
 
 TEST(Files, Gpt2FilesMayHaveNoMarkAndOtherLineEnds) {
-  const Folder folder;
-  folder.write("vocab.json", R"({"a": 0, "b": 1, "ab": 2, "abb": 3})");
-  folder.write("merges.txt", "#version: 0.2\r\na b\r\nab b");
+  const TemporaryDirectory folder;
+  write_file(folder / "vocab.json", R"({"a": 0, "b": 1, "ab": 2, "abb": 3})");
+  write_file(folder / "merges.txt", "#version: 0.2\r\na b\r\nab b");
   const auto tokenizer = Tokenizer::load(folder.path());
   EXPECT_EQ(tokenizer.encode("abba<|endoftext|>").ids, (Ids{3, 0}));
   EXPECT_EQ(tokenizer.encode("abba<|endoftext|>").left_out_bytes, 13);
@@ -783,10 +749,10 @@ void PrintTo(const Merges& merges, std::ostream* out) { *out << merges.name; }
 class WrongMerges : public testing::TestWithParam<Merges> {};
 
 TEST_P(WrongMerges, AreAnErrorThatNamesTheLine) {
-  const Folder folder;
-  folder.write("vocab.json", R"({"a": 0, "b": 1, "ab": 2})");
-  folder.write("merges.txt", GetParam().text);
-  EXPECT_EQ(error_of([&] { Tokenizer::load(folder.path()); }),
+  const TemporaryDirectory folder;
+  write_file(folder / "vocab.json", R"({"a": 0, "b": 1, "ab": 2})");
+  write_file(folder / "merges.txt", GetParam().text);
+  EXPECT_EQ(message([&] { Tokenizer::load(folder.path()); }),
             (folder.path() / "merges.txt").string() + ": " + GetParam().message);
 }
 
