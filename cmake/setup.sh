@@ -46,6 +46,7 @@ find_missing() {
   has_header openssl/evp.h || missing+=(libssl-dev)
   has_module "libpcre2-8 >= 10.40" || missing+=(libpcre2-dev)
   has_module libutf8proc || missing+=(libutf8proc-dev)
+  has_module "libhwy >= 1.0.3" || missing+=(libhwy-dev)
   if $tests; then has_header gtest/gtest.h || missing+=(libgtest-dev); fi
 }
 find_missing

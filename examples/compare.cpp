@@ -173,7 +173,7 @@ void compare(const Options& options, const std::vector<std::string>& command) {
   run.seed = options.seed;
   run.dtype = options.dtype;
   run.device = options.device;
-  run.kernel = motet::kernel_name();
+  run.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
   run.threads = at::get_num_threads();
   run.left_out = plan.left_out;
   if (!options.out.empty()) {

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <csignal>
 
+#include "motet/attention/kernel.h"
 #include "motet/version.h"
 
 namespace program {
@@ -71,6 +72,7 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
   std::signal(SIGINT, stop);
   std::signal(SIGTERM, stop);
   try {
+    motet::kernel_name();  // a MOTET_KERNEL that cannot be is an error at once
     motet::require(options.device != "cuda" || torch::cuda::is_available(),
                    "--device cuda: this LibTorch finds no CUDA device; leave --device out");
     if (options.threads > 0) {

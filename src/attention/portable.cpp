@@ -47,7 +47,7 @@ std::vector<RowBlock> row_blocks(const Span& span) {
 
 /// The keys of `span` that `rows` see. Only the last block of a causal span hides keys, and it is
 /// wide enough that each row sees some of it.
-std::vector<KeyBlock> key_blocks(const Arguments& arguments, const Span& span,
+std::vector<KeyBlock> key_blocks(const RowArguments& arguments, const Span& span,
                                  const RowBlock& rows) {
   const auto& query = arguments.query;
   const auto count = rows.last - rows.first;
@@ -153,7 +153,7 @@ void merge_into(Part& into, const Part& part) {
 }
 
 /// One block: with c the largest score of a row, sum e^(s-c), sum e^(s-c) (s-c) and sum e^(s-c) v.
-Part part(const Arguments& arguments, const Tensor& query, const Tensor& threshold,
+Part part(const RowArguments& arguments, const Tensor& query, const Tensor& threshold,
           const KeyBlock& block) {
   const auto keys = block.keys->slice(2, block.first, block.last).to(query.scalar_type());
   auto scores = torch::matmul(query, keys.transpose(2, 3));  // [key batch, kv_heads, rows, keys]
@@ -190,33 +190,33 @@ Tensor unfolded(const Tensor& x, const Folding& folding, int64_t rows) {
 
 /// The log weights of a span's set for some rows, [batch, heads, rows]; undefined where there are
 /// none.
-Tensor weights_of(const Arguments& arguments, const Span& span, const RowBlock& rows) {
+Tensor weights_of(const RowArguments& arguments, const Span& span, const RowBlock& rows) {
   return arguments.log_weight
              ? arguments.log_weight->select(3, span.set).slice(2, rows.first, rows.last)
              : Tensor();
 }
 
 /// The query rows of a block as folded, multiplied by the scale and the factor of their set.
-Tensor scaled_query(const Arguments& arguments, const Span& span, const RowBlock& rows,
+Tensor scaled_query(const RowArguments& arguments, const Span& span, const RowBlock& rows,
                     const Folding& fold) {
   const auto& query = arguments.query;
   return fold.fold(query.slice(2, rows.first, rows.last)).to(accumulator(query)) *
          (arguments.scale * arguments.sets.factor(span.set));
 }
 
-Tensor thresholds(const Arguments& arguments, const RowBlock& rows, const Folding& fold) {
+Tensor thresholds(const RowArguments& arguments, const RowBlock& rows, const Folding& fold) {
   return arguments.threshold ? fold.fold(arguments.threshold->slice(2, rows.first, rows.last))
                              : Tensor();
 }
 
 }  // namespace
 
-Result forward(const Arguments& arguments) {
+RowResult forward(const RowArguments& arguments) {
   const auto& query = arguments.query;
   const auto options = query.options().dtype(accumulator(query));
   const auto batch = query.size(0), heads = query.size(1), rows = query.size(2);
   const auto sets = arguments.sets.sets();
-  Result result;
+  RowResult result;
   result.lse = torch::full({batch, heads, rows}, -kInfinity, options);
   result.set_lse = torch::full({batch, heads, rows, sets}, -kInfinity, options);
   if (arguments.entropy) {
@@ -293,11 +293,12 @@ Result forward(const Arguments& arguments) {
   return result;
 }
 
-Gradients backward(const Arguments& arguments, const Result& result, const Result& gradient) {
+RowGradients backward(const RowArguments& arguments, const RowResult& result,
+                      const RowResult& gradient) {
   const auto& query = arguments.query;
   const auto options = query.options().dtype(accumulator(query));
   const auto zeros = [&](const Tensor& like) { return torch::zeros(like.sizes(), options); };
-  Gradients gradients;
+  RowGradients gradients;
   gradients.query = zeros(query);
   for (const auto& keys : arguments.keys) {
     gradients.keys.push_back(zeros(keys));

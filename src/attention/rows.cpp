@@ -7,16 +7,14 @@
 #include <limits>
 #include <utility>
 
+#include "attention/compute.h"
 #include "attention/portable.h"
-#include "motet/attention/kernel.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
 
 namespace motet {
 namespace {
 
-using portable::Arguments;
-using portable::Result;
 using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
@@ -40,9 +38,9 @@ int64_t check_keys(const char* where, const char* what, const Tensor& query,
   return count;
 }
 
-Arguments checked(const char* where, const Tensor& query, torch::TensorList keys,
-                  torch::TensorList values, const KeySets& sets,
-                  const std::optional<Tensor>& log_weight, const RowOptions& options) {
+RowArguments checked(const char* where, const Tensor& query, torch::TensorList keys,
+                     torch::TensorList values, const KeySets& sets,
+                     const std::optional<Tensor>& log_weight, const RowOptions& options) {
   require(query.dim() == 4, where, ": a query of ", query.dim(),
           " dimensions; it is [batch, heads, query, features]");
   require(query.is_floating_point(), where, ": a query of ", query.scalar_type());
@@ -92,10 +90,10 @@ Arguments checked(const char* where, const Tensor& query, torch::TensorList keys
 
 /// What the backward pass needs beside tensors.
 struct Plan : torch::CustomClassHolder {
-  explicit Plan(Arguments arguments) : arguments(std::move(arguments)) {}
-  Arguments arguments;  // its tensors emptied: autograd keeps those
+  explicit Plan(RowArguments arguments) : arguments(std::move(arguments)) {}
+  RowArguments arguments;  // its tensors emptied: autograd keeps those
   std::vector<bool>
-      made;  // which tensors of the Result there are: autograd takes no undefined output
+      made;  // which tensors of the RowResult there are: autograd takes no undefined output
 };
 
 /// The differentiable row: DESIGN section 3, "Gradients". No matrix of queries by keys outlives
@@ -104,8 +102,8 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
  public:
   /// `inputs` are query, keys ..., values ..., log weight where there is one.
   static variable_list forward(AutogradContext* context, torch::TensorList inputs,
-                               const Arguments& arguments) {
-    const auto result = portable::forward(arguments);
+                               const RowArguments& arguments) {
+    const auto result = compute(arguments);
     auto plan = c10::make_intrusive<Plan>(arguments);
     plan->arguments.query = Tensor();
     plan->arguments.keys.assign(arguments.keys.size(), Tensor());
@@ -155,7 +153,7 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
   }
 
   /// The tensors that the result has, and which those are.
-  static variable_list list(const Result& result, std::vector<bool>& made) {
+  static variable_list list(const RowResult& result, std::vector<bool>& made) {
     variable_list tensors;
     for (const auto& tensor : {result.out, result.lse, result.entropy, result.set_lse,
                                result.set_entropy, result.set_top}) {
@@ -167,7 +165,7 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
     return tensors;
   }
 
-  static Result unlist(const variable_list& tensors, const std::vector<bool>& made) {
+  static RowResult unlist(const variable_list& tensors, const std::vector<bool>& made) {
     auto next = tensors.begin();
     std::vector<Tensor> all;
     for (const bool there : made) {
@@ -177,7 +175,7 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
   }
 };
 
-Result rows(const Arguments& arguments) {
+RowResult rows(const RowArguments& arguments) {
   variable_list inputs{arguments.query};
   inputs.insert(inputs.end(), arguments.keys.begin(), arguments.keys.end());
   inputs.insert(inputs.end(), arguments.values.begin(), arguments.values.end());
@@ -190,7 +188,7 @@ Result rows(const Arguments& arguments) {
   }
   if (!differentiable || !at::GradMode::is_enabled()) {
     const at::NoGradGuard no_grad;
-    return portable::forward(arguments);
+    return compute(arguments);
   }
   const auto outputs = RowFunction::apply(torch::TensorList(inputs), arguments);
   return RowFunction::unlist(outputs, {!arguments.values.empty(), true, arguments.entropy, true,
@@ -203,8 +201,6 @@ Tensor finite(const Tensor& lse) {
 }
 
 }  // namespace
-
-std::string_view kernel_name() { return "portable"; }
 
 Tensor Row::mass() const { return (set_lse - finite(lse).unsqueeze(-1)).exp(); }
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "attention/shapes.h"
+#include "motet/attention/kernel.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
 #include "reference/attention.h"
@@ -70,47 +71,86 @@ void expect_near(const Row& row, const Row& expected, double tolerance) {
   EXPECT_LT(max_error(row.set_entropy, expected.set_entropy), tolerance);
 }
 
-class Rows : public testing::TestWithParam<Shape> {};
+/// One kernel on one shape in one precision.
+struct Case {
+  Shape shape;
+  std::string_view kernel;
+  torch::ScalarType dtype;
+  double tolerance;  // float64: only the order of sums differs. fp32: scores reach 30 and are
+                     // rounded by 2e-6 each, probabilities and their logarithms follow
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Rows, testing::ValuesIn(shapes()),
-                         [](const auto& info) { return info.param.name; });
+  friend std::ostream& operator<<(std::ostream& out, const Case& c) {
+    return out << c.shape << "_" << c.kernel << "_" << c.dtype;
+  }
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> cases;
+  for (const auto& shape : shapes()) {
+    cases.push_back({shape, "portable", torch::kFloat64, 1e-12});
+    for (const auto kernel : kernels()) {
+      cases.push_back({shape, kernel, torch::kFloat32, 5e-5});
+    }
+  }
+  return cases;
+}
+
+/// Every test of this suite runs with its case's kernel.
+class Rows : public testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override { use_kernel(GetParam().kernel); }
+  void TearDown() override { use_kernel(kernels().front()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Cases, Rows, testing::ValuesIn(cases()),
+                         testing::PrintToStringParamName());
 
 TEST_P(Rows, EqualTheTwin) {
-  const auto& shape = GetParam();
-  const auto in = inputs(shape, torch::kFloat64);
+  const auto& [shape, kernel, dtype, tolerance] = GetParam();
+  const auto in = inputs(shape, dtype);
   expect_near(attend(in.query, in.key_list, in.value_list, shape.sets),
-              reference::attend(in.query, in.keys, in.values, shape.sets),
-              1e-12);  // float64: only the order of sums differs
+              reference::attend(in.query, in.keys, in.values, shape.sets), tolerance);
 }
 
 TEST_P(Rows, EqualTheTwinUnderLogWeights) {
-  const auto& shape = GetParam();
-  const auto in = inputs(shape, torch::kFloat64);
+  const auto& [shape, kernel, dtype, tolerance] = GetParam();
+  const auto in = inputs(shape, dtype);
   const auto log_weight = log_weights(shape);
   expect_near(attend(in.query, in.key_list, in.value_list, shape.sets, log_weight),
-              reference::attend(in.query, in.keys, in.values, shape.sets, log_weight), 1e-12);
+              reference::attend(in.query, in.keys, in.values, shape.sets, log_weight), tolerance);
 }
 
 TEST_P(Rows, EqualTheTwinAboveAThreshold) {
-  const auto& shape = GetParam();
-  const auto in = inputs(shape, torch::kFloat64);
-  const RowOptions options{.scale = 0.3,
-                           .threshold = torch::full({shape.batch, shape.heads, shape.sets.rows()},
-                                                    0.5, torch::kFloat64)};
+  const auto& [shape, kernel, dtype, tolerance] = GetParam();
+  const auto in = inputs(shape, dtype);
+  const RowOptions options{
+      .scale = 0.3,
+      .threshold = torch::full({shape.batch, shape.heads, shape.sets.rows()}, 0.5, dtype)};
   expect_near(attend(in.query, in.key_list, in.value_list, shape.sets, {}, options),
-              reference::attend(in.query, in.keys, in.values, shape.sets, {}, options), 1e-12);
+              reference::attend(in.query, in.keys, in.values, shape.sets, {}, options), tolerance);
 }
 
-TEST_P(Rows, SinglePrecisionEqualsTheTwin) {
-  const auto& shape = GetParam();
-  const auto in = inputs(shape, torch::kFloat32);
-  expect_near(attend(in.query, in.key_list, in.value_list, shape.sets),
-              reference::attend(in.query, in.keys, in.values, shape.sets),
-              5e-5);  // scores reach 30: fp32 rounds them by 2e-6, probabilities follow
+TEST_P(Rows, AreReadWhereverTheyLie) {
+  const auto& [shape, kernel, dtype, tolerance] = GetParam();
+  const auto in = inputs(shape, dtype);
+  const auto moved = [](const Tensor& x) {  // heads and rows swapped, features apart
+    const auto wide =
+        torch::full({x.size(0), x.size(2), x.size(1), x.size(3), 2}, std::nan(""), x.options());
+    const auto view = wide.select(4, 1).transpose(1, 2);
+    view.copy_(x);
+    return view;
+  };
+  std::vector<Tensor> keys, values;
+  for (std::size_t i = 0; i < in.key_list.size(); ++i) {
+    keys.push_back(moved(in.key_list[i]));
+    values.push_back(moved(in.value_list[i]));
+  }
+  expect_near(attend(moved(in.query), keys, values, shape.sets),
+              attend(in.query, in.key_list, in.value_list, shape.sets), tolerance);
 }
 
 TEST_P(Rows, LowPrecisionKeepsItsStatisticsInSingle) {
-  const auto& shape = GetParam();
+  const auto& shape = GetParam().shape;
   const auto in = inputs(shape, torch::kBFloat16);
   const auto row = attend(in.query, in.key_list, in.value_list, shape.sets);
   const auto expected = reference::attend(in.query, in.keys, in.values, shape.sets);
@@ -122,7 +162,7 @@ TEST_P(Rows, LowPrecisionKeepsItsStatisticsInSingle) {
 }
 
 TEST_P(Rows, ObeyTheChainRuleAndTheBounds) {
-  const auto& shape = GetParam();
+  const auto& shape = GetParam().shape;
   const auto in = inputs(shape, torch::kFloat32);
   const auto row = attend(in.query, in.key_list, in.value_list, shape.sets);
   EXPECT_LT(max_error(row.between() + row.within(), row.entropy), 1e-5);
@@ -139,12 +179,12 @@ TEST_P(Rows, ObeyTheChainRuleAndTheBounds) {
 }
 
 TEST_P(Rows, ScoresAreTheStatisticsOfEachSet) {
-  const auto& shape = GetParam();
-  const auto in = inputs(shape, torch::kFloat64);
+  const auto& [shape, kernel, dtype, tolerance] = GetParam();
+  const auto in = inputs(shape, dtype);
   const auto scores = score(in.query, in.key_list, shape.sets, 5);
   const auto expected = reference::attend(in.query, in.keys, in.values, shape.sets);
-  EXPECT_LT(max_error(scores.lse, expected.set_lse), 1e-12);
-  EXPECT_LT(max_error(scores.entropy, expected.set_entropy), 1e-12);
+  EXPECT_LT(max_error(scores.lse, expected.set_lse), tolerance);
+  EXPECT_LT(max_error(scores.entropy, expected.set_entropy), tolerance);
   const auto group = shape.heads / shape.kv_heads;
   for (int64_t row = 0; row < shape.sets.rows(); ++row) {
     const auto seen = reference::visible(shape.sets, row);
@@ -158,7 +198,7 @@ TEST_P(Rows, ScoresAreTheStatisticsOfEachSet) {
                            in.keys[0][0].index_select(0, torch::tensor(keys, torch::kInt64)).t()) *
                        (shape.sets.factor(set) / std::sqrt(shape.features));
       const auto top = scores.top[0][group - 1][row][set];
-      EXPECT_LT(max_error(top.slice(0, 0, found), std::get<0>(all.topk(found))), 1e-12);
+      EXPECT_LT(max_error(top.slice(0, 0, found), std::get<0>(all.topk(found))), tolerance);
       EXPECT_TRUE((top.slice(0, found) == -kInfinity).all().item<bool>());
     }
   }
@@ -175,7 +215,12 @@ Tensor loss(const Row& row) {
          part(row.set_entropy);
 }
 
-TEST_P(Rows, GradientsEqualTheTwins) {
+class RowGradients : public testing::TestWithParam<Shape> {};
+
+INSTANTIATE_TEST_SUITE_P(Shapes, RowGradients, testing::ValuesIn(shapes()),
+                         testing::PrintToStringParamName());
+
+TEST_P(RowGradients, EqualTheTwins) {
   const auto& shape = GetParam();
   const auto in = inputs(shape, torch::kFloat64, true);
   auto log_weight = log_weights(shape).set_requires_grad(true);
@@ -192,7 +237,7 @@ TEST_P(Rows, GradientsEqualTheTwins) {
   }
 }
 
-TEST_P(Rows, GradientsOfScoresEqualTheTwins) {
+TEST_P(RowGradients, OfScoresEqualTheTwins) {
   const auto& shape = GetParam();
   const auto in = inputs(shape, torch::kFloat64, true);
   const auto scalar = [](const Tensor& lse, const Tensor& entropy) {
@@ -209,7 +254,16 @@ TEST_P(Rows, GradientsOfScoresEqualTheTwins) {
   EXPECT_LT(max_error(found[1], expected[1]), 1e-10);
 }
 
-TEST(Row, DroppedKeysHaveExactlyNoWeight) {
+class RowByKernel : public testing::TestWithParam<std::string_view> {
+ protected:
+  void SetUp() override { use_kernel(GetParam()); }
+  void TearDown() override { use_kernel(kernels().front()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Kernels, RowByKernel, testing::ValuesIn(kernels()),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(RowByKernel, GivesDroppedKeysExactlyNoWeight) {
   const KeySets sets(5, 6, 26, reading_spans());
   const Shape shape{"", 1, 4, 2, 8, sets, {26}, 1};
   auto in = inputs(shape, torch::kFloat32);
@@ -230,20 +284,22 @@ TEST(Row, DroppedKeysHaveExactlyNoWeight) {
   EXPECT_TRUE(torch::equal(row4.entropy.slice(2, 5), clean.entropy.slice(2, 5)));
 }
 
-TEST(Row, IsTheSameWithOneThreadAndTwo) {
+TEST_P(RowByKernel, IsTheSameWithAnyNumberOfThreads) {
   const Shape shape{"", 1, 6, 2, 16, causal_keys(300, 300), {300}, 1};
   const auto in = inputs(shape, torch::kFloat32);
   const auto threads = torch::get_num_threads();
   torch::set_num_threads(1);
   const auto one = attend(in.query, in.keys, in.values, shape.sets);
-  torch::set_num_threads(2);
-  const auto two = attend(in.query, in.keys, in.values, shape.sets);
+  for (const int count : {2, 4}) {
+    torch::set_num_threads(count);
+    const auto more = attend(in.query, in.keys, in.values, shape.sets);
+    EXPECT_TRUE(torch::equal(one.out, more.out)) << count;
+    EXPECT_TRUE(torch::equal(one.entropy, more.entropy)) << count;
+  }
   torch::set_num_threads(threads);
-  EXPECT_TRUE(torch::equal(one.out, two.out));
-  EXPECT_TRUE(torch::equal(one.entropy, two.entropy));
 }
 
-TEST(Row, WithoutEntropyIsTheSameRow) {
+TEST_P(RowByKernel, WithoutEntropyIsTheSameRow) {
   const Shape shape{"", 1, 2, 1, 8, causal_keys(9, 9), {9}, 1};
   const auto in = inputs(shape, torch::kFloat32);
   const auto with = attend(in.query, in.keys, in.values, shape.sets);
@@ -357,6 +413,14 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
       "2");
   EXPECT_EQ(message([&] { score(q, k, sets, -1); }), "motet::score: the -1 largest scores");
   EXPECT_EQ(message([&] { merge({}); }), "motet::merge: no rows to merge");
+}
+
+TEST(Kernel, IsOneThatThereIs) {
+  EXPECT_EQ(kernel_name(), kernels().front());
+  EXPECT_EQ(kernels().back(), "portable");
+  EXPECT_EQ(message([] { use_kernel("abacus"); }),
+            "motet::use_kernel: abacus: no such kernel; there are avx512, avx2, portable");
+  EXPECT_EQ(kernel_name(), kernels().front());
 }
 
 TEST(KeySets, RefuseWhatARowCannotSee) {

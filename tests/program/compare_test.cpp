@@ -9,6 +9,7 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
+#include "motet/attention/kernel.h"
 #include "motet/eval/run.h"
 #include "motet/report/json.h"
 #include "program/program.h"
@@ -68,7 +69,7 @@ TEST_F(Compare, RunsOnGpt2AsPublished) {
   EXPECT_TRUE(document["complete"].get<bool>());
   EXPECT_EQ(document["rows"].size(), 7u);
   EXPECT_EQ(document["segment_rows"].size(), 14u);
-  EXPECT_EQ(document["kernel"], "portable");
+  EXPECT_EQ(document["kernel"], kernel_name());
   EXPECT_EQ(document["dtype"], "float32");
   EXPECT_EQ(document["threads"], 1);
   EXPECT_EQ(document["command"][0], "motet-compare");

@@ -1,11 +1,20 @@
 #pragma once
 
 #include <string_view>
+#include <vector>
 
 namespace motet {
 
-/// What computes rows in this process, as `run.json` names it: "portable", LibTorch's own
-/// operations in blocks.
+/// The kernels that this processor has, the best first: "avx512", "avx2", and always "portable",
+/// LibTorch's own operations in blocks, which also computes float64 and other devices.
+std::vector<std::string_view> kernels();
+
+/// What computes rows in this process, as `run.json` names it: the best kernel, or the one that the
+/// environment variable MOTET_KERNEL names. Throws Error where that is none of `kernels()`.
 std::string_view kernel_name();
+
+/// From now on, `name` computes rows. Not while rows are being computed. Throws Error where it is
+/// none of `kernels()`.
+void use_kernel(std::string_view name);
 
 }  // namespace motet

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <optional>
+#include <vector>
+
+#include "motet/attention/sets.h"
+
+/// What every way of computing rows takes and gives: `portable` and `fused` are two of them.
+namespace motet {
+
+/// The checked arguments of `attend` and `score`. `values` is empty where no out is wanted.
+struct RowArguments {
+  torch::Tensor query;
+  std::vector<torch::Tensor> keys;
+  std::vector<torch::Tensor> values;
+  KeySets sets;
+  std::optional<torch::Tensor> log_weight;
+  std::optional<torch::Tensor> threshold;
+  double scale = 1;
+  bool entropy = true;
+  int64_t top = 0;
+};
+
+/// As in Row and Scores; what was not asked for is undefined.
+struct RowResult {
+  torch::Tensor out, lse, entropy;
+  torch::Tensor set_lse, set_entropy, set_top;
+};
+
+/// Gradients of a loss for the tensors of RowArguments.
+struct RowGradients {
+  torch::Tensor query;
+  std::vector<torch::Tensor> keys;
+  std::vector<torch::Tensor> values;
+  torch::Tensor log_weight;  // undefined where there is no log_weight
+};
+
+}  // namespace motet

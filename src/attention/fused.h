@@ -1,0 +1,15 @@
+#pragma once
+
+#include "attention/arguments.h"
+#include "attention/fused_unit.h"
+
+/// Rows over sets of keys by the fused kernel: fp32 and bf16 on a processor, one pass over the
+/// keys.
+namespace motet::fused {
+
+/// Whether the fused kernel computes these; otherwise `portable` does.
+bool supports(const RowArguments& arguments);
+
+RowResult forward(const RowArguments& arguments, RunUnit run);
+
+}  // namespace motet::fused
