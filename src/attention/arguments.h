@@ -21,12 +21,14 @@ struct RowArguments {
   double scale = 1;
   bool entropy = true;
   int64_t top = 0;
+  int64_t keep = 0;  // pieces that each row keeps by its `top` largest scores of each; 0: all
 };
 
 /// As in Row and Scores; what was not asked for is undefined.
 struct RowResult {
   torch::Tensor out, lse, entropy;
   torch::Tensor set_lse, set_entropy, set_top;
+  torch::Tensor log_weight;  // what `keep` chose
 };
 
 /// Gradients of a loss for the tensors of RowArguments.

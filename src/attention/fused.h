@@ -10,6 +10,10 @@ namespace motet::fused {
 /// Whether the fused kernel computes these; otherwise `portable` does.
 bool supports(const RowArguments& arguments);
 
-RowResult forward(const RowArguments& arguments, RunUnit run);
+RowResult forward(const RowArguments& arguments, const Variant& variant);
+
+/// As `portable::backward`: nothing of queries by keys is kept, scores are computed again.
+RowGradients backward(const RowArguments& arguments, const RowResult& result,
+                      const RowResult& gradient, const Variant& variant);
 
 }  // namespace motet::fused

@@ -13,7 +13,7 @@ namespace {
 
 struct Kernel {
   std::string_view name;
-  fused::RunUnit run;  // null: portable
+  const fused::Variant* variant;  // null: portable
 };
 
 Kernel kernel_named(std::string_view where, std::string_view name) {
@@ -25,7 +25,7 @@ Kernel kernel_named(std::string_view where, std::string_view name) {
     if (name == variant.name) {
       require(variant.supported, where, name, ": this processor lacks its instructions; it has ",
               kernels().front());
-      return {variant.name, variant.run};
+      return {variant.name, &variant};
     }
     known += std::string(variant.name) + ", ";
   }
@@ -39,6 +39,11 @@ Kernel& kernel() {
                              : kernel_named("MOTET_KERNEL=", forced);
   }();
   return chosen;
+}
+
+/// The fused kernel that computes these, or null.
+const fused::Variant* variant_for(const RowArguments& arguments) {
+  return fused::supports(arguments) ? kernel().variant : nullptr;
 }
 
 }  // namespace
@@ -59,9 +64,20 @@ std::string_view kernel_name() { return kernel().name; }
 void use_kernel(std::string_view name) { kernel() = kernel_named("motet::use_kernel: ", name); }
 
 RowResult compute(const RowArguments& arguments) {
-  const auto run = kernel().run;
-  return run != nullptr && fused::supports(arguments) ? fused::forward(arguments, run)
-                                                      : portable::forward(arguments);
+  const auto* variant = variant_for(arguments);
+  return variant != nullptr ? fused::forward(arguments, *variant) : portable::forward(arguments);
+}
+
+RowGradients differentiate(const RowArguments& arguments, const RowResult& result,
+                           const RowResult& gradient) {
+  const auto* variant = variant_for(arguments);
+  return variant != nullptr ? fused::backward(arguments, result, gradient, *variant)
+                            : portable::backward(arguments, result, gradient);
+}
+
+bool chooses(const RowArguments& arguments) {
+  constexpr int64_t kRows = 8;  // fewer rows are split over their keys, and no part sees them all
+  return variant_for(arguments) != nullptr && arguments.query.size(2) >= kRows;
 }
 
 }  // namespace motet

@@ -71,4 +71,11 @@ std::optional<Tensor> Select::decide(const Scores& scores) const {
   return log_weight;
 }
 
+std::optional<RowChoice> Select::row_choice() const {
+  if (options_.heads || options_.rows) {
+    return {};
+  }
+  return RowChoice{.pieces = options_.pieces, .top = options_.top};
+}
+
 }  // namespace motet

@@ -3,12 +3,13 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
 
 #include "attention/compute.h"
-#include "attention/portable.h"
+#include "motet/attention/reading.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
 
@@ -83,9 +84,10 @@ RowArguments checked(const char* where, const Tensor& query, torch::TensorList k
     require(options.threshold->sizes() == shape, where, ": thresholds of ",
             options.threshold->sizes(), "; they are [batch, heads, query] = ", shape);
   }
+  require(options.top >= 0, where, ": the ", options.top, " largest scores");
   const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
-  return {query,      keys.vec(),        values.vec(), sets,
-          log_weight, options.threshold, scale,        options.entropy};
+  return {query, keys.vec(),      values.vec(), sets, log_weight, options.threshold,
+          scale, options.entropy, options.top};
 }
 
 /// What the backward pass needs beside tensors.
@@ -141,7 +143,7 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
     }
     const auto result = unlist({next, saved.end()}, plan->made);
     const at::NoGradGuard no_grad;
-    auto gradients = portable::backward(arguments, result, unlist(gradient, plan->made));
+    auto gradients = differentiate(arguments, result, unlist(gradient, plan->made));
     variable_list inputs{gradients.query};
     inputs.insert(inputs.end(), gradients.keys.begin(), gradients.keys.end());
     inputs.insert(inputs.end(), gradients.values.begin(), gradients.values.end());
@@ -171,22 +173,30 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
     for (const bool there : made) {
       all.push_back(there ? *next++ : Tensor());
     }
-    return {all[0], all[1], all[2], all[3], all[4], all[5]};
+    return {all[0], all[1], all[2], all[3], all[4], all[5], Tensor()};
   }
 };
 
-RowResult rows(const RowArguments& arguments) {
+/// The tensors that a row is differentiable in.
+variable_list inputs_of(const RowArguments& arguments) {
   variable_list inputs{arguments.query};
   inputs.insert(inputs.end(), arguments.keys.begin(), arguments.keys.end());
   inputs.insert(inputs.end(), arguments.values.begin(), arguments.values.end());
   if (arguments.log_weight) {
     inputs.push_back(*arguments.log_weight);
   }
-  bool differentiable = false;
-  for (const auto& input : inputs) {
-    differentiable = differentiable || input.requires_grad();
-  }
-  if (!differentiable || !at::GradMode::is_enabled()) {
+  return inputs;
+}
+
+bool wants_gradient(const variable_list& inputs) {
+  return at::GradMode::is_enabled() &&
+         std::any_of(inputs.begin(), inputs.end(),
+                     [](const Tensor& input) { return input.requires_grad(); });
+}
+
+RowResult rows(const RowArguments& arguments) {
+  const auto inputs = inputs_of(arguments);
+  if (!wants_gradient(inputs)) {
     const at::NoGradGuard no_grad;
     return compute(arguments);
   }
@@ -217,14 +227,43 @@ Row attend(const Tensor& query, torch::TensorList keys, torch::TensorList values
   require(!values.empty() || keys.empty(), "motet::attend: keys without values");
   const auto result =
       rows(checked("motet::attend", query, keys, values, sets, log_weight, options));
-  return {result.out, result.lse, result.entropy, result.set_lse, result.set_entropy};
+  return {result.out,     result.lse,         result.entropy,
+          result.set_lse, result.set_entropy, result.set_top};
+}
+
+ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorList keys,
+                   torch::TensorList values, const KeySets& sets,
+                   const std::vector<int64_t>& queries, const RowOptions& options) {
+  if (const auto choice = reading.row_choice(); choice && options.top == 0) {
+    auto arguments = checked("motet::read_rows", query, keys, values, sets, {}, options);
+    if (chooses(arguments) && !wants_gradient(inputs_of(arguments))) {
+      require(choice->pieces <= sets.sets() - 2, "motet::read_rows: ", reading.name(), " of ",
+              sets.sets() - 2, " pieces; choose fewer to keep or more pieces");
+      arguments.keep = choice->pieces;
+      arguments.top = choice->top;
+      const at::NoGradGuard no_grad;
+      const auto result = compute(arguments);
+      return {{result.out, result.lse, result.entropy, result.set_lse, result.set_entropy, {}},
+              result.log_weight};
+    }
+  }
+  std::optional<Tensor> log_weight;
+  const auto needs = reading.needs();
+  if (needs.scores || needs.top > 0) {
+    auto scores = score(query, keys, sets, needs.top, {.scale = options.scale});
+    scores.queries = queries;
+    log_weight = reading.decide(scores);
+  } else {
+    log_weight = reading.decide({});
+  }
+  return {attend(query, keys, values, sets, log_weight, options), log_weight};
 }
 
 Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, int64_t top,
              const RowOptions& options) {
-  require(top >= 0, "motet::score: the ", top, " largest scores");
-  auto arguments = checked("motet::score", query, keys, {}, sets, {}, options);
-  arguments.top = top;
+  auto wanted = options;
+  wanted.top = top;
+  const auto arguments = checked("motet::score", query, keys, {}, sets, {}, wanted);
   const auto result = rows(arguments);
   return {result.set_lse, result.set_entropy, result.set_top, {0, query.size(2)}};
 }
@@ -247,7 +286,8 @@ Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights)
         (shift == -std::numeric_limits<double>::infinity()).unsqueeze(-1), 0));
   }
   const auto lse = torch::logsumexp(torch::stack(lses, 0), 0);
-  Row merged{Tensor(), lse, Tensor(), torch::cat(set_lses, -1), torch::cat(set_entropies, -1)};
+  Row merged{Tensor(), lse, Tensor(), torch::cat(set_lses, -1), torch::cat(set_entropies, -1),
+             Tensor()};
   Tensor out, entropy;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto weight = (lses[i] - finite(lse)).exp();  // [batch, heads, query]

@@ -87,28 +87,6 @@ class EncodePass : public Attention {
   EncodedContext& context_;
 };
 
-/// What a reading decided, and the rows that came of it.
-struct Decision {
-  Row row;
-  std::optional<Tensor> log_weight;
-};
-
-/// Score, decide, attend: the three functions in their order.
-Decision decide_and_attend(const Reading& reading, const Tensor& query, torch::TensorList keys,
-                           torch::TensorList values, const KeySets& sets,
-                           const std::vector<int64_t>& queries, const RowOptions& options) {
-  std::optional<Tensor> log_weight;
-  const auto needs = reading.needs();
-  if (needs.scores || needs.top > 0) {
-    auto scores = score(query, keys, sets, needs.top, {.scale = options.scale});
-    scores.queries = queries;
-    log_weight = reading.decide(scores);
-  } else {
-    log_weight = reading.decide({});
-  }
-  return {attend(query, keys, values, sets, log_weight, options), log_weight};
-}
-
 /// The pass of `forward`: context rows as they are, query rows as the reading decides.
 class PackedPass : public Attention {
  public:
@@ -139,7 +117,7 @@ class PackedPass : public Attention {
     const auto rows = query.slice(2, context_rows_);
     if (rows.size(2) > 0) {
       const auto [row, log_weight] =
-          decide_and_attend(reading_, rows, keys, values, read_, {0, rows.size(2)}, options);
+          read_rows(reading_, rows, keys, values, read_, {0, rows.size(2)}, options);
       show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys,
            values);
       outs.push_back(row.out);
@@ -216,9 +194,8 @@ class Reader::Pass : public Attention {
       all_keys.push_back(own_keys.filled());
       all_values.push_back(own_values.filled());
     }
-    const auto [row, log_weight] =
-        decide_and_attend(reader_.reading_, query, all_keys, all_values, sets_, queries_,
-                          {.scale = scale, .entropy = entropy_});
+    const auto [row, log_weight] = read_rows(reader_.reading_, query, all_keys, all_values, sets_,
+                                             queries_, {.scale = scale, .entropy = entropy_});
     show(reader_.probes_,
          {.layer = layer,
           .layers = reader_.model_.config().layers,

@@ -8,7 +8,9 @@
 #include <numeric>
 
 #include "attention/shapes.h"
+#include "motet/attention/kernel.h"
 #include "motet/attention/rows.h"
+#include "motet/context/layout.h"
 #include "reference/attention.h"
 #include "temporary.h"
 
@@ -131,6 +133,75 @@ TEST(Select, ErrorsNameTheNumbers) {
             "motet::Select: pieces = 0; at least 1 is kept");
   EXPECT_EQ(message([] { Select({.top = 0}); }),
             "motet::Select: top = 0; a piece's score is the sum of at least 1 probability");
+}
+
+class ReadRowsByKernel : public testing::TestWithParam<std::string_view> {
+ protected:
+  void SetUp() override { use_kernel(GetParam()); }
+  void TearDown() override { use_kernel(kernels().front()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Kernels, ReadRowsByKernel, testing::ValuesIn(kernels()),
+                         [](const auto& info) { return std::string(info.param); });
+
+/// A prefix of 5 keys, pieces of unequal lengths, and 45 rows of which 40 keys are earlier.
+struct Long {
+  std::vector<int64_t> pieces{70, 3, 150, 400, 33, 90, 1, 60};
+  KeySets sets = read_sets(5, pieces, {45}, {40});
+  Tensor query, keys, values;
+
+  Long() {
+    torch::manual_seed(3);
+    query = torch::randn({1, 6, 45, 16}) * 2;
+    keys = torch::randn({1, 2, sets.keys(), 16}) * 2;
+    values = torch::randn({1, 2, sets.keys(), 16});
+  }
+};
+
+TEST_P(ReadRowsByKernel, ScoreDecideAndAttend) {
+  const Long in;
+  for (const int64_t kept : {1, 2, 3, 8}) {
+    SCOPED_TRACE(kept);
+    const Select select({.pieces = kept});
+    const auto found = read_rows(select, in.query, in.keys, in.values, in.sets, {0, 45});
+    auto scores = score(in.query, in.keys, in.sets, 5);
+    scores.queries = {0, 45};
+    const auto log_weight = select.decide(scores);
+    EXPECT_TRUE(torch::equal(*found.log_weight, *log_weight));
+    const auto twin =
+        reference::attend(in.query, in.keys, in.values, in.sets, log_weight->to(torch::kFloat64));
+    EXPECT_LT(max_error(found.row.out, twin.out), 5e-5);  // fp32, as in rows_test.cpp
+    EXPECT_LT(max_error(found.row.lse, twin.lse), 5e-5);
+    EXPECT_LT(max_error(found.row.entropy, twin.entropy), 5e-5);
+    EXPECT_LT(max_error(found.row.set_lse, twin.set_lse), 5e-5);
+    EXPECT_LT(max_error(found.row.set_entropy, twin.set_entropy), 5e-5);
+  }
+  const auto all = read_rows(All(), in.query, in.keys, in.values, in.sets, {0, 45});
+  EXPECT_FALSE(all.log_weight.has_value());
+  EXPECT_TRUE(torch::equal(all.row.out, attend(in.query, in.keys, in.values, in.sets).out));
+}
+
+TEST_P(ReadRowsByKernel, GiveTiesToTheLowerIndex) {
+  const KeySets sets = read_sets(0, {4, 4, 4, 4}, {20}, {0});
+  const auto query = torch::ones({1, 1, 20, 8}), keys = torch::ones({1, 1, 36, 8});
+  const auto log_weight =
+      *read_rows(Select(), query, keys, keys, sets, {0, 20}).log_weight;  // keeps two
+  EXPECT_TRUE((log_weight.slice(3, 0, 3) == 0).all().item<bool>());
+  EXPECT_TRUE((log_weight.slice(3, 3, 5) == -kInfinity).all().item<bool>());
+}
+
+TEST_P(ReadRowsByKernel, AreNotTouchedByTheValuesOfWhatTheyDrop) {
+  Long in;
+  const auto clean = read_rows(Select(), in.query, in.keys, in.values, in.sets, {0, 45});
+  const auto fourth = in.values.slice(2, 228, 628);
+  fourth.fill_(std::nan(""));
+  const auto poisoned = read_rows(Select(), in.query, in.keys, in.values, in.sets, {0, 45});
+  const auto dropped = (clean.log_weight->select(3, 4) == -kInfinity).unsqueeze(-1);
+  EXPECT_GT(dropped.sum().item<int64_t>(), 0);
+  EXPECT_LT(dropped.sum().item<int64_t>(), dropped.numel());
+  EXPECT_TRUE(
+      torch::equal(poisoned.row.out.masked_select(dropped), clean.row.out.masked_select(dropped)));
+  EXPECT_TRUE(poisoned.row.out.masked_select(dropped.logical_not()).isnan().all().item<bool>());
 }
 
 TEST(Select, NamesItsOptions) {

@@ -205,6 +205,30 @@ TEST_F(Compare, CommandLineErrors) {
   expect_error(small({"--resume", "--overwrite"}), 2, "--overwrite excludes --resume");
 }
 
+TEST_F(Compare, RunsWithTheKernelOfTheEnvironment) {
+  const auto run_with = [&](const std::string& kernel) {
+    auto words = command(small({"--overwrite"}));
+    words.insert(words.begin(), {"/usr/bin/env", "MOTET_KERNEL=" + kernel});
+    return Process(directory_.path(), words).wait();
+  };
+  EXPECT_EQ(run_with("portable").code, 0);
+  const auto portable = json::parse(read_file(out_ + "/run.json"));
+  EXPECT_EQ(portable["kernel"], "portable");
+  ASSERT_EQ(run(small({"--overwrite"})).code, 0);
+  const auto best = json::parse(read_file(out_ + "/run.json"));
+  for (std::size_t i = 0; i < best["rows"].size(); ++i) {
+    for (const auto* figure : {"nll", "entropy_tok", "entropy_between", "mass_own"}) {
+      EXPECT_NEAR(best["rows"][i][figure].get<double>(), portable["rows"][i][figure].get<double>(),
+                  1e-5);
+    }
+  }
+  const auto outcome = run_with("abacus");
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.err,
+            "motet-compare: MOTET_KERNEL=abacus: no such kernel; there are avx512, avx2, "
+            "portable\n");
+}
+
 TEST_F(Compare, TextErrors) {
   write_file(text_, "");
   expect_error(small_, 1, text_ + ": is empty");

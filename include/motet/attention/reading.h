@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "motet/attention/scores.h"
 
@@ -15,6 +16,12 @@ namespace motet {
 struct ReadingNeeds {
   bool scores = false;  ///< lse and entropy of each set
   int64_t top = 0;      ///< how many of the largest scores of each set
+};
+
+/// A choice that each row makes for itself, while its keys are read.
+struct RowChoice {
+  int64_t pieces = 0;  ///< how many are kept
+  int64_t top = 0;     ///< whose largest probabilities, this many of each, have the largest sums
 };
 
 /// How a query attends to the pieces: from what is known of each set to a log weight for it.
@@ -29,6 +36,8 @@ class Reading {
   /// Log weights, [batch, heads, query, sets]: 0 keeps a set, -inf drops it, others shift it.
   /// Nothing: 0 everywhere.
   virtual std::optional<torch::Tensor> decide(const Scores& scores) const = 0;
+  /// What `decide` does, where that is such a choice: a kernel may then make it by itself.
+  virtual std::optional<RowChoice> row_choice() const { return {}; }
 };
 
 /// Every set as it is: ordinary attention over prefix, all pieces and own.
@@ -57,9 +66,22 @@ class Select : public Reading {
   std::string name() const override;
   ReadingNeeds needs() const override { return {.scores = true, .top = options_.top}; }
   std::optional<torch::Tensor> decide(const Scores& scores) const override;
+  std::optional<RowChoice> row_choice() const override;
 
  private:
   SelectOptions options_;
 };
+
+/// What a reading decided, and the rows that came of it.
+struct ReadRows {
+  Row row;
+  std::optional<torch::Tensor> log_weight;  ///< as in Reading::decide
+};
+
+/// Rows as `reading` has them: score, decide, attend, in one pass over the keys where the reading
+/// allows it. Arguments and errors as of `attend`; `queries` as in Scores.
+ReadRows read_rows(const Reading& reading, const torch::Tensor& query, torch::TensorList keys,
+                   torch::TensorList values, const KeySets& sets,
+                   const std::vector<int64_t>& queries, const RowOptions& options = {});
 
 }  // namespace motet

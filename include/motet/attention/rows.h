@@ -20,6 +20,9 @@ struct Row {
   torch::Tensor
       set_lse;  ///< lse of each set, its log weight added, [batch, heads, query, sets], nats
   torch::Tensor set_entropy;  ///< entropy inside each set, [batch, heads, query, sets], nats
+  /// The largest scores of each set, falling, -inf where there are fewer; without log weights, and
+  /// undefined unless asked for. [batch, heads, query, sets, top]
+  torch::Tensor set_top;
 
   /// The expected score of each row, sum_j p_j s_j, in nats. [batch, heads, query]
   torch::Tensor mean() const { return lse - entropy; }
@@ -39,6 +42,8 @@ struct RowOptions {
   std::optional<torch::Tensor> threshold;
   /// Whether entropies are wanted; without them `entropy` and `set_entropy` are undefined tensors.
   bool entropy = true;
+  /// How many of the largest scores of each set are wanted. Not differentiable.
+  int64_t top = 0;
 };
 
 /// Attention rows over sets of keys: softmax(scale Q K^T + log_weight) V, and what merging needs.

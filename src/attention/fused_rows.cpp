@@ -1,0 +1,630 @@
+// The fused kernel: rows over sets of keys in one pass over blocks of keys.
+//
+// One lane of a vector is one row, so nothing is ever summed across lanes: a block of scores is
+// S^T = K Q^T [keys, lanes], its softmax statistics are vertical, and out^T += V^T P^T. Keys and
+// values are read as they lie, one element broadcast to all lanes; only the queries are laid out
+// anew, [features, lanes]. The running maximum is Milakov & Gimelshein 2018, arXiv 1805.02867; sums
+// are rescaled only where it rises by more than kSlack.
+
+#include "attention/fused_unit.h"
+
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "attention/fused_rows.cpp"
+#include <hwy/foreach_target.h>
+// foreach_target.h comes first
+#include <cmath>
+#include <utility>
+
+#include "attention/lanes-inl.h"
+
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+HWY_BEFORE_NAMESPACE();
+namespace motet::fused {
+namespace HWY_NAMESPACE {
+
+constexpr float kSlack = 8;  // in base 2: no weight exceeds 2^8
+
+/// Sums over some keys of each lane, with a reference c: sum 2^(s-c), sum 2^(s-c) (s-c); base 2.
+template <int kVectors>
+struct alignas(64) Sums {
+  static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
+  float reference[kLanes], weight[kLanes], moment[kLanes];
+
+  void clear() {
+    std::fill_n(reference, kLanes, -kInfinity);
+    std::fill_n(weight, kLanes, 0.0F);
+    std::fill_n(moment, kLanes, 0.0F);
+  }
+};
+
+/// Sums of a set, or of several, and sum 2^(s-c) v.
+template <int kVectors>
+struct Part {
+  Sums<kVectors> sums;
+  float* out;  // [value features, lanes]
+  bool any;    // whether a key was seen
+};
+
+/// A piece that lanes would keep.
+template <int kVectors>
+struct Candidate {
+  static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
+  Part<kVectors> part;
+  alignas(64) float score[kLanes];  // log2 of its largest probabilities, but for a constant
+  alignas(64) float set[kLanes];
+};
+
+/// Some lanes of a unit: what they have seen, and what they see of the current span.
+template <int kVectors>
+struct Tile {
+  static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
+  float* query;            // [features, lanes], times scale and log2(e)
+  float* top;              // [top, lanes], of the current set
+  int64_t lanes;           // that are in use
+  int64_t index[kLanes];   // of [batch, heads, rows]
+  int64_t row_of[kLanes];  // in the unit
+  Part<kVectors> row, set;
+  int64_t fewest, most;                 // keys of the current span that its lanes see
+  alignas(64) float seen[kLanes];       // keys of the current span that a lane sees
+  alignas(64) float shift[kLanes];      // log weight of the current set, base 2
+  alignas(64) float threshold[kLanes];  // on scores, base 2
+};
+
+/// Hides what lanes do not see of a block that begins at `first`; gives the largest score left.
+template <int kVectors>
+HWY_INLINE Lanes<kVectors> Hide(const Tile<kVectors>& tile, bool threshold, int64_t first,
+                                int64_t count, float* HWY_RESTRICT scores) {
+  const D d;
+  const auto none = hn::Set(d, -kInfinity);
+  const auto seen = LoadLanes<kVectors>(tile.seen);
+  const auto least = LoadLanes<kVectors>(tile.threshold);
+  auto most = Fill<kVectors>(-kInfinity);
+  for (int64_t j = 0; j < count; ++j) {
+    const auto key = hn::Set(d, static_cast<float>(first + j));
+    auto s = LoadLanes<kVectors>(scores + j * tile.kLanes);
+    for (int v = 0; v < kVectors; ++v) {
+      s.v[v] = hn::IfThenElse(hn::Lt(key, seen.v[v]), s.v[v], none);
+      if (threshold) {
+        s.v[v] = hn::IfThenElse(hn::Lt(s.v[v], least.v[v]), none, s.v[v]);
+      }
+      most.v[v] = hn::Max(most.v[v], s.v[v]);
+    }
+    StoreLanes(s, scores + j * tile.kLanes);
+  }
+  return most;
+}
+
+/// The kTop largest scores of each lane, falling, in registers.
+template <int kVectors, int kTop>
+HWY_INLINE void KeepLargestOf(const float* HWY_RESTRICT scores, int64_t keys,
+                              float* HWY_RESTRICT top) {
+  const D d;
+  constexpr auto kLanes = Lanes<kVectors>::kCount;
+  constexpr int64_t kTogether = 4;
+  for (int64_t half = 0; half < kLanes; half += kVector) {
+    V kept[kTop];
+#pragma GCC unroll 8
+    for (int r = 0; r < kTop; ++r) {
+      kept[r] = hn::Load(d, top + r * kLanes + half);
+    }
+    const auto insert = [&](V x) HWY_ATTR {
+#pragma GCC unroll 8
+      for (int r = 0; r < kTop; ++r) {
+        const auto larger = hn::Max(kept[r], x);
+        x = hn::Min(kept[r], x);
+        kept[r] = larger;
+      }
+    };
+    const auto at = [&](int64_t j) HWY_ATTR { return hn::Load(d, scores + j * kLanes + half); };
+    int64_t j = 0;
+    for (; j + kTogether <= keys; j += kTogether) {
+      const auto a = at(j), b = at(j + 1), c = at(j + 2), e = at(j + 3);
+      const auto most = hn::Max(hn::Max(a, b), hn::Max(c, e));
+      if (hn::AllFalse(d, hn::Gt(most, kept[kTop - 1]))) {
+        continue;
+      }
+      insert(a);
+      insert(b);
+      insert(c);
+      insert(e);
+    }
+    for (; j < keys; ++j) {
+      insert(at(j));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kTop; ++r) {
+      hn::Store(kept[r], d, top + r * kLanes + half);
+    }
+  }
+}
+
+template <int kVectors>
+HWY_INLINE void KeepLargest(const float* HWY_RESTRICT scores, int64_t keys, int64_t count,
+                            float* HWY_RESTRICT top) {
+  if (count == 5) {  // PCE's
+    return KeepLargestOf<kVectors, 5>(scores, keys, top);
+  }
+  const D d;
+  constexpr auto kLanes = Lanes<kVectors>::kCount;
+  for (int64_t j = 0; j < keys; ++j) {
+    for (int64_t half = 0; half < kLanes; half += kVector) {
+      auto x = hn::Load(d, scores + j * kLanes + half);
+      for (int64_t r = 0; r < count; ++r) {
+        const auto kept = hn::Load(d, top + r * kLanes + half);
+        hn::Store(hn::Max(kept, x), d, top + r * kLanes + half);
+        x = hn::Min(kept, x);
+      }
+    }
+  }
+}
+
+/// Raises the reference of lanes whose largest score is far above it, and rescales their sums.
+template <int kVectors>
+HWY_INLINE void Raise(Part<kVectors>& part, const Lanes<kVectors>& most, int64_t value_features) {
+  const D d;
+  constexpr auto kLanes = Lanes<kVectors>::kCount;
+  auto& sums = part.sums;
+  for (int v = 0; v < kVectors; ++v) {
+    const auto at = v * kVector;
+    const auto old = hn::Load(d, sums.reference + at);
+    const auto higher = hn::Gt(most.v[v], hn::Add(old, hn::Set(d, kSlack)));
+    if (hn::AllFalse(d, higher)) {
+      continue;
+    }
+    hn::Store(hn::IfThenElse(higher, most.v[v], old), d, sums.reference + at);
+    const auto fresh = hn::Eq(old, hn::Set(d, -kInfinity));
+    const auto change =
+        hn::IfThenElseZero(higher, hn::IfThenZeroElse(fresh, hn::Sub(old, most.v[v])));
+    const auto factor = Exp2(change);
+    const auto weight = hn::Load(d, sums.weight + at);
+    const auto moment = hn::Load(d, sums.moment + at);
+    hn::Store(hn::Mul(weight, factor), d, sums.weight + at);
+    hn::Store(hn::Mul(hn::MulAdd(weight, change, moment), factor), d, sums.moment + at);
+    if (part.any) {
+      for (int64_t f = 0; f < value_features; ++f) {
+        auto* out = part.out + f * kLanes + at;
+        hn::Store(hn::Mul(hn::Load(d, out), factor), d, out);
+      }
+    }
+  }
+}
+
+/// scores := 2^(scores - reference), 0 for what is hidden; added to the sums.
+template <int kVectors, bool kHidden>
+HWY_INLINE void Weights(Sums<kVectors>& sums, int64_t count, float* HWY_RESTRICT scores) {
+  const D d;
+  const auto none = hn::Set(d, -kInfinity);
+  auto reference = LoadLanes<kVectors>(sums.reference);
+  if (kHidden) {  // a lane that has seen nothing yet
+    for (int v = 0; v < kVectors; ++v) {
+      reference.v[v] = hn::IfThenZeroElse(hn::Eq(reference.v[v], none), reference.v[v]);
+    }
+  }
+  // Of the block alone: short sums round less.
+  auto weight = Fill<kVectors>(0), moment = Fill<kVectors>(0);
+  for (int64_t j = 0; j < count; ++j) {
+    auto s = LoadLanes<kVectors>(scores + j * sums.kLanes);
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      auto x = hn::Sub(s.v[v], reference.v[v]);
+      auto e = Exp2(x);
+      if (kHidden) {
+        const auto hidden = hn::Eq(s.v[v], none);
+        x = hn::IfThenZeroElse(hidden, x);
+        e = hn::IfThenZeroElse(hidden, e);
+      }
+      weight.v[v] = hn::Add(weight.v[v], e);
+      moment.v[v] = hn::MulAdd(e, x, moment.v[v]);
+      s.v[v] = e;
+    }
+    StoreLanes(s, scores + j * sums.kLanes);
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const auto at = v * kVector;
+    hn::Store(hn::Add(hn::Load(d, sums.weight + at), weight.v[v]), d, sums.weight + at);
+    hn::Store(hn::Add(hn::Load(d, sums.moment + at), moment.v[v]), d, sums.moment + at);
+  }
+}
+
+/// into := the row over the keys of both (DESIGN section 3, merge).
+template <int kVectors>
+HWY_INLINE void Merge(Part<kVectors>& into, Part<kVectors>& part, int64_t value_features) {
+  const D d;
+  constexpr auto kLanes = Lanes<kVectors>::kCount;
+  if (!part.any) {
+    return;
+  }
+  if (!into.any) {
+    std::swap(into.out, part.out);
+    into.sums = part.sums;
+    into.any = true;
+    return;
+  }
+  const auto none = hn::Set(d, -kInfinity);
+  for (int64_t at = 0; at < kLanes; at += kVector) {
+    const auto weight = hn::Load(d, into.sums.weight + at);
+    const auto more = hn::Load(d, part.sums.weight + at);
+    const auto there = hn::Ne(weight, hn::Zero(d)), more_there = hn::Ne(more, hn::Zero(d));
+    const auto old = hn::IfThenElse(there, hn::Load(d, into.sums.reference + at), none);
+    const auto other = hn::IfThenElse(more_there, hn::Load(d, part.sums.reference + at), none);
+    const auto reference = hn::Max(old, other);
+    const auto change = hn::IfThenElseZero(there, hn::Sub(old, reference));
+    const auto more_change = hn::IfThenElseZero(more_there, hn::Sub(other, reference));
+    const auto factor = hn::IfThenElseZero(there, Exp2(change));
+    const auto more_factor = hn::IfThenElseZero(more_there, Exp2(more_change));
+    const auto moment = hn::MulAdd(weight, change, hn::Load(d, into.sums.moment + at));
+    const auto more_moment = hn::MulAdd(more, more_change, hn::Load(d, part.sums.moment + at));
+    hn::Store(reference, d, into.sums.reference + at);
+    hn::Store(hn::MulAdd(more, more_factor, hn::Mul(weight, factor)), d, into.sums.weight + at);
+    hn::Store(hn::MulAdd(more_moment, more_factor, hn::Mul(moment, factor)), d,
+              into.sums.moment + at);
+    for (int64_t f = 0; f < value_features; ++f) {
+      auto* out = into.out + f * kLanes + at;
+      const auto before = hn::IfThenElseZero(there, hn::Mul(hn::Load(d, out), factor));
+      const auto added = hn::IfThenElseZero(  // where a lane drops the part, its out may be NaN
+          more_there, hn::Mul(hn::Load(d, part.out + f * kLanes + at), more_factor));
+      hn::Store(hn::Add(before, added), d, out);
+    }
+  }
+}
+
+template <int kVectors>
+class UnitRun {
+ public:
+  static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
+  static constexpr int64_t kTiles = kUnitLanes / kLanes;
+
+  UnitRun(const Job& job, const Unit& unit, Scratch& scratch)
+      : job_(job), unit_(unit), lanes_(unit.rows * unit.batches * unit.heads) {
+    tiles_ = (lanes_ + kLanes - 1) / kLanes;
+    const bool wide = job.element != Element::kFloat32;
+    const auto outs = Scratch::padded(job.value_features * kLanes);
+    const auto in_tile = Scratch::padded(job.features * kLanes) + (2 + job.keep) * outs +
+                         Scratch::padded(job.top * kLanes);
+    const auto in_candidates = Scratch::padded(job.keep * sizeof(Candidate<kVectors>) / 4);
+    const auto in_block = Scratch::padded(kBlockKeys * job.features) +
+                          Scratch::padded(kBlockKeys * job.value_features);
+    scratch.reset(kBlockKeys * kLanes + (wide ? in_block : 0) + tiles_ * (in_tile + in_candidates));
+    scores_ = scratch.take(kBlockKeys * kLanes);
+    if (wide) {
+      wide_keys_ = scratch.take(kBlockKeys * job.features);
+      wide_values_ = scratch.take(kBlockKeys * job.value_features);
+    }
+    for (int64_t t = 0; t < tiles_; ++t) {
+      auto& tile = tile_[t];
+      tile.query = scratch.take(job.features * kLanes);
+      tile.top = scratch.take(job.top * kLanes);
+      tile.lanes = std::min(kLanes, lanes_ - t * kLanes);
+      begin(tile.row, scratch);
+      begin(tile.set, scratch);
+      candidates_[t] = reinterpret_cast<Candidate<kVectors>*>(
+          scratch.take(job.keep * static_cast<int64_t>(sizeof(Candidate<kVectors>)) / 4));
+      for (int64_t k = 0; k < job.keep; ++k) {
+        auto& candidate = candidates_[t][k];
+        begin(candidate.part, scratch);
+        std::fill_n(candidate.score, kLanes, -kInfinity);
+        std::fill_n(candidate.set, kLanes, -1.0F);
+      }
+      for (int64_t lane = 0; lane < tile.lanes; ++lane) {
+        const auto at = place(t, lane);
+        tile.index[lane] = at.index;
+        tile.row_of[lane] = at.row - unit.first_row;
+        tile.threshold[lane] = job.threshold != nullptr ? job.threshold[at.index] * kLog2e : 0;
+      }
+    }
+  }
+
+  void run() {
+    double factor = 0;
+    for (std::size_t i = 0; i < unit_.spans.size(); ++i) {
+      const auto& span = unit_.spans[i];
+      if (span.factor != factor) {
+        factor = span.factor;
+        lay_out_query(factor);
+      }
+      if (i == 0 || unit_.spans[i - 1].set != span.set) {
+        begin_set(span.set);
+      }
+      see(span);
+      if (i + 1 == unit_.spans.size() || unit_.spans[i + 1].set != span.set) {
+        end_set(span.set);
+      }
+    }
+    if (job_.keep > 0) {
+      keep();
+    }
+    finish();
+  }
+
+ private:
+  Place place(int64_t tile, int64_t lane) const {
+    return PlaceOf(job_, unit_, tile * kLanes + lane);
+  }
+
+  void begin(Part<kVectors>& part, Scratch& scratch) const {
+    part.out = scratch.take(job_.value_features * kLanes);
+    part.any = false;
+    part.sums.clear();
+  }
+
+  void lay_out_query(double factor) {
+    const auto scale = static_cast<float>(job_.scale * factor * 1.4426950408889634);
+    for (int64_t t = 0; t < tiles_; ++t) {
+      LayOut<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes, scale,
+                       tile_[t].query);
+    }
+  }
+
+  void begin_set(int64_t set) {
+    for (int64_t t = 0; t < tiles_; ++t) {
+      auto& tile = tile_[t];
+      tile.set.any = false;
+      tile.set.sums.clear();
+      std::fill_n(tile.top, job_.top * kLanes, -kInfinity);
+      std::fill_n(tile.shift, kLanes, 0.0F);
+      if (job_.log_weight != nullptr) {
+        for (int64_t lane = 0; lane < tile.lanes; ++lane) {
+          tile.shift[lane] = job_.log_weight[tile.index[lane] * job_.sets + set] * kLog2e;
+        }
+      }
+    }
+  }
+
+  /// How many keys of the span each lane sees; none where its row drops the set.
+  void look(const UnitSpan& span, Tile<kVectors>& tile) const {
+    tile.fewest = std::numeric_limits<int64_t>::max();
+    tile.most = 0;
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      int64_t seen = 0;
+      if (lane < tile.lanes) {
+        const bool dropped = tile.shift[lane] == -kInfinity;
+        seen = dropped ? 0 : KeysSeen(span, tile.row_of[lane]);
+        tile.fewest = std::min(tile.fewest, seen);
+        tile.most = std::max(tile.most, seen);
+      }
+      tile.seen[lane] = static_cast<float>(seen);
+    }
+  }
+
+  void see(const UnitSpan& span) {
+    int64_t most = 0;
+    for (int64_t t = 0; t < tiles_; ++t) {
+      look(span, tile_[t]);
+      most = std::max(most, tile_[t].most);
+    }
+    for (int64_t first = 0; first < most; first += kBlockKeys) {
+      const auto block = std::min(kBlockKeys, most - first);
+      const auto keys = ReadRows(span.keys, job_.element, span.key_stride, first, block,
+                                 job_.features, wide_keys_);
+      Rows values{nullptr, 0};
+      if (job_.value_features > 0) {
+        values = ReadRows(span.values, job_.element, span.value_stride, first, block,
+                          job_.value_features, wide_values_);
+      }
+      for (int64_t t = 0; t < tiles_; ++t) {
+        const auto count = std::min(block, tile_[t].most - first);
+        if (count > 0) {
+          see_block(tile_[t], keys, values, first, count);
+        }
+      }
+    }
+  }
+
+  void see_block(Tile<kVectors>& tile, const Rows& keys, const Rows& values, int64_t first,
+                 int64_t count) {
+    auto most =
+        Multiply<kVectors>(keys.data, keys.stride, count, tile.query, job_.features, scores_);
+    const bool hidden = tile.fewest < first + count || job_.threshold != nullptr;
+    if (hidden) {
+      most = Hide(tile, job_.threshold != nullptr, first, count, scores_);
+    }
+    if (job_.top > 0) {
+      KeepLargest<kVectors>(scores_, count, job_.top, tile.top);
+    }
+    Raise(tile.set, most, job_.value_features);
+    if (hidden) {
+      Weights<kVectors, true>(tile.set.sums, count, scores_);
+    } else {
+      Weights<kVectors, false>(tile.set.sums, count, scores_);
+    }
+    if (job_.value_features > 0) {
+      MultiplyTransposed<kVectors>(values.data, values.stride, count, scores_, tile.set.any,
+                                   job_.value_features, tile.set.out);
+    }
+    tile.set.any = true;
+  }
+
+  void end_set(int64_t set) {
+    for (int64_t t = 0; t < tiles_; ++t) {
+      auto& tile = tile_[t];
+      if (!tile.set.any) {
+        continue;  // results begin as those of empty sets
+      }
+      const auto& sums = tile.set.sums;
+      for (int64_t lane = 0; lane < tile.lanes; ++lane) {
+        const auto index = tile.index[lane] * job_.sets + set;
+        const auto weight = sums.weight[lane];
+        if (weight == 0) {
+          continue;
+        }
+        const auto log2_weight = std::log2(weight);
+        job_.set_lse[index] = (sums.reference[lane] + tile.shift[lane] + log2_weight) * kLn2;
+        if (job_.set_entropy != nullptr) {
+          job_.set_entropy[index] =
+              std::max(0.0F, (log2_weight - sums.moment[lane] / weight) * kLn2);
+        }
+        if (job_.set_top != nullptr) {
+          for (int64_t r = 0; r < job_.top; ++r) {
+            job_.set_top[index * job_.top + r] = tile.top[r * kLanes + lane] * kLn2;
+          }
+        }
+      }
+      for (int64_t lane = 0; lane < kLanes; ++lane) {
+        tile.set.sums.reference[lane] += tile.shift[lane];
+      }
+      if (job_.keep > 0 && set > 0 && set + 1 < job_.sets) {
+        consider(tile, candidates_[t], set);
+      } else {
+        Merge(tile.row, tile.set, job_.value_features);
+      }
+    }
+  }
+
+  /// The current set takes the place of each lane's worst candidate, where it is better (PCE
+  /// section 5.2). The sum of a piece's largest probabilities orders pieces as that of their
+  /// exponentials.
+  void consider(Tile<kVectors>& tile, Candidate<kVectors>* candidates, int64_t set) const {
+    const D d;
+    for (int64_t at = 0; at < kLanes; at += kVector) {
+      const auto most = hn::Load(d, tile.top + at);
+      auto sum = hn::Zero(d);
+      for (int64_t r = 0; r < job_.top; ++r) {
+        const auto x = hn::Load(d, tile.top + r * kLanes + at);
+        const auto none = hn::Eq(x, hn::Set(d, -kInfinity));
+        sum = hn::Add(sum, hn::IfThenZeroElse(none, Exp2(hn::Sub(x, most))));
+      }
+      alignas(64) float sums[kVector], score[kVector];
+      hn::Store(sum, d, sums);
+      for (int64_t i = 0; i < kVector; ++i) {
+        score[i] = sums[i] > 0 ? tile.top[at + i] + std::log2(sums[i]) : -kInfinity;
+      }
+      const auto mine = hn::Load(d, score);
+      auto worst = hn::Load(d, candidates[0].score + at);
+      auto latest = hn::Load(d, candidates[0].set + at);
+      for (int64_t k = 1; k < job_.keep; ++k) {  // the lowest score, and of equal ones the latest
+        const auto other = hn::Load(d, candidates[k].score + at);
+        const auto other_set = hn::Load(d, candidates[k].set + at);
+        const auto worse =
+            hn::Or(hn::Lt(other, worst), hn::And(hn::Eq(other, worst), hn::Gt(other_set, latest)));
+        worst = hn::IfThenElse(worse, other, worst);
+        latest = hn::IfThenElse(worse, other_set, latest);
+      }
+      auto open = hn::Gt(mine, worst);  // lanes that still have to put it somewhere
+      for (int64_t k = 0; k < job_.keep; ++k) {
+        auto& candidate = candidates[k];
+        const auto here = hn::And(open, hn::And(hn::Eq(hn::Load(d, candidate.score + at), worst),
+                                                hn::Eq(hn::Load(d, candidate.set + at), latest)));
+        if (hn::AllFalse(d, here)) {
+          continue;
+        }
+        open = hn::AndNot(here, open);
+        const auto take = [&](const float* from, float* to) HWY_ATTR {
+          hn::Store(hn::IfThenElse(here, hn::Load(d, from + at), hn::Load(d, to + at)), d, to + at);
+        };
+        hn::Store(hn::IfThenElse(here, mine, hn::Load(d, candidate.score + at)), d,
+                  candidate.score + at);
+        hn::Store(hn::IfThenElse(here, hn::Set(d, static_cast<float>(set)),
+                                 hn::Load(d, candidate.set + at)),
+                  d, candidate.set + at);
+        take(tile.set.sums.reference, candidate.part.sums.reference);
+        take(tile.set.sums.weight, candidate.part.sums.weight);
+        take(tile.set.sums.moment, candidate.part.sums.moment);
+        for (int64_t f = 0; f < job_.value_features; ++f) {
+          take(tile.set.out + f * kLanes, candidate.part.out + f * kLanes);
+        }
+        candidate.part.any = true;
+      }
+    }
+  }
+
+  /// The row of the candidates that are left; all other pieces are dropped.
+  void keep() {
+    for (int64_t t = 0; t < tiles_; ++t) {
+      for (int64_t lane = 0; lane < tile_[t].lanes; ++lane) {
+        const auto first = tile_[t].index[lane] * job_.sets;
+        for (int64_t set = 1; set + 1 < job_.sets; ++set) {
+          bool kept = false;
+          for (int64_t k = 0; k < job_.keep; ++k) {
+            kept = kept || candidates_[t][k].set[lane] == static_cast<float>(set);
+          }
+          job_.chosen[first + set] = kept ? 0 : -kInfinity;
+          if (!kept) {
+            job_.set_lse[first + set] = -kInfinity;
+            if (job_.set_entropy != nullptr) {
+              job_.set_entropy[first + set] = 0;
+            }
+          }
+        }
+      }
+      for (int64_t k = 0; k < job_.keep; ++k) {
+        Merge(tile_[t].row, candidates_[t][k].part, job_.value_features);
+      }
+    }
+  }
+
+  void finish() {
+    for (int64_t t = 0; t < tiles_; ++t) {
+      const auto& row = tile_[t].row;
+      for (int64_t lane = 0; lane < tile_[t].lanes; ++lane) {
+        const auto at = place(t, lane);
+        const auto weight = row.sums.weight[lane];
+        const bool empty = !row.any || weight == 0;
+        if (!empty) {
+          const auto log2_weight = std::log2(weight);
+          job_.lse[at.index] = (row.sums.reference[lane] + log2_weight) * kLn2;
+          if (job_.entropy != nullptr) {
+            job_.entropy[at.index] =
+                std::max(0.0F, (log2_weight - row.sums.moment[lane] / weight) * kLn2);
+          }
+        }
+        if (job_.value_features > 0) {
+          write_out(row.out + lane, at, empty ? 0 : 1 / weight);
+        }
+      }
+    }
+  }
+
+  void write_out(const float* from, const Place& at, float factor) const {
+    const auto first = at.batch * job_.out_batch + at.head * job_.out_head + at.row * job_.out_row;
+    const auto value = [&](int64_t f) { return factor == 0 ? 0 : from[f * kLanes] * factor; };
+    if (job_.out_element == Element::kFloat32) {
+      auto* to = static_cast<float*>(job_.out) + first;
+      for (int64_t f = 0; f < job_.value_features; ++f) {
+        to[f] = value(f);
+      }
+    } else {
+      auto* to = static_cast<uint16_t*>(job_.out) + first;
+      for (int64_t f = 0; f < job_.value_features; ++f) {
+        to[f] = Narrow(value(f));
+      }
+    }
+  }
+
+  const Job& job_;
+  const Unit& unit_;
+  int64_t lanes_, tiles_;
+  float* scores_ = nullptr;
+  float* wide_keys_ = nullptr;
+  float* wide_values_ = nullptr;
+  Tile<kVectors> tile_[kTiles];
+  Candidate<kVectors>* candidates_[kTiles];
+};
+
+void Run(const Job& job, const Unit& unit) {
+  thread_local Scratch scratch;
+  if (unit.rows * unit.batches * unit.heads <= kVector) {  // a few rows, as while generating
+    UnitRun<1>(job, unit, scratch).run();
+  } else {
+    UnitRun<2>(job, unit, scratch).run();
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace motet::fused
+HWY_AFTER_NAMESPACE();
+#endif  // HWY_TARGET
+
+#if HWY_ONCE
+namespace motet::fused {
+
+const std::vector<Variant>& variants() {
+  const auto has = [](int64_t target) { return (hwy::SupportedTargets() & target) != 0; };
+  static const std::vector<Variant> kAll{
+      {"avx512", has(HWY_AVX3), &N_AVX3::Run, gradient_variant("avx512")},
+      {"avx2", has(HWY_AVX2), &N_AVX2::Run, gradient_variant("avx2")}};
+  return kAll;
+}
+
+}  // namespace motet::fused
+#endif  // HWY_ONCE

@@ -1,0 +1,312 @@
+// Vectors whose lanes are rows, and the products that attention is made of. Included once for each
+// instruction set by Highway.
+
+#if defined(MOTET_ATTENTION_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef MOTET_ATTENTION_LANES_INL_H_
+#undef MOTET_ATTENTION_LANES_INL_H_
+#else
+#define MOTET_ATTENTION_LANES_INL_H_
+#endif
+
+#include <hwy/aligned_allocator.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "attention/fused_unit.h"
+
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+HWY_BEFORE_NAMESPACE();
+namespace motet::fused {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+constexpr int64_t kVector = HWY_MAX_BYTES / sizeof(float);
+/// Sums that are kept in registers: 12 of 16, or 24 of 32.
+constexpr int kSums = HWY_TARGET == HWY_AVX3 ? 24 : 12;
+constexpr int64_t kBlockKeys = 120;  // a multiple of all that are summed together
+constexpr float kLog2e = 1.44269504088896341F;
+constexpr float kLn2 = 0.693147180559945309F;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// One number for each of a tile's lanes: kVectors vectors.
+template <int kVectors>
+struct Lanes {
+  static constexpr int64_t kCount = kVectors * kVector;
+  V v[kVectors];
+};
+
+template <int kVectors>
+HWY_INLINE Lanes<kVectors> Fill(float x) {
+  const D d;
+  Lanes<kVectors> lanes;
+#pragma GCC unroll 2
+  for (int i = 0; i < kVectors; ++i) {
+    lanes.v[i] = hn::Set(d, x);
+  }
+  return lanes;
+}
+
+template <int kVectors>
+HWY_INLINE Lanes<kVectors> LoadLanes(const float* HWY_RESTRICT from) {
+  const D d;
+  Lanes<kVectors> lanes;
+#pragma GCC unroll 2
+  for (int i = 0; i < kVectors; ++i) {
+    lanes.v[i] = hn::Load(d, from + i * kVector);
+  }
+  return lanes;
+}
+
+template <int kVectors>
+HWY_INLINE void StoreLanes(const Lanes<kVectors>& lanes, float* HWY_RESTRICT to) {
+  const D d;
+#pragma GCC unroll 2
+  for (int i = 0; i < kVectors; ++i) {
+    hn::Store(lanes.v[i], d, to + i * kVector);
+  }
+}
+
+/// 2^x for x <= 127; below -126 it stays at 2^-126. Relative error 1.9e-7, none at x = 0 (the
+/// polynomial is the minimax fit of 2^x on [-0.5, 0.5] that is 1 at 0).
+HWY_INLINE V Exp2(V x) {
+  const D d;
+  const hn::RebindToSigned<D> di;
+  const auto bounded = hn::Max(hn::Set(d, -126.0F), x);  // NaN stays NaN
+  const auto magic = hn::Set(d, 12582912.0F);            // 1.5 * 2^23: adding it rounds
+  const auto shifted = hn::Add(bounded, magic);
+  const auto f = hn::Sub(bounded, hn::Sub(shifted, magic));
+  auto p = hn::Set(d, 0.0013264727262192987F);
+  p = hn::MulAdd(p, f, hn::Set(d, 0.00967151271037792F));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.0555073374374154F));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.24022242084294154F));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.6931469775985022F));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.0F));
+  return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
+}
+
+/// out[i][lanes] = sum_f a[i][f] b[f][lanes] for kCount rows of a; b without gaps.
+template <int kVectors, int kCount>
+HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT a, int64_t stride,
+                             const float* HWY_RESTRICT b, int64_t features, float* HWY_RESTRICT out,
+                             Lanes<kVectors>& most) {
+  const D d;
+  Lanes<kVectors> sum[kCount];
+#pragma GCC unroll 24
+  for (int i = 0; i < kCount; ++i) {
+    sum[i] = Fill<kVectors>(0);
+  }
+#pragma GCC unroll 1
+  for (int64_t f = 0; f < features; ++f) {
+    const auto right = LoadLanes<kVectors>(b + f * Lanes<kVectors>::kCount);
+#pragma GCC unroll 24
+    for (int i = 0; i < kCount; ++i) {
+      const auto left = hn::Set(d, a[i * stride + f]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        sum[i].v[v] = hn::MulAdd(left, right.v[v], sum[i].v[v]);
+      }
+    }
+  }
+#pragma GCC unroll 24
+  for (int i = 0; i < kCount; ++i) {
+    StoreLanes(sum[i], out + i * Lanes<kVectors>::kCount);
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      most.v[v] = hn::Max(most.v[v], sum[i].v[v]);
+    }
+  }
+}
+
+/// Calls `step<n>(first)` for n at a time, so that all of [0, count) is covered.
+template <int kMost, class Step>
+HWY_INLINE void InSteps(int64_t count, const Step& step) {
+  int64_t first = 0;
+  for (; first + kMost <= count; first += kMost) {
+    step.template operator()<kMost>(first);
+  }
+  for (; first + kMost / 2 <= count; first += kMost / 2) {
+    step.template operator()<kMost / 2>(first);
+  }
+  for (; first < count; ++first) {
+    step.template operator()<1>(first);
+  }
+}
+
+/// out[i][lanes] = sum_f a[i][f] b[f][lanes] for all of `count` rows; returns each lane's largest.
+template <int kVectors>
+HWY_INLINE Lanes<kVectors> Multiply(const float* HWY_RESTRICT a, int64_t stride, int64_t count,
+                                    const float* HWY_RESTRICT b, int64_t features,
+                                    float* HWY_RESTRICT out) {
+  auto most = Fill<kVectors>(-kInfinity);
+  InSteps<kSums / kVectors>(count, [&]<int kCount>(int64_t first) HWY_ATTR {
+    MultiplyRows<kVectors, kCount>(a + first * stride, stride, b, features,
+                                   out + first * Lanes<kVectors>::kCount, most);
+  });
+  return most;
+}
+
+/// out[i][lanes] (+)= sum_j a[j][i] b[j][lanes] for kCount columns of a; b without gaps.
+template <int kVectors, int kCount>
+HWY_INLINE void MultiplyColumns(const float* HWY_RESTRICT a, int64_t stride, int64_t count,
+                                const float* HWY_RESTRICT b, bool add, float* HWY_RESTRICT out) {
+  const D d;
+  Lanes<kVectors> sum[kCount];
+#pragma GCC unroll 24
+  for (int i = 0; i < kCount; ++i) {
+    sum[i] = add ? LoadLanes<kVectors>(out + i * Lanes<kVectors>::kCount) : Fill<kVectors>(0);
+  }
+#pragma GCC unroll 1
+  for (int64_t j = 0; j < count; ++j) {
+    const auto right = LoadLanes<kVectors>(b + j * Lanes<kVectors>::kCount);
+#pragma GCC unroll 24
+    for (int i = 0; i < kCount; ++i) {
+      const auto left = hn::Set(d, a[j * stride + i]);
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        sum[i].v[v] = hn::MulAdd(left, right.v[v], sum[i].v[v]);
+      }
+    }
+  }
+#pragma GCC unroll 24
+  for (int i = 0; i < kCount; ++i) {
+    StoreLanes(sum[i], out + i * Lanes<kVectors>::kCount);
+  }
+}
+
+/// out[i][lanes] (+)= sum_j a[j][i] b[j][lanes] for all of `columns`.
+template <int kVectors>
+HWY_INLINE void MultiplyTransposed(const float* HWY_RESTRICT a, int64_t stride, int64_t count,
+                                   const float* HWY_RESTRICT b, bool add, int64_t columns,
+                                   float* HWY_RESTRICT out) {
+  InSteps<kSums / kVectors>(columns, [&]<int kCount>(int64_t first) HWY_ATTR {
+    MultiplyColumns<kVectors, kCount>(a + first, stride, count, b, add,
+                                      out + first * Lanes<kVectors>::kCount);
+  });
+}
+
+/// Memory of one thread, kept between calls.
+class Scratch {
+ public:
+  void reset(int64_t floats) {
+    if (floats > size_) {
+      memory_ = hwy::AllocateAligned<float>(floats);
+      size_ = floats;
+    }
+    used_ = 0;
+  }
+  /// Room for some floats, at the begin of a cache line.
+  float* take(int64_t floats) {
+    const auto first = used_;
+    used_ += padded(floats);
+    return memory_.get() + first;
+  }
+  static constexpr int64_t padded(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+ private:
+  hwy::AlignedFreeUniquePtr<float[]> memory_;
+  int64_t size_ = 0, used_ = 0;
+};
+
+HWY_INLINE float Widen(uint16_t bits) {
+  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+  float x;
+  std::memcpy(&x, &wide, sizeof x);
+  return x;
+}
+
+HWY_INLINE uint16_t Narrow(float x) {  // to the nearest bfloat16, ties to even
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof x);
+  constexpr uint16_t kNan = 0x7fc0;
+  return x != x ? kNan : static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+HWY_INLINE float ElementAt(const void* data, Element element, int64_t at) {
+  return element == Element::kFloat32 ? static_cast<const float*>(data)[at]
+                                      : Widen(static_cast<const uint16_t*>(data)[at]);
+}
+
+/// Rows of a matrix in fp32.
+struct Rows {
+  const float* data;
+  int64_t stride;
+};
+
+/// `count` rows from `first` on: where they lie, or widened into `room`.
+HWY_INLINE Rows ReadRows(const void* data, Element element, int64_t stride, int64_t first,
+                         int64_t count, int64_t features, float* HWY_RESTRICT room) {
+  if (element == Element::kFloat32) {
+    return {static_cast<const float*>(data) + first * stride, stride};
+  }
+  const D d;
+  const hn::Rebind<uint32_t, D> wide;
+  const hn::Rebind<uint16_t, D> narrow;
+  const auto* rows = static_cast<const uint16_t*>(data) + first * stride;
+  for (int64_t j = 0; j < count; ++j) {
+    const auto* from = rows + j * stride;
+    auto* to = room + j * features;
+    int64_t f = 0;
+    for (; f + kVector <= features; f += kVector) {
+      const auto bits = hn::PromoteTo(wide, hn::LoadU(narrow, from + f));
+      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, to + f);
+    }
+    for (; f < features; ++f) {
+      to[f] = Widen(from[f]);
+    }
+  }
+  return {room, features};
+}
+
+/// Which row of the whole a lane of a unit is.
+struct Place {
+  int64_t batch, head, row;
+  int64_t index;  // of [batch, heads, rows]
+};
+
+HWY_INLINE Place PlaceOf(const Job& job, const Unit& unit, int64_t lane) {
+  const auto pairs = unit.batches * unit.heads;
+  const auto pair = lane % pairs;
+  const auto batch = unit.first_batch + pair / unit.heads;
+  const auto head = unit.first_head + pair % unit.heads;
+  const auto row = unit.first_row + lane / pairs;
+  return {batch, head, row, (batch * job.heads + head) * job.rows + row};
+}
+
+/// Some lanes of a unit: [features, lanes] of a tensor of rows, times `scale`; 0 beyond `lanes`.
+template <int kVectors>
+HWY_INLINE void LayOut(const Job& job, const Unit& unit, const View& view, int64_t features,
+                       int64_t first_lane, int64_t lanes, float scale, float* HWY_RESTRICT to) {
+  constexpr auto kCount = Lanes<kVectors>::kCount;
+  for (int64_t lane = 0; lane < kCount; ++lane) {
+    if (lane >= lanes) {
+      for (int64_t f = 0; f < features; ++f) {
+        to[f * kCount + lane] = 0;
+      }
+      continue;
+    }
+    const auto at = PlaceOf(job, unit, first_lane + lane);
+    const auto first = at.batch * view.batch + at.head * view.head + at.row * view.row;
+    for (int64_t f = 0; f < features; ++f) {
+      to[f * kCount + lane] = ElementAt(view.data, job.element, first + f * view.feature) * scale;
+    }
+  }
+}
+
+/// How many keys of a span a row of the unit sees.
+HWY_INLINE int64_t KeysSeen(const UnitSpan& span, int64_t row) {
+  return std::clamp<int64_t>(span.seen_by_first + row * span.more_each_row, 0, span.count);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace motet::fused
+HWY_AFTER_NAMESPACE();
+#endif  // HWY_TARGET
+
+#endif  // include guard
