@@ -1,0 +1,54 @@
+"""Joins what the suite's programs wrote into ratios.json and machine.json, and prints the table.
+
+Exit status 1 where a figure that has a goal could not be measured; unmet goals are reported only.
+"""
+
+import json
+import pathlib
+import sys
+
+
+def table(rows):
+    lines = [f"{'':62} {'goal':>8} {'measured':>8} {'low to high':>17}  met"]
+    for row in rows:
+        name = row["name"]
+        than = "≥" if row.get("better") == "higher" else "≤"
+        goal = "" if row["goal"] is None else f"{than} {row['goal']:.3g}"
+        if row["measured"] is None:
+            lines.append(f"{name:62} {goal:>8} left out: {row['note']}")
+            continue
+        met = {None: "", True: "yes", False: "NO"}[row["met"]]
+        lines.append(f"{name:62} {goal:>8} {row['measured']:8.3f} {row['low']:8.3f} "
+                     f"{row['high']:8.3f}  {met}")
+    with_goal = [row for row in rows if row["goal"] is not None]
+    met = sum(row["met"] for row in with_goal)
+    return "\n".join(lines + ["", f"{met} of {len(with_goal)} goals met"])
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: collect.py DIRECTORY")
+    out = pathlib.Path(sys.argv[1])
+    try:
+        parts = [json.loads((out / name).read_text(encoding="utf-8"))
+                 for name in ("kernel.json", "model.json")]
+    except FileNotFoundError as error:
+        sys.exit(f"collect: {error.filename} is missing; benchmarks/run.sh makes it")
+    for part, title in zip(parts, ("Attention rows", "The whole model")):
+        for row in part["rows"]:
+            row["part"] = title
+    joined = {"machine": parts[0]["machine"], "quick": parts[0]["quick"],
+              "rivals": [rival for part in parts for rival in part.get("rivals", [])],
+              "rows": [row for part in parts for row in part["rows"]],
+              "growth": [point for part in parts for point in part.get("growth", [])]}
+    for name, value in (("ratios.json", joined), ("machine.json", joined["machine"])):
+        (out / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    print(table(joined["rows"]))
+    missing = [row["name"] for row in joined["rows"]
+               if row["goal"] is not None and row["measured"] is None]
+    if missing:
+        sys.exit("collect: could not be measured: " + "; ".join(missing))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,495 @@
+// ratios: attention rows against their rivals, call by call in one process, and how both grow.
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <malloc.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "measure.h"
+#include "motet/attention/reading.h"
+#include "motet/attention/rows.h"
+#include "motet/context/layout.h"
+#include "motet/error.h"
+#include "motet/eval/metrics.h"
+#include "motet/files.h"
+#include "ways.h"
+
+namespace {
+
+using bench::Inputs;
+using nlohmann::json;
+
+struct Options {
+  bool quick = false;
+  int threads = 0;  // 0: as many as LibTorch takes
+  std::filesystem::path out;
+};
+
+/// A figure of the table, from paired measurements.
+struct Figure {
+  std::string name;
+  std::string unit;
+  double goal = 0;
+  bool higher = false;              ///< better where higher
+  std::vector<double> values;       ///< one for each pair
+  std::vector<double> ours, rival;  ///< seconds
+  std::string note;
+
+  bool met() const {
+    const auto measured = bench::median(values);
+    return higher ? measured >= goal : measured <= goal;
+  }
+};
+
+/// The rows that are there so far: printed as they come, and in the file after each of them.
+class Report {
+ public:
+  Report(std::filesystem::path out, bool quick) : out_(std::move(out)) {
+    document_ = {{"machine", bench::machine()},
+                 {"quick", quick},
+                 {"rows", json::array()},
+                 {"growth", json::array()}};
+    fmt::print("{:<62} {:>8} {:>8} {:>17}  {:>5}\n", "", "goal", "measured", "low to high", "met");
+  }
+
+  void add(const Figure& figure) { add(figure, figure.met()); }
+
+  /// Two figures of which one is enough.
+  void add_either(const Figure& a, const Figure& b) {
+    const bool met = a.met() || b.met();
+    add(a, met, b.name);
+    add(b, met, a.name);
+  }
+
+  void leave_out(const std::string& name, double goal, const std::string& why) {
+    fmt::print("{:<62} {:>8.3g} left out: {}\n", name, goal, why);
+    document_["rows"].push_back(
+        {{"name", name}, {"goal", goal}, {"measured", nullptr}, {"met", false}, {"note", why}});
+    save();
+  }
+
+  void add_growth(json point) {
+    document_["growth"].push_back(std::move(point));
+    save();
+  }
+
+ private:
+  void add(const Figure& figure, bool met, const std::string& either = "") {
+    const auto spread = bench::spread_of(figure.values);
+    json row{{"name", figure.name},
+             {"goal", figure.goal},
+             {"measured", spread.median},
+             {"low", spread.low},
+             {"high", spread.high},
+             {"met", met},
+             {"unit", figure.unit},
+             {"ours_seconds", bench::median(figure.ours)},
+             {"rival_seconds", bench::median(figure.rival)},
+             {"pairs", figure.values.size()}};
+    if (figure.higher) {
+      row["better"] = "higher";
+    }
+    if (!either.empty()) {
+      row["or"] = either;
+    }
+    if (!figure.note.empty()) {
+      row["note"] = figure.note;
+    }
+    fmt::print("{:<62} {:>8.3g} {:>8.3f} {:>8.3f} {:>8.3f}  {:>5}\n", figure.name, figure.goal,
+               spread.median, spread.low, spread.high, met ? "yes" : "no");
+    std::fflush(stdout);
+    document_["rows"].push_back(std::move(row));
+    save();
+  }
+
+  void save() const {
+    if (!out_.empty()) {
+      motet::write_file(out_, document_.dump(2) + "\n");
+    }
+  }
+
+  std::filesystem::path out_;
+  json document_;
+};
+
+/// Ours in units of the rival's time.
+Figure time_ratio(std::string name, double goal, const std::vector<double>& ours,
+                  const std::vector<double>& rival) {
+  return {.name = std::move(name),
+          .unit = "of the rival's time",
+          .goal = goal,
+          .values = bench::quotients(ours, rival),
+          .ours = ours,
+          .rival = rival};
+}
+
+std::string amx_note() {
+  return bench::processor_has("amx_bf16")
+             ? "this processor has AMX"
+             : "the goal is for processors with AMX, this one has none";
+}
+
+class Suite {
+ public:
+  explicit Suite(const Options& options) : report_(options.out, options.quick) {
+    if (options.quick) {
+      largest_ = 8192;
+    } else {
+      rounds_.seconds = 8;
+    }
+  }
+
+  void run() {
+    for (const auto& [rows, goal] : std::map<int64_t, double>{
+             {1024, 0.75}, {2048, 0.75}, {4096, 0.80}, {8192, 0.88}, {16384, 0.88}}) {
+      if (rows <= largest_) {
+        causal(rows, goal);
+      }
+    }
+    for (const auto rows : {2048, 4096}) {
+      causal_against_sdpa(rows, 128, at::kFloat, 0.85);
+    }
+    for (const auto features : {64, 128}) {
+      for (const auto rows : {2048, 4096}) {
+        causal_against_sdpa(rows, features, at::kBFloat16, 0.75);
+      }
+    }
+    for (const auto rows : {1024, 4096}) {
+      statistics(rows, 64);
+    }
+    statistics(4096, 128);
+    for (const auto pieces : {1, 8, 64}) {
+      reading(pieces);
+    }
+    for (const auto pieces : {8, 64}) {
+      reading_with_select(pieces);
+    }
+    matrix();
+    pieces();
+    decode(at::kFloat);
+    decode(at::kBFloat16);
+    backward();
+    growth();
+  }
+
+ private:
+  void causal(int64_t rows, double goal) {
+    const Inputs x(rows, rows, 64);
+    const auto sets = motet::causal_keys(rows, rows);
+    const auto seconds =
+        bench::alternate({[&] { motet::attend(x.query, x.keys, x.values, sets); },
+                          [&] { bench::sdpa(x, true); }, [&] { product_.multiply(); }},
+                         rounds_);
+    const auto name = fmt::format("causal fp32 d=64 N={}", rows);
+    Figure share{.name = name + ", share of the matrix-product rate",
+                 .unit = "of at::mm's FLOP/s",
+                 .goal = 0.85,
+                 .higher = true,
+                 .ours = seconds[0],
+                 .rival = seconds[2]};
+    const auto flops = 4.0 * 768 * static_cast<double>(sets.pairs());
+    for (const auto quotient : bench::quotients(seconds[2], seconds[0])) {
+      share.values.push_back(quotient * flops / bench::Product::flops());
+    }
+    report_.add_either(time_ratio(name + " / SDPA", goal, seconds[0], seconds[1]), share);
+  }
+
+  void causal_against_sdpa(int64_t rows, int64_t features, at::ScalarType dtype, double goal) {
+    const Inputs x(rows, rows, features, dtype);
+    const auto sets = motet::causal_keys(rows, rows);
+    const auto seconds = bench::alternate(
+        {[&] { motet::attend(x.query, x.keys, x.values, sets); }, [&] { bench::sdpa(x, true); }},
+        rounds_);
+    const bool low = dtype == at::kBFloat16;
+    auto figure =
+        time_ratio(fmt::format("causal {} d={} N={} / SDPA", low ? "bf16" : "fp32", features, rows),
+                   goal, seconds[0], seconds[1]);
+    figure.note = low ? amx_note() : "";
+    report_.add(figure);
+  }
+
+  void statistics(int64_t rows, int64_t features) {
+    const Inputs x(rows, rows, features);
+    const auto sets = motet::causal_keys(rows, rows);
+    const auto attend = [&](bool entropy) {
+      return [&, entropy] {
+        motet::attend(x.query, x.keys, x.values, sets, {}, {.entropy = entropy});
+      };
+    };
+    const auto seconds = bench::alternate({attend(true), attend(false)}, rounds_);
+    report_.add(time_ratio(fmt::format("statistics on / off, fp32 d={} N={}", features, rows), 1.03,
+                           seconds[0], seconds[1]));
+  }
+
+  void reading(int64_t pieces) {
+    const Inputs x(kRows, kKeys, 64);
+    const auto keys = bench::apart(x.keys, pieces), values = bench::apart(x.values, pieces);
+    const auto sets = bench::piece_sets(kRows, kKeys, pieces);
+    const auto seconds =
+        bench::alternate({[&] { motet::attend(x.query, keys, values, sets, {}, {.top = 5}); },
+                          [&] { bench::sdpa(x, false); }},
+                         rounds_);
+    report_.add(
+        time_ratio(fmt::format("reading with top-5, P={} / SDPA over the same keys", pieces), 1.0,
+                   seconds[0], seconds[1]));
+  }
+
+  void reading_with_select(int64_t pieces) {
+    const Inputs x(kRows, kKeys, 64);
+    const auto keys = bench::apart(x.keys, pieces), values = bench::apart(x.values, pieces);
+    const auto sets = bench::piece_sets(kRows, kKeys, pieces);
+    const motet::Select select;
+    const auto seconds =
+        bench::alternate({[&] {
+                            motet::read_rows(select, x.query, keys, values, sets, {0, kRows}, {});
+                          },
+                          [&] { bench::sdpa(x, false); }},
+                         rounds_);
+    report_.add(
+        time_ratio(fmt::format("reading with select, P={} / SDPA over the same keys", pieces), 1.3,
+                   seconds[0], seconds[1]));
+  }
+
+  void matrix() {
+    constexpr int64_t kN = 4096;
+    const auto names = std::array{"matrix way with entropy N=4096, time / ours",
+                                  "matrix way with entropy N=4096, memory / ours"};
+    if (!matrix_fits(kN)) {
+      report_.leave_out(names[0], 15, "too little free memory for the matrix");
+      report_.leave_out(names[1], 50, "too little free memory for the matrix");
+      return;
+    }
+    {
+      const Inputs x(kN, kN, 64);
+      const auto sets = motet::causal_keys(kN, kN);
+      const auto mask = bench::causal_mask(kN);
+      const auto seconds =
+          bench::alternate({[&] { motet::attend(x.query, x.keys, x.values, sets); },
+                            [&] { bench::matrix_way(x, mask); }},
+                           rounds_);
+      report_.add({.name = names[0],
+                   .unit = "times ours",
+                   .goal = 15,
+                   .higher = true,
+                   .values = bench::quotients(seconds[1], seconds[0]),
+                   .ours = seconds[0],
+                   .rival = seconds[1]});
+    }
+    const auto ours = point("motet", kN, 1), rival = point("matrix", kN, 1);
+    const auto bytes = [](const json& of) { return of["peak_bytes"].get<double>(); };
+    report_.add({.name = names[1],
+                 .unit = "times ours, beyond inputs and outputs",
+                 .goal = 50,
+                 .higher = true,
+                 .values = {bytes(rival) / bytes(ours)},
+                 .ours = {ours["seconds"].get<double>()},
+                 .rival = {rival["seconds"].get<double>()},
+                 .note = fmt::format("{:.1f} MB against {:.1f} MB, each in a process of its own",
+                                     bytes(ours) / 1e6, bytes(rival) / 1e6)});
+  }
+
+  void pieces() {
+    constexpr int64_t kN = 8192;
+    const Inputs x(kN, kN, 64);
+    std::vector<motet::Layout> layouts;
+    std::vector<bench::Call> calls;
+    for (const auto degree : {1, 2, 4, 8}) {
+      layouts.push_back(motet::make_layout(0, motet::split_tokens(kN, degree)));
+      calls.emplace_back([&x, sets = motet::encode_sets(layouts.back())] {
+        motet::attend(x.query, x.keys, x.values, sets);
+      });
+    }
+    const auto seconds = bench::alternate(calls, rounds_);
+    for (std::size_t i = 1; i < calls.size(); ++i) {
+      auto figure = time_ratio(
+          fmt::format("{} equal pieces, time / cost ratio, N={}", layouts[i].pieces.size(), kN),
+          1.15, seconds[i], seconds[0]);
+      figure.unit = "of one piece's time x cost ratio";
+      for (auto& value : figure.values) {
+        value /= layouts[i].cost_ratio();
+      }
+      report_.add(figure);
+    }
+  }
+
+  void decode(at::ScalarType dtype) {
+    const bench::Ring ring({2, 1, 3, kKeys, 64}, dtype);  // keys and values of a layer each
+    const auto query = at::randn({1, 9, 1, 64}).to(dtype);
+    const auto sets = motet::all_keys(1, kKeys);
+    const auto seconds = bench::alternate({[&] {
+                                             for (const auto& layer : ring.tensors()) {
+                                               motet::attend(query, layer[0], layer[1], sets);
+                                             }
+                                           },
+                                           [&] { ring.sum(); }},
+                                          rounds_);
+    report_.add({.name = fmt::format("decode of a row over {} keys, {}", kKeys,
+                                     dtype == at::kFloat ? "fp32" : "bf16"),
+                 .unit = "of a plain sum's bandwidth",
+                 .goal = 0.8,
+                 .higher = true,
+                 .values = bench::quotients(seconds[1], seconds[0]),
+                 .ours = seconds[0],
+                 .rival = seconds[1],
+                 .note = fmt::format("plain sum: {:.1f} GB/s",
+                                     ring.bytes() / bench::median(seconds[1]) / 1e9)});
+  }
+
+  void backward() {
+    constexpr int64_t kN = 2048;
+    const at::AutoGradMode with_grad(true);
+    const Inputs x(kN, kN, 64);
+    const std::vector<at::Tensor> leaves{x.query, x.keys, x.values};
+    for (const auto& leaf : leaves) {
+      leaf.requires_grad_();
+    }
+    const auto d_out = at::randn_like(x.query.detach());
+    const auto sets = motet::causal_keys(kN, kN);
+    const auto seconds = bench::alternate(
+        {[&] {
+           const auto row = motet::attend(x.query, x.keys, x.values, sets);
+           bench::gradients({row.out, row.entropy}, {d_out, at::ones_like(row.entropy)}, leaves);
+         },
+         [&] { bench::gradients({bench::sdpa(x, true)}, {d_out}, leaves); }},
+        rounds_);
+    report_.add(time_ratio("forward and backward with entropy, N=2048 / SDPA without", 1.0,
+                           seconds[0], seconds[1]));
+  }
+
+  /// Time and memory against N, and against P for N tokens in all.
+  void growth() {
+    for (const auto* way : {"motet", "sdpa", "matrix"}) {
+      for (int64_t rows = 1024; rows <= largest_; rows *= 2) {
+        if (way != std::string("matrix") || matrix_fits(rows)) {
+          point(way, rows, 1);
+        }
+      }
+    }
+    for (int64_t degree = 2; degree <= 64; degree *= 2) {
+      point("motet", 8192, degree);
+    }
+  }
+
+  /// Measures a point of growth in a fresh process, once.
+  json point(const std::string& way, int64_t rows, int64_t pieces) {
+    const auto key = fmt::format("{} {} {}", way, rows, pieces);
+    if (const auto known = points_.find(key); known != points_.end()) {
+      return known->second;
+    }
+    const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
+    auto* child = ::popen(
+        fmt::format("exec '{}' --threads {} --point {}", program, at::get_num_threads(), key)
+            .c_str(),
+        "r");
+    motet::require(child != nullptr, "ratios: ", program, " cannot be run again");
+    double seconds = 0, bytes = 0;
+    const auto read = std::fscanf(child, "%lf %lf", &seconds, &bytes);
+    motet::require(::pclose(child) == 0 && read == 2, "ratios: the measurement '--point ", key,
+                   "' failed, see above");
+    const json found{{"way", way},
+                     {"rows", rows},
+                     {"pieces", pieces},
+                     {"seconds", seconds},
+                     {"peak_bytes", bytes}};
+    report_.add_growth(found);
+    return points_[key] = found;
+  }
+
+  /// Whether the matrices of `rows` rows, four at a time, take less than half of the free memory.
+  static bool matrix_fits(int64_t rows) {
+    std::ifstream info("/proc/meminfo");
+    for (std::string line; std::getline(info, line);) {
+      if (line.starts_with("MemAvailable:")) {
+        return 4 * 4 * 12 * rows * rows < std::stoll(line.substr(13)) * 1024 / 2;
+      }
+    }
+    return false;
+  }
+
+  static constexpr int64_t kRows = 1024, kKeys = 8192;  // of a reading
+  int64_t largest_ = 16384;
+  bench::Rounds rounds_;
+  bench::Product product_;
+  Report report_;
+  std::map<std::string, json> points_;
+};
+
+/// Prints the seconds and the peak memory, beyond inputs and outputs, of one way: of its first
+/// call, so that what it keeps for later ones counts.
+void measure_point(const std::string& way, int64_t rows, int64_t pieces) {
+  const Inputs x(rows, rows, 64);
+  const auto sets = motet::encode_sets(motet::make_layout(0, motet::split_tokens(rows, pieces)));
+  const auto mask = way == "matrix" ? bench::causal_mask(rows) : at::Tensor();
+  const auto run = [&]() -> std::vector<at::Tensor> {
+    if (way == "matrix") {
+      return bench::matrix_way(x, mask);
+    }
+    if (way == "sdpa") {
+      return {bench::sdpa(x, true)};
+    }
+    const auto row = motet::attend(x.query, x.keys, x.values, sets);
+    return {row.out, row.lse, row.entropy, row.set_lse, row.set_entropy};
+  };
+  at::mm(at::randn({512, 512}), at::randn({512, 512}));  // starts threads, loads libraries
+  ::malloc_trim(0);
+  motet::require(motet::reset_peak_memory(),
+                 "ratios: /proc/self/clear_refs cannot be written, so "
+                 "peak memory cannot be measured here");
+  const auto before = motet::peak_memory();
+  std::vector<at::Tensor> outputs;
+  std::vector<double> seconds{bench::seconds_of([&] { outputs = run(); })};
+  const auto after = motet::peak_memory();
+  auto bytes = static_cast<double>(after.value() - before.value());
+  for (const auto& output : outputs) {
+    bytes -= static_cast<double>(output.nbytes());
+  }
+  outputs.clear();
+  for (double total = 0; seconds.size() < 3 || (seconds.size() < 15 && total < 0.5);) {
+    seconds.push_back(bench::seconds_of(run));
+    total += seconds.back();
+  }
+  fmt::print("{} {}\n", bench::median(seconds), std::max(bytes, 4096.0));  // a page is the least
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Attention rows against their rivals, call by call in one process: the ratio of every pair,\n"
+      "its median and spread, and the goal.",
+      "ratios");
+  Options options;
+  std::vector<std::string> one;
+  app.add_flag("--quick", options.quick, "fewer repetitions, and 8,192 rows at most");
+  app.add_option("--threads", options.threads, "as many as there are cores, unless given")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--out", options.out, "JSON file; nothing is written without it");
+  app.add_option("--point", one, "measure one point of growth: motet, sdpa or matrix, N, P")
+      ->expected(3);
+  CLI11_PARSE(app, argc, argv);
+  try {
+    if (options.threads > 0) {
+      at::set_num_threads(options.threads);
+    }
+    at::manual_seed(0);
+    const at::NoGradGuard no_grad;
+    if (!one.empty()) {
+      measure_point(one[0], std::stoll(one[1]), std::stoll(one[2]));
+    } else {
+      Suite(options).run();
+    }
+    return 0;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "ratios: {}\n", error.what());
+    return 1;
+  }
+}

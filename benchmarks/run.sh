@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Sets up, builds and runs every benchmark.   benchmarks/run.sh [--quick] [--out DIR]
+#   --quick    fewer repetitions and sizes: about ten minutes on two cores once everything is built
+#   --out DIR  where results go: ratios.json, machine.json, index.html, benchmarks/*.json
+#              (runs/benchmarks)
+# Goals that are not met are reported; the exit status is that of the running.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+quick=() out=$root/runs/benchmarks
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick) quick=(--quick); shift ;;
+    --out) [ $# -gt 1 ] || { echo "run.sh: --out needs a directory" >&2; exit 2; }
+           out=$2; shift 2 ;;
+    *) echo "run.sh: unknown argument '$1'; --quick and --out DIR are known" >&2; exit 2 ;;
+  esac
+done
+[[ $out = /* ]] || out=$PWD/$out
+cd "$root"
+say() { echo "benchmarks: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+environment=$(cmake/setup.sh --model)
+eval "$environment"
+if ! echo '#include <benchmark/benchmark.h>' | c++ -fsyntax-only -x c++ - 2> /dev/null; then
+  say "installing libbenchmark-dev"
+  sudo=
+  [ "$(id -u)" = 0 ] || sudo="sudo -n"
+  $sudo apt-get install -y -qq libbenchmark-dev >&2 ||
+    die "Google Benchmark is missing; type: sudo apt-get install -y libbenchmark-dev"
+fi
+
+build=build/benchmarks
+mkdir -p $build "$out/benchmarks"
+say "building"
+{
+  cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=Release -DMOTET_BUILD_BENCHMARKS=ON \
+    -DMOTET_BUILD_EXAMPLES=ON && cmake --build $build
+} > $build/build.log 2>&1 || {
+  tail -n 40 $build/build.log >&2
+  die "the build failed; all of it is in $build/build.log"
+}
+
+# Rivals. What cannot be installed is a row without a measure.
+has_package() { "$MOTET_PYTHON" -c "import $1" 2> /dev/null; }
+pip_install() { "$MOTET_PYTHON" -m pip install --quiet --disable-pip-version-check "$@" >&2; }
+if ! has_package transformers; then
+  say "installing transformers"
+  pip_install "transformers>=4.56" || say "transformers could not be installed: its rows stay empty"
+fi
+# llama.cpp is compiled, which takes a quarter of an hour; a failure is remembered. Without AMX, where it crashes.
+failed=$build/llama-cpp-python.failed
+if [ ${#quick[@]} -eq 0 ] && ! has_package llama_cpp && [ ! -e $failed ]; then
+  say "compiling llama-cpp-python"
+  CMAKE_ARGS="-DCMAKE_C_FLAGS='-mno-amx-tile' -DCMAKE_CXX_FLAGS='-mno-amx-tile'" \
+    pip_install llama-cpp-python || touch $failed
+fi
+has_package llama_cpp ||
+  say "no llama-cpp-python: its rows stay empty; a run without --quick compiles it, unless $failed is there"
+
+rm -f "$out"/{kernel,model,ratios,machine}.json "$out"/index.html "$out"/benchmarks/*.json
+trap 'say "interrupted; $out holds what was done"; exit 130' INT TERM
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # threads that spin make the other side wait
+model=models/SmolLM2-135M-Instruct
+programs=$build/benchmarks
+status=0
+
+say "kernels against their rivals"
+$programs/ratios "${quick[@]}" --out "$out/kernel.json" || status=1
+say "the whole model against its rivals"
+"$MOTET_PYTHON" benchmarks/rivals.py "${quick[@]}" --model $model --server $programs/model_server \
+  --cache .cache/wheels --out "$out/model.json" || status=1
+
+export MOTET_MODEL=$model MOTET_TEXT=examples/data/alice.txt
+for name in rows readings merge model tokenizer loading; do
+  say "$name"
+  short=(--benchmark_min_warmup_time=0.01)
+  if [ ${#quick[@]} -gt 0 ]; then
+    short+=(--benchmark_min_time=0.05)
+    case $name in
+      rows) short+=('--benchmark_filter=N:(1024|2048)/d:64/bf16:0') ;;
+      model) short+=('--benchmark_filter=prefill/N:1024/bf16:0|decode/context:1024') ;;
+    esac
+  fi
+  $programs/$name-benchmark "${short[@]}" --benchmark_out="$out/benchmarks/$name.json" \
+    --benchmark_out_format=json >&2 || status=1
+done
+
+python=$MOTET_PYTHON
+"$python" benchmarks/collect.py "$out" || status=1
+"$python" benchmarks/page.py "$out" || status=1
+say "results: $out/index.html"
+exit $status
