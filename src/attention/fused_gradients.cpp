@@ -5,7 +5,6 @@
 
 #include "attention/fused_unit.h"
 
-#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "attention/fused_gradients.cpp"
 #include <hwy/foreach_target.h>

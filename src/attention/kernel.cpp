@@ -76,8 +76,7 @@ RowGradients differentiate(const RowArguments& arguments, const RowResult& resul
 }
 
 bool chooses(const RowArguments& arguments) {
-  constexpr int64_t kRows = 8;  // fewer rows are split over their keys, and no part sees them all
-  return variant_for(arguments) != nullptr && arguments.query.size(2) >= kRows;
+  return variant_for(arguments) != nullptr && fused::chooses(arguments);
 }
 
 }  // namespace motet

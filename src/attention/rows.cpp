@@ -1,6 +1,7 @@
 #include "motet/attention/rows.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -210,16 +211,62 @@ Tensor finite(const Tensor& lse) {
   return lse.masked_fill(lse == -std::numeric_limits<double>::infinity(), 0);
 }
 
-}  // namespace
-
-Tensor Row::mass() const { return (set_lse - finite(lse).unsqueeze(-1)).exp(); }
-
-Tensor Row::between() const {
-  const auto weight = mass();
-  return -torch::xlogy(weight, weight).sum(-1);
+RowParts parts_in_one_pass(const Row& row) {
+  const auto rows = row.lse.numel(), sets = row.set_lse.size(3);
+  const auto options = row.lse.options();
+  RowParts parts{at::empty(row.set_lse.sizes(), options), at::empty(row.lse.sizes(), options), {}};
+  if (row.set_entropy.defined()) {
+    parts.within = at::empty(row.lse.sizes(), options);
+  }
+  const auto *lse = row.lse.const_data_ptr<float>(), *set_lse = row.set_lse.const_data_ptr<float>();
+  const auto* entropy =
+      row.set_entropy.defined() ? row.set_entropy.const_data_ptr<float>() : nullptr;
+  auto *mass = parts.mass.data_ptr<float>(), *between = parts.between.data_ptr<float>();
+  auto* within = entropy != nullptr ? parts.within.data_ptr<float>() : nullptr;
+  constexpr int64_t kGrain = 1 << 12;
+  at::parallel_for(0, rows, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, sets)),
+                   [&](int64_t first, int64_t last) {
+                     for (auto i = first; i < last; ++i) {
+                       double hesitation = 0, inside = 0;
+                       for (auto m = i * sets; m < (i + 1) * sets; ++m) {
+                         const auto log_mass = set_lse[m] - lse[i];
+                         const bool none = set_lse[m] == -std::numeric_limits<float>::infinity();
+                         mass[m] = none ? 0 : std::exp(log_mass);
+                         if (mass[m] > 0) {  // 0 ln 0 is 0
+                           hesitation -= static_cast<double>(mass[m]) * log_mass;
+                           inside +=
+                               entropy != nullptr ? static_cast<double>(mass[m]) * entropy[m] : 0;
+                         }
+                       }
+                       between[i] = static_cast<float>(std::max(0.0, hesitation));
+                       if (within != nullptr) {
+                         within[i] = static_cast<float>(inside);
+                       }
+                     }
+                   });
+  return parts;
 }
 
-Tensor Row::within() const { return (mass() * set_entropy).sum(-1); }
+}  // namespace
+
+Tensor Row::mass() const { return parts().mass; }
+
+Tensor Row::between() const { return parts().between; }
+
+Tensor Row::within() const { return parts().within; }
+
+RowParts Row::parts() const {
+  const variable_list all{lse, set_lse, entropy.defined() ? set_entropy : set_lse};
+  const bool plain = std::all_of(all.begin(), all.end(), [](const Tensor& x) {
+    return x.is_cpu() && x.scalar_type() == torch::kFloat32 && x.is_contiguous();
+  });
+  if (plain && !wants_gradient(all)) {
+    return parts_in_one_pass(*this);
+  }
+  const auto mass = (set_lse - finite(lse).unsqueeze(-1)).exp();
+  return {mass, -torch::xlogy(mass, mass).sum(-1),
+          set_entropy.defined() ? (mass * set_entropy).sum(-1) : Tensor()};
+}
 
 Row attend(const Tensor& query, torch::TensorList keys, torch::TensorList values,
            const KeySets& sets, const std::optional<Tensor>& log_weight,

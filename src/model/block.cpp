@@ -5,6 +5,8 @@
 
 #include <map>
 
+#include "model/elementwise.h"
+#include "model/few_rows.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -30,13 +32,12 @@ torch::ScalarType statistics_type(const Tensor& x) {
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               bool single_precision_out) {
   const auto out = single_precision_out ? statistics_type(x) : x.scalar_type();
-  // LibTorch's bf16 product without such instructions is far slower than its fp32 one, but for a few
-  // rows, where reading the weights is all the work.
-  constexpr int64_t kFewRows = 4;
+  if (multiplies_few_rows(x, weight)) {
+    return multiply_few_rows(x, weight, bias, out);
+  }
+  // LibTorch's bf16 product without such instructions is far slower than its fp32 one.
   static const bool kMultipliesBfloat16 = multiplies_bfloat16();
-  const bool widen =
-      x.scalar_type() == torch::kBFloat16 && x.is_cpu() &&
-      (single_precision_out || (!kMultipliesBfloat16 && x.numel() / x.size(-1) > kFewRows));
+  const bool widen = x.scalar_type() == torch::kBFloat16 && x.is_cpu() && !kMultipliesBfloat16;
   if (widen || out != x.scalar_type()) {
     const auto wide = at::linear(x.to(torch::kFloat32), weight.to(torch::kFloat32),
                                  bias.defined() ? bias.to(torch::kFloat32) : bias);
@@ -59,10 +60,7 @@ RmsNorm::RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& opti
   weight = register_parameter("weight", torch::empty({width}, options));
 }
 
-Tensor RmsNorm::forward(const Tensor& x) const {
-  const auto normed = x * torch::rsqrt(x.square().mean(-1, true) + epsilon_);
-  return (normed * weight).to(weight.scalar_type());
-}
+Tensor RmsNorm::forward(const Tensor& x) const { return rms_norm(x, weight, epsilon_); }
 
 LayerNorm::LayerNorm(int64_t width, double epsilon, const torch::TensorOptions& options)
     : epsilon_(epsilon) {

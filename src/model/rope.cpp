@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 
+#include "model/elementwise.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -165,15 +166,7 @@ Rotation rotation(const Rope& rope, int64_t features, const std::vector<int64_t>
 }
 
 Tensor rotate(const Tensor& x, const Rotation& rotation) {
-  if (!rotation.cos.defined()) {
-    return x;
-  }
-  const auto wide = x.scalar_type() == torch::kFloat64 ? x : x.to(torch::kFloat32);
-  const auto halves = wide.chunk(2, -1);
-  return torch::cat({halves[0] * rotation.cos - halves[1] * rotation.sin,
-                     halves[1] * rotation.cos + halves[0] * rotation.sin},
-                    -1)
-      .to(x.scalar_type());
+  return rotation.cos.defined() ? rotate_pairs(x, rotation.cos, rotation.sin) : x;
 }
 
 }  // namespace motet

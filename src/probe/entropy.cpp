@@ -26,22 +26,31 @@ torch::Tensor RowStatistic::heads() const { return rows().to(torch::kFloat64).me
 
 torch::Tensor RowStatistic::mean() const { return rows().to(torch::kFloat64).mean({0, 1, 2, 3}); }
 
+double RowStatistic::mean_of_passes() const {
+  require(!layers_.empty(), "motet::RowStatistic: nothing was observed");
+  double sum = 0;
+  int64_t count = 0;
+  for (const auto& passes : layers_) {
+    for (const auto& rows : passes) {
+      sum += rows.to(torch::kFloat64).mean().item<double>();
+      ++count;
+    }
+  }
+  return sum / static_cast<double>(count);
+}
+
 void EntropyProbe::observe(const Observation& seen) {
   if (seen.kind != kind_) {
     return;
   }
   const auto& row = seen.row;
   entropy_.add(seen.layer, row.entropy);
-  between_.add(seen.layer, row.between());
-  within_.add(seen.layer, row.within());
-  sum_of_calls_ += row.entropy.to(torch::kFloat64).mean().item<double>();
-  ++calls_;
+  const auto parts = row.parts();
+  between_.add(seen.layer, parts.between);
+  within_.add(seen.layer, parts.within);
 }
 
-double EntropyProbe::mean_of_calls() const {
-  require(calls_ > 0, "motet::EntropyProbe: nothing was observed");
-  return sum_of_calls_ / static_cast<double>(calls_);
-}
+double EntropyProbe::mean_of_calls() const { return entropy_.mean_of_passes(); }
 
 void MassProbe::observe(const Observation& seen) {
   if (seen.kind != kind_) {

@@ -63,7 +63,7 @@ TEST(Probe, NeedsAreThoseOfAll) {
   EXPECT_TRUE(needs_of({&mass}).rows);
   EXPECT_FALSE(needs_of({&mass}).entropy);
   EXPECT_TRUE(needs_of({&mass, &entropy}).entropy);
-  EXPECT_EQ(message([&] { entropy.mean_of_calls(); }), "motet::EntropyProbe: nothing was observed");
+  EXPECT_EQ(message([&] { entropy.mean_of_calls(); }), "motet::RowStatistic: nothing was observed");
   EXPECT_EQ(message([&] { entropy.entropy().rows(); }),
             "motet::RowStatistic: nothing was observed");
 }

@@ -9,6 +9,13 @@
 
 namespace motet {
 
+/// What a row's sets are of it.
+struct RowParts {
+  torch::Tensor mass;     ///< of each set, w_m = exp(set_lse_m - lse), [batch, heads, query, sets]
+  torch::Tensor between;  ///< -sum_m w_m ln w_m, [batch, heads, query], nats
+  torch::Tensor within;   ///< sum_m w_m entropy_m, [batch, heads, query], nats
+};
+
 /// Attention rows and what merging them needs. Statistics are fp32, or float64 for float64 inputs.
 ///
 /// All of it is of the effective scores: factor, log weight and threshold included. A set that a
@@ -32,6 +39,8 @@ struct Row {
   torch::Tensor between() const;
   /// How much it hesitates inside them, sum_m w_m entropy_m, in nats. [batch, heads, query]
   torch::Tensor within() const;
+  /// All three in one pass. `within` is undefined where there are no entropies.
+  RowParts parts() const;
 };
 
 /// What `attend` and `score` may be told beside their sets.

@@ -19,6 +19,9 @@ class RowStatistic {
   torch::Tensor heads() const;
   /// Mean over layers, batch, heads and rows, [...], float64: every token counts once.
   torch::Tensor mean() const;
+  /// The unweighted mean over passes and layers of each pass's mean: a pass with one row counts as
+  /// much as one with a thousand. Throws Error where nothing was seen.
+  double mean_of_passes() const;
 
  private:
   std::vector<std::vector<torch::Tensor>> layers_;  // [layer][pass]
@@ -42,8 +45,6 @@ class EntropyProbe : public Probe {
  private:
   RowKind kind_;
   RowStatistic entropy_, between_, within_;
-  double sum_of_calls_ = 0;
-  int64_t calls_ = 0;
 };
 
 /// The probability of the prefix, of each piece and of own keys. Sets as in Observation.

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+
+namespace motet {
+
+/// x / sqrt(mean(x^2) + epsilon) weight for each row of x, [..., width], fp32 (float64 with a
+/// weight in float64); in the weight's dtype. One pass over the rows where the fused kernel runs
+/// and no gradient is wanted, LibTorch's operations elsewhere.
+torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon);
+
+/// As `motet::rotate`, for angles that are there.
+torch::Tensor rotate_pairs(const torch::Tensor& x, const torch::Tensor& cos,
+                           const torch::Tensor& sin);
+
+}  // namespace motet
+
+/// What is compiled for several instruction sets.
+namespace motet::elementwise {
+
+/// Rows of a norm. `bfloat16` weights and out, else fp32.
+struct NormRows {
+  const float* x;
+  const void* weight;
+  void* out;
+  int64_t width;
+  float epsilon;
+  bool bfloat16;
+};
+
+/// [batch, heads, rows, features] with strides of the first three, out without gaps.
+struct RotateRows {
+  const void* x;
+  int64_t heads, rows, features;
+  int64_t batch_stride, head_stride, row_stride;
+  const float *cos, *sin;  // [rows, features / 2]
+  void* out;
+  bool bfloat16;
+};
+
+struct Variant {
+  void (*norm)(const NormRows& rows, int64_t first, int64_t last);
+  void (*rotate)(const RotateRows& rows, int64_t first, int64_t last);  // of batch * heads * rows
+};
+
+}  // namespace motet::elementwise

@@ -1,0 +1,219 @@
+// A weight matrix times a few vectors. Vectors of the processor run along the input features; a few
+// rows of the weight are read side by side, and each element that is read serves every row of x.
+
+#include "model/few_rows.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "model/few_rows.cpp"
+#include <hwy/foreach_target.h>
+// foreach_target.h comes first
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "motet/attention/kernel.h"
+
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+HWY_BEFORE_NAMESPACE();
+namespace motet::few_rows {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+/// As many elements as two vectors hold, in the order that x is laid out in.
+struct Pair {
+  V first, second;
+};
+
+HWY_INLINE Pair Load(const float* from) {
+  const D d;
+  return {hn::LoadU(d, from), hn::LoadU(d, from + hn::Lanes(d))};
+}
+
+/// bf16 is the upper half of an fp32 number: even elements, then odd ones, without a shuffle.
+HWY_INLINE Pair Load(const uint16_t* from) {
+  const D d;
+  const hn::RebindToUnsigned<D> wide;
+  const auto bits = hn::BitCast(wide, hn::LoadU(hn::Repartition<uint16_t, D>(), from));
+  return {hn::BitCast(d, hn::ShiftLeft<16>(bits)),
+          hn::BitCast(d, hn::And(bits, hn::Set(wide, 0xffff0000U)))};
+}
+
+/// Lays out a row of x for products with such weights: pair by pair.
+template <class Weight>
+void LayOut(const float* HWY_RESTRICT from, int64_t in, float* HWY_RESTRICT to) {
+  constexpr bool kApart = sizeof(Weight) == 2;
+  constexpr int64_t kHalf = HWY_MAX_BYTES / sizeof(float);
+  int64_t i = 0;
+  for (; kApart && i + 2 * kHalf <= in; i += 2 * kHalf) {
+    for (int64_t k = 0; k < kHalf; ++k) {
+      to[i + k] = from[i + 2 * k];
+      to[i + kHalf + k] = from[i + 2 * k + 1];
+    }
+  }
+  for (int64_t k = 0; i + k < in; ++k) {
+    to[i + (kApart ? k % 2 * kHalf + k / 2 : k)] = from[i + k];
+  }
+}
+
+/// out[r][o] = sum_i x[r][i] w[o][i] for kRows rows of x, laid out, and kOuts of w.
+template <int kRows, int kOuts, class Weight>
+HWY_INLINE void Multiply(const float* HWY_RESTRICT x, int64_t x_stride,
+                         const Weight* HWY_RESTRICT w, int64_t in, float* HWY_RESTRICT out,
+                         int64_t out_stride) {
+  const D d;
+  const auto half = static_cast<int64_t>(hn::Lanes(d));
+  V sum[kRows][kOuts];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int o = 0; o < kOuts; ++o) {
+      sum[r][o] = hn::Zero(d);
+    }
+  }
+  const auto add = [&](int64_t i, const auto& load) HWY_ATTR {
+    Pair right[kOuts];
+#pragma GCC unroll 8
+    for (int o = 0; o < kOuts; ++o) {
+      right[o] = load(w + o * in + i);
+      hwy::Prefetch(w + (o + kOuts) * in + i);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const auto first = hn::LoadU(d, x + r * x_stride + i);
+      const auto second = hn::LoadU(d, x + r * x_stride + i + half);
+#pragma GCC unroll 8
+      for (int o = 0; o < kOuts; ++o) {
+        sum[r][o] = hn::MulAdd(first, right[o].first, sum[r][o]);
+        sum[r][o] = hn::MulAdd(second, right[o].second, sum[r][o]);
+      }
+    }
+  };
+  int64_t i = 0;
+#pragma GCC unroll 1
+  for (; i + 2 * half <= in; i += 2 * half) {
+    add(i, [](const Weight* from) HWY_ATTR { return Load(from); });
+  }
+  if (i < in) {
+    add(i, [&](const Weight* from) HWY_ATTR {
+      HWY_ALIGN Weight last[2 * HWY_MAX_BYTES / sizeof(float)] = {};
+      std::copy_n(from, in - i, last);
+      return Load(last);
+    });
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int o = 0; o < kOuts; ++o) {
+      out[r * out_stride + o] = hn::GetLane(hn::SumOfLanes(d, sum[r][o]));
+    }
+  }
+}
+
+/// The same for all rows of x and of w.
+template <class Weight>
+void MultiplyAll(const Product& product, int64_t first, int64_t last) {
+  const auto* w = static_cast<const Weight*>(product.w);
+  const auto with_rows = [&]<int kRows>(int64_t r) HWY_ATTR {
+    constexpr int kOuts = 8 / kRows;
+    const auto* x = product.x + r * product.stride;
+    auto* out = product.out + r * product.outs;
+    auto o = first;
+    for (; o + kOuts <= last; o += kOuts) {
+      Multiply<kRows, kOuts>(x, product.stride, w + o * product.in, product.in, out + o,
+                             product.outs);
+    }
+    for (; o < last; ++o) {
+      Multiply<kRows, 1>(x, product.stride, w + o * product.in, product.in, out + o, product.outs);
+    }
+  };
+  int64_t r = 0;
+  for (; r + 4 <= product.rows; r += 4) {
+    with_rows.template operator()<4>(r);
+  }
+  for (; r + 2 <= product.rows; r += 2) {
+    with_rows.template operator()<2>(r);
+  }
+  for (; r < product.rows; ++r) {
+    with_rows.template operator()<1>(r);
+  }
+}
+
+Variant variant(bool bfloat16) {
+  return bfloat16 ? Variant{&LayOut<uint16_t>, &MultiplyAll<uint16_t>}
+                  : Variant{&LayOut<float>, &MultiplyAll<float>};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace motet::few_rows
+HWY_AFTER_NAMESPACE();
+#endif  // HWY_TARGET
+
+#if HWY_ONCE
+namespace motet {
+namespace {
+
+using few_rows::Product;
+using torch::Tensor;
+
+constexpr int64_t kMostRows = 16;   // with more, LibTorch's product is the faster one
+constexpr int64_t kBlockOuts = 32;  // rows of the weight that stay near for all rows of x
+constexpr int64_t kPadding = 32;    // floats: a pair of the longest vectors
+
+few_rows::Variant variant_for(torch::ScalarType type) {
+  const bool bfloat16 = type == torch::kBFloat16;
+  return kernel_name() == "avx512" ? few_rows::N_AVX3::variant(bfloat16)
+                                   : few_rows::N_AVX2::variant(bfloat16);
+}
+
+}  // namespace
+
+bool multiplies_few_rows(const Tensor& x, const Tensor& weight) {
+  const auto type = x.scalar_type();
+  const bool differentiated =
+      at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
+  return (type == torch::kFloat32 || type == torch::kBFloat16) && weight.scalar_type() == type &&
+         x.is_cpu() && weight.is_contiguous() && x.numel() > 0 &&
+         x.numel() / x.size(-1) <= kMostRows && !differentiated && kernel_name() != "portable";
+}
+
+Tensor multiply_few_rows(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                         torch::ScalarType type) {
+  const auto in = weight.size(1), outs = weight.size(0), rows = x.numel() / x.size(-1);
+  const auto variant = variant_for(weight.scalar_type());
+  const auto wide = x.to(torch::kFloat32).contiguous();
+  const auto stride = (in + kPadding - 1) / kPadding * kPadding;
+  std::vector<float> laid_out(rows * stride, 0.0F);
+  for (int64_t r = 0; r < rows; ++r) {
+    variant.lay_out(wide.const_data_ptr<float>() + r * in, in, laid_out.data() + r * stride);
+  }
+  at::DimVector sizes(x.sizes());
+  sizes.back() = outs;
+  auto out = at::empty(sizes, wide.options());
+  const Product product{.x = laid_out.data(),
+                        .stride = stride,
+                        .rows = rows,
+                        .w = weight.const_data_ptr(),
+                        .in = in,
+                        .outs = outs,
+                        .out = out.mutable_data_ptr<float>()};
+  at::parallel_for(0, (outs + kBlockOuts - 1) / kBlockOuts, 1, [&](int64_t first, int64_t last) {
+    for (auto block = first; block < last; ++block) {
+      variant.multiply(product, block * kBlockOuts, std::min(outs, (block + 1) * kBlockOuts));
+    }
+  });
+  if (bias.defined()) {
+    out += bias;
+  }
+  return out.to(type);
+}
+
+}  // namespace motet
+#endif  // HWY_ONCE
