@@ -15,6 +15,7 @@
 #include <cmath>
 #include <utility>
 
+#include "attention/few_lanes-inl.h"
 #include "attention/lanes-inl.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
@@ -277,15 +278,20 @@ class UnitRun {
   UnitRun(const Job& job, const Unit& unit, Scratch& scratch)
       : job_(job), unit_(unit), lanes_(unit.rows * unit.batches * unit.heads) {
     tiles_ = (lanes_ + kLanes - 1) / kLanes;
-    const bool wide = job.element != Element::kFloat32;
+    few_ = kVectors == 1 && lanes_ <= kFewLanes && job.features % kVector == 0 &&
+           job.value_features % kVector == 0;
+    const bool wide = job.element != Element::kFloat32 && !few_;
     const auto outs = Scratch::padded(job.value_features * kLanes);
     const auto in_tile = Scratch::padded(job.features * kLanes) + (2 + job.keep) * outs +
                          Scratch::padded(job.top * kLanes);
     const auto in_candidates = Scratch::padded(job.keep * sizeof(Candidate<kVectors>) / 4);
     const auto in_block = Scratch::padded(kBlockKeys * job.features) +
                           Scratch::padded(kBlockKeys * job.value_features);
-    scratch.reset(kBlockKeys * kLanes + (wide ? in_block : 0) + tiles_ * (in_tile + in_candidates));
+    const auto few_queries = Scratch::padded(few_ ? lanes_ * job.features : 0);
+    scratch.reset(kBlockKeys * kLanes + (wide ? in_block : 0) + few_queries +
+                  tiles_ * (in_tile + in_candidates));
     scores_ = scratch.take(kBlockKeys * kLanes);
+    few_queries_ = scratch.take(few_queries);
     if (wide) {
       wide_keys_ = scratch.take(kBlockKeys * job.features);
       wide_values_ = scratch.take(kBlockKeys * job.value_features);
@@ -353,6 +359,11 @@ class UnitRun {
       LayOut<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes, scale,
                        tile_[t].query);
     }
+    for (int64_t lane = 0; few_ && lane < lanes_; ++lane) {
+      for (int64_t f = 0; f < job_.features; ++f) {
+        few_queries_[lane * job_.features + f] = tile_[0].query[f * kLanes + lane];
+      }
+    }
   }
 
   void begin_set(int64_t set) {
@@ -394,6 +405,10 @@ class UnitRun {
     }
     for (int64_t first = 0; first < most; first += kBlockKeys) {
       const auto block = std::min(kBlockKeys, most - first);
+      if (few_) {
+        see_few(span, first, block);
+        continue;
+      }
       const auto keys = ReadRows(span.keys, job_.element, span.key_stride, first, block,
                                  job_.features, wide_keys_);
       Rows values{nullptr, 0};
@@ -402,18 +417,52 @@ class UnitRun {
                           job_.value_features, wide_values_);
       }
       for (int64_t t = 0; t < tiles_; ++t) {
-        const auto count = std::min(block, tile_[t].most - first);
+        auto& tile = tile_[t];
+        const auto count = std::min(block, tile.most - first);
         if (count > 0) {
-          see_block(tile_[t], keys, values, first, count);
+          const auto most =
+              Multiply<kVectors>(keys.data, keys.stride, count, tile.query, job_.features, scores_);
+          weigh(tile, most, first, count);
+          if (job_.value_features > 0) {
+            MultiplyTransposed<kVectors>(values.data, values.stride, count, scores_, tile.set.any,
+                                         job_.value_features, tile.set.out);
+          }
+          tile.set.any = true;
         }
       }
     }
   }
 
-  void see_block(Tile<kVectors>& tile, const Rows& keys, const Rows& values, int64_t first,
-                 int64_t count) {
-    auto most =
-        Multiply<kVectors>(keys.data, keys.stride, count, tile.query, job_.features, scores_);
+  /// A block of keys for a few lanes.
+  void see_few(const UnitSpan& span, int64_t first, int64_t count) {
+    if (job_.element == Element::kFloat32) {
+      see_few_of<float>(span, first, count);
+    } else {
+      see_few_of<uint16_t>(span, first, count);
+    }
+  }
+
+  template <class Element>
+  void see_few_of(const UnitSpan& span, int64_t first, int64_t count) {
+    if constexpr (kVectors == 1) {
+      auto& tile = tile_[0];
+      const auto* keys = static_cast<const Element*>(span.keys) + first * span.key_stride;
+      const auto* values = static_cast<const Element*>(span.values) + first * span.value_stride;
+      WithFewLanes(lanes_, [&]<int kUsed>() HWY_ATTR {
+        const auto most = MultiplyFewRows<kUsed>(keys, span.key_stride, count, few_queries_,
+                                                 job_.features, scores_);
+        weigh(tile, most, first, count);
+        if (job_.value_features > 0) {
+          MultiplyFewColumns<kUsed>(values, span.value_stride, count, scores_, tile.set.any,
+                                    job_.value_features, tile.set.out);
+        }
+      });
+      tile.set.any = true;
+    }
+  }
+
+  /// From a block's scores to its weights, which are added to the sums.
+  void weigh(Tile<kVectors>& tile, Lanes<kVectors> most, int64_t first, int64_t count) {
     const bool hidden = tile.fewest < first + count || job_.threshold != nullptr;
     if (hidden) {
       most = Hide(tile, job_.threshold != nullptr, first, count, scores_);
@@ -427,11 +476,6 @@ class UnitRun {
     } else {
       Weights<kVectors, false>(tile.set.sums, count, scores_);
     }
-    if (job_.value_features > 0) {
-      MultiplyTransposed<kVectors>(values.data, values.stride, count, scores_, tile.set.any,
-                                   job_.value_features, tile.set.out);
-    }
-    tile.set.any = true;
   }
 
   void end_set(int64_t set) {
@@ -585,7 +629,7 @@ class UnitRun {
     } else {
       auto* to = static_cast<uint16_t*>(job_.out) + first;
       for (int64_t f = 0; f < job_.value_features; ++f) {
-        to[f] = Narrow(value(f));
+        to[f] = narrow(value(f));
       }
     }
   }
@@ -593,7 +637,9 @@ class UnitRun {
   const Job& job_;
   const Unit& unit_;
   int64_t lanes_, tiles_;
+  bool few_ = false;  // lanes: vectors run along features then
   float* scores_ = nullptr;
+  float* few_queries_ = nullptr;  // [lanes, features]
   float* wide_keys_ = nullptr;
   float* wide_values_ = nullptr;
   Tile<kVectors> tile_[kTiles];

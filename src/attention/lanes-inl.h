@@ -17,6 +17,7 @@
 #include <limits>
 
 #include "attention/fused_unit.h"
+#include "bfloat16.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
@@ -214,23 +215,9 @@ class Scratch {
   int64_t size_ = 0, used_ = 0;
 };
 
-HWY_INLINE float Widen(uint16_t bits) {
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float x;
-  std::memcpy(&x, &wide, sizeof x);
-  return x;
-}
-
-HWY_INLINE uint16_t Narrow(float x) {  // to the nearest bfloat16, ties to even
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof x);
-  constexpr uint16_t kNan = 0x7fc0;
-  return x != x ? kNan : static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
 HWY_INLINE float ElementAt(const void* data, Element element, int64_t at) {
   return element == Element::kFloat32 ? static_cast<const float*>(data)[at]
-                                      : Widen(static_cast<const uint16_t*>(data)[at]);
+                                      : widen(static_cast<const uint16_t*>(data)[at]);
 }
 
 /// Rows of a matrix in fp32.
@@ -258,7 +245,7 @@ HWY_INLINE Rows ReadRows(const void* data, Element element, int64_t stride, int6
       hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, to + f);
     }
     for (; f < features; ++f) {
-      to[f] = Widen(from[f]);
+      to[f] = widen(from[f]);
     }
   }
   return {room, features};

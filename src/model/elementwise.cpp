@@ -13,8 +13,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "bfloat16.h"
 #include "motet/attention/kernel.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
@@ -23,22 +23,9 @@ namespace motet::elementwise {
 namespace HWY_NAMESPACE {
 
 HWY_INLINE float Read(float x) { return x; }
-
-HWY_INLINE float Read(uint16_t bits) {  // bf16: the upper half of an fp32 number
-  const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-  float x;
-  std::memcpy(&x, &wide, sizeof x);
-  return x;
-}
-
+HWY_INLINE float Read(uint16_t x) { return widen(x); }
 HWY_INLINE void Write(float x, float* to) { *to = x; }
-
-HWY_INLINE void Write(float x, uint16_t* to) {  // to the nearest, ties to even
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof x);
-  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  *to = static_cast<uint16_t>(x != x ? 0x7fc0 : rounded);
-}
+HWY_INLINE void Write(float x, uint16_t* to) { *to = narrow(x); }
 
 template <class Element>
 void Norm(const NormRows& rows, int64_t first, int64_t last) {

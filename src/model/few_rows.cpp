@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "bfloat16.h"
 #include "motet/attention/kernel.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
@@ -46,20 +47,24 @@ HWY_INLINE Pair Load(const uint16_t* from) {
           hn::BitCast(d, hn::And(bits, hn::Set(wide, 0xffff0000U)))};
 }
 
-/// Lays out a row of x for products with such weights: pair by pair.
-template <class Weight>
-void LayOut(const float* HWY_RESTRICT from, int64_t in, float* HWY_RESTRICT to) {
-  constexpr bool kApart = sizeof(Weight) == 2;
+HWY_INLINE float Read(float x) { return x; }
+HWY_INLINE float Read(uint16_t x) { return widen(x); }
+
+/// Lays out a row of x for products with weights of its dtype: pair by pair.
+template <class Element>
+void LayOut(const void* row, int64_t in, float* HWY_RESTRICT to) {
+  constexpr bool kApart = sizeof(Element) == 2;
   constexpr int64_t kHalf = HWY_MAX_BYTES / sizeof(float);
+  const auto* HWY_RESTRICT from = static_cast<const Element*>(row);
   int64_t i = 0;
   for (; kApart && i + 2 * kHalf <= in; i += 2 * kHalf) {
     for (int64_t k = 0; k < kHalf; ++k) {
-      to[i + k] = from[i + 2 * k];
-      to[i + kHalf + k] = from[i + 2 * k + 1];
+      to[i + k] = Read(from[i + 2 * k]);
+      to[i + kHalf + k] = Read(from[i + 2 * k + 1]);
     }
   }
   for (int64_t k = 0; i + k < in; ++k) {
-    to[i + (kApart ? k % 2 * kHalf + k / 2 : k)] = from[i + k];
+    to[i + (kApart ? k % 2 * kHalf + k / 2 : k)] = Read(from[i + k]);
   }
 }
 
@@ -144,6 +149,11 @@ void MultiplyAll(const Product& product, int64_t first, int64_t last) {
   for (; r < product.rows; ++r) {
     with_rows.template operator()<1>(r);
   }
+  for (r = 0; product.narrow_out != nullptr && r < product.rows; ++r) {
+    for (auto o = r * product.outs + first; o < r * product.outs + last; ++o) {
+      product.narrow_out[o] = narrow(product.out[o]);
+    }
+  }
 }
 
 Variant variant(bool bfloat16) {
@@ -188,27 +198,35 @@ Tensor multiply_few_rows(const Tensor& x, const Tensor& weight, const Tensor& bi
                          torch::ScalarType type) {
   const auto in = weight.size(1), outs = weight.size(0), rows = x.numel() / x.size(-1);
   const auto variant = variant_for(weight.scalar_type());
-  const auto wide = x.to(torch::kFloat32).contiguous();
+  const auto dense = x.expect_contiguous();
   const auto stride = (in + kPadding - 1) / kPadding * kPadding;
   std::vector<float> laid_out(rows * stride, 0.0F);
   for (int64_t r = 0; r < rows; ++r) {
-    variant.lay_out(wide.const_data_ptr<float>() + r * in, in, laid_out.data() + r * stride);
+    variant.lay_out(static_cast<const char*>(dense->const_data_ptr()) + r * in * x.element_size(),
+                    in, laid_out.data() + r * stride);
   }
   at::DimVector sizes(x.sizes());
   sizes.back() = outs;
-  auto out = at::empty(sizes, wide.options());
-  const Product product{.x = laid_out.data(),
-                        .stride = stride,
-                        .rows = rows,
-                        .w = weight.const_data_ptr(),
-                        .in = in,
-                        .outs = outs,
-                        .out = out.mutable_data_ptr<float>()};
+  auto out = at::empty(sizes, x.options().dtype(torch::kFloat32));
+  const bool narrows = type == torch::kBFloat16 && !bias.defined();
+  const auto narrow_out = narrows ? at::empty(sizes, x.options()) : Tensor();
+  const Product product{
+      .x = laid_out.data(),
+      .stride = stride,
+      .rows = rows,
+      .w = weight.const_data_ptr(),
+      .in = in,
+      .outs = outs,
+      .out = out.mutable_data_ptr<float>(),
+      .narrow_out = narrows ? static_cast<uint16_t*>(narrow_out.mutable_data_ptr()) : nullptr};
   at::parallel_for(0, (outs + kBlockOuts - 1) / kBlockOuts, 1, [&](int64_t first, int64_t last) {
     for (auto block = first; block < last; ++block) {
       variant.multiply(product, block * kBlockOuts, std::min(outs, (block + 1) * kBlockOuts));
     }
   });
+  if (narrows) {
+    return narrow_out;
+  }
   if (bias.defined()) {
     out += bias;
   }

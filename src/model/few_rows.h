@@ -28,12 +28,13 @@ struct Product {
   int64_t stride, rows;
   const void* w;  // [outs, in]
   int64_t in, outs;
-  float* out;  // [rows, outs]
+  float* out;            // [rows, outs]
+  uint16_t* narrow_out;  // the same in bf16, unless null
 };
 
-/// For one instruction set and one dtype of weights.
+/// For one instruction set and one dtype of x and w.
 struct Variant {
-  void (*lay_out)(const float* row, int64_t in, float* to);
+  void (*lay_out)(const void* row, int64_t in, float* to);
   void (*multiply)(const Product& product, int64_t first_out, int64_t last_out);
 };
 
