@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "attention/shapes.h"
+#include "kernels.h"
 #include "motet/attention/kernel.h"
 #include "motet/attention/rows.h"
 #include "motet/context/layout.h"
@@ -135,14 +136,9 @@ TEST(Select, ErrorsNameTheNumbers) {
             "motet::Select: top = 0; a piece's score is the sum of at least 1 probability");
 }
 
-class ReadRowsByKernel : public testing::TestWithParam<std::string_view> {
- protected:
-  void SetUp() override { use_kernel(GetParam()); }
-  void TearDown() override { use_kernel(kernels().front()); }
-};
+using ReadRowsByKernel = ByKernel;
 
-INSTANTIATE_TEST_SUITE_P(Kernels, ReadRowsByKernel, testing::ValuesIn(kernels()),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Kernels, ReadRowsByKernel, testing::ValuesIn(kernels()), name_of_kernel);
 
 /// A prefix of 5 keys, pieces of unequal lengths, and 45 rows of which 40 keys are earlier.
 struct Long {

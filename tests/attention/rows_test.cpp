@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "attention/shapes.h"
+#include "kernels.h"
 #include "motet/attention/kernel.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
@@ -292,14 +293,9 @@ TEST_P(Rows, HaveTheLargestScoresOnRequest) {
   EXPECT_FALSE(attend(in.query, in.key_list, in.value_list, shape.sets).set_top.defined());
 }
 
-class RowByKernel : public testing::TestWithParam<std::string_view> {
- protected:
-  void SetUp() override { use_kernel(GetParam()); }
-  void TearDown() override { use_kernel(kernels().front()); }
-};
+using RowByKernel = ByKernel;
 
-INSTANTIATE_TEST_SUITE_P(Kernels, RowByKernel, testing::ValuesIn(kernels()),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Kernels, RowByKernel, testing::ValuesIn(kernels()), name_of_kernel);
 
 TEST_P(RowByKernel, GivesDroppedKeysExactlyNoWeight) {
   const KeySets sets(5, 6, 26, reading_spans());

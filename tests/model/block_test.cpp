@@ -1,0 +1,154 @@
+#include "motet/model/block.h"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "kernels.h"
+#include "reference/attention.h"
+
+namespace motet {
+namespace {
+
+using reference::max_error;
+using torch::Tensor;
+
+using BlockByKernel = ByKernel;
+
+INSTANTIATE_TEST_SUITE_P(Kernels, BlockByKernel, testing::ValuesIn(kernels()), name_of_kernel);
+
+Tensor wide(const Tensor& x) { return x.to(torch::kFloat64); }
+
+/// Rounding to the dtype's last bit, of the largest element.
+double last_bit(const Tensor& x) {
+  const auto epsilon = x.scalar_type() == torch::kBFloat16 ? 0x1p-8 : 0x1p-23;
+  return epsilon * x.abs().max().item<double>();
+}
+
+struct Product {
+  int64_t rows, in, out;
+  bool bias;
+};
+
+std::vector<Product> products() {
+  std::vector<Product> all;
+  for (const int64_t rows : {1, 2, 3, 5, 16, 17}) {
+    all.push_back({rows, 576, 200, false});
+    all.push_back({rows, 61, 37, true});
+    all.push_back({rows, 5, 1, false});
+  }
+  return all;
+}
+
+TEST_P(BlockByKernel, LinearEqualsTheProductInFloat64) {
+  const at::NoGradGuard no_grad;
+  torch::manual_seed(3);
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const auto& [rows, in, out, with_bias] : products()) {
+      const auto x = torch::randn({1, rows, in}).to(dtype);
+      const auto weight = torch::randn({out, in}).to(dtype);
+      const auto bias = with_bias ? torch::randn({out}).to(dtype) : Tensor();
+      auto expected = wide(x).matmul(wide(weight).t());
+      if (with_bias) {
+        expected += wide(bias);
+      }
+      const auto y = linear(x, weight, bias);
+      EXPECT_EQ(y.scalar_type(), dtype);
+      EXPECT_EQ(y.sizes(), (std::vector<int64_t>{1, rows, out}));
+      // Sums of `in` products are fp32: each rounds by half a bit, and they add up by chance.
+      EXPECT_LT(max_error(y, expected), last_bit(y) + 0x1p-20 * in)
+          << rows << "x" << in << "x" << out;
+      const auto single = linear(x, weight, bias, /*single_precision_out=*/true);
+      EXPECT_EQ(single.scalar_type(), torch::kFloat32);
+      EXPECT_LT(max_error(single, expected), 0x1p-20 * in);
+    }
+  }
+}
+
+TEST_P(BlockByKernel, LinearTakesStridedRows) {
+  const at::NoGradGuard no_grad;
+  torch::manual_seed(3);
+  const auto x = torch::randn({1, 64, 3}).transpose(1, 2), weight = torch::randn({8, 64});
+  EXPECT_LT(max_error(linear(x, weight, Tensor()), wide(x).matmul(wide(weight).t())), 1e-4);
+}
+
+/// LibTorch's products promise neither, but for the last bits.
+TEST_P(BlockByKernel, ARowDoesNotDependOnItsNeighboursOrThreads) {
+  const at::NoGradGuard no_grad;
+  torch::manual_seed(3);
+  const double tolerance = GetParam() == "portable" ? 1e-4 : 0;
+  const auto threads = at::get_num_threads();
+  const auto x = torch::randn({7, 100}), weight = torch::randn({130, 100});
+  const auto together = linear(x, weight, Tensor());
+  at::set_num_threads(threads == 1 ? 2 : 1);
+  for (int64_t row = 0; row < 7; ++row) {
+    const auto alone = linear(x.slice(0, row, row + 1), weight, Tensor())[0];
+    EXPECT_LE(max_error(alone, together[row]), tolerance);
+  }
+  at::set_num_threads(threads);
+}
+
+TEST_P(BlockByKernel, RmsNormEqualsItsDefinitionInFloat64) {
+  const at::NoGradGuard no_grad;
+  torch::manual_seed(5);
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t width : {1, 8, 37, 576}) {
+      RmsNorm norm(width, 1e-5, torch::TensorOptions());
+      norm.weight.normal_();
+      norm.to(dtype);
+      const auto x = 3 * torch::randn({2, 5, width});
+      const auto mean = wide(x).square().mean(-1, true);
+      const auto expected = wide(x) / (mean + 1e-5).sqrt() * wide(norm.weight);
+      const auto y = norm.forward(x);
+      EXPECT_EQ(y.scalar_type(), dtype);
+      EXPECT_LT(max_error(y, expected), 2 * last_bit(y)) << width;
+    }
+  }
+}
+
+TEST_P(BlockByKernel, RotationTurnsPairsOfFeatures) {
+  const at::NoGradGuard no_grad;
+  torch::manual_seed(5);
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    const auto angles = torch::randn({6, 12});
+    const Rotation rotation{angles.cos(), angles.sin()};
+    const auto tokens = torch::randn({2, 6, 3 * 24}).to(dtype);
+    const auto x = split_heads(tokens, 3);  // strided, as attention has it
+    const auto a = wide(x).slice(3, 0, 12), b = wide(x).slice(3, 12);
+    const auto cos = wide(rotation.cos), sin = wide(rotation.sin);
+    const auto expected = torch::cat({a * cos - b * sin, b * cos + a * sin}, -1);
+    const auto y = rotate(x, rotation);
+    EXPECT_EQ(y.scalar_type(), dtype);
+    EXPECT_LT(max_error(y, expected), 2 * last_bit(y));
+    EXPECT_LT(max_error(rotate(x.transpose(2, 3).contiguous().transpose(2, 3), rotation), expected),
+              2 * last_bit(y));
+  }
+}
+
+/// With a gradient, LibTorch's operations compute the same figures.
+TEST_P(BlockByKernel, GradientsFlowThroughAllOfIt) {
+  torch::manual_seed(5);
+  RmsNorm norm(24, 1e-5, torch::TensorOptions());
+  norm.weight.detach().normal_();
+  Linear product(24, 24, true, torch::TensorOptions());
+  for (auto& parameter : product.parameters()) {
+    parameter.detach().normal_();
+  }
+  const auto angles = torch::randn({4, 6});
+  const Rotation rotation{angles.cos(), angles.sin()};
+  const auto through = [&](const Tensor& x) {
+    return rotate(split_heads(product.forward(norm.forward(x)), 2), rotation);
+  };
+  const auto x = torch::randn({1, 4, 24}, torch::requires_grad());
+  const auto y = through(x);
+  y.sum().backward();
+  EXPECT_TRUE(x.grad().defined() && norm.weight.grad().defined() &&
+              product.weight.grad().defined() && product.bias.grad().defined());
+  const at::NoGradGuard no_grad;
+  EXPECT_LT(max_error(through(x), y), 1e-5);
+}
+
+}  // namespace
+}  // namespace motet
