@@ -60,7 +60,9 @@ has_package llama_cpp ||
 
 rm -f "$out"/{kernel,model,ratios,machine}.json "$out"/index.html "$out"/benchmarks/*.json
 trap 'say "interrupted; $out holds what was done"; exit 130' INT TERM
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}  # threads that spin make the other side wait
+# Threads that wait spin for a moment only: longer, and they hold up others on a busy machine; not at
+# all, and waking them costs more than the work of a token.
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-60000}
 model=models/SmolLM2-135M-Instruct
 programs=$build/benchmarks
 status=0

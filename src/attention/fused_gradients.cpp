@@ -30,27 +30,14 @@ struct Tiles {
 template <int kVectors, int kCount>
 HWY_INLINE void AddOuter(const Tiles& a, const float* HWY_RESTRICT b, int64_t lanes, int64_t stride,
                          float* HWY_RESTRICT out) {
-  const D d;
   Lanes<kVectors> sum[kCount];
 #pragma GCC unroll 24
   for (int i = 0; i < kCount; ++i) {
     sum[i] = LoadLanes<kVectors>(out + i * stride);
   }
   for (const auto t : a.active) {
-    const auto* left_tile = a.data + t * a.stride;
-    const auto* right_tile = b + t * lanes * stride;
-#pragma GCC unroll 1
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      const auto right = LoadLanes<kVectors>(right_tile + lane * stride);
-#pragma GCC unroll 24
-      for (int i = 0; i < kCount; ++i) {
-        const auto left = hn::Set(d, left_tile[i * lanes + lane]);
-#pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) {
-          sum[i].v[v] = hn::MulAdd(left, right.v[v], sum[i].v[v]);
-        }
-      }
-    }
+    AddProducts<kVectors, kCount>(a.data + t * a.stride, lanes, 1, lanes, b + t * lanes * stride,
+                                  stride, sum);
   }
 #pragma GCC unroll 24
   for (int i = 0; i < kCount; ++i) {

@@ -92,29 +92,38 @@ HWY_INLINE V Exp2(V x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
 }
 
-/// out[i][lanes] = sum_f a[i][f] b[f][lanes] for kCount rows of a; b without gaps.
+/// sum[i][lanes] += sum_j a[i][j] b[j][lanes], for kCount i: the inner loop of every product.
+/// Element a[i][j] lies at `a + i * row + j * column`; rows of b are `stride` apart.
 template <int kVectors, int kCount>
-HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT a, int64_t stride,
-                             const float* HWY_RESTRICT b, int64_t features, float* HWY_RESTRICT out,
-                             Lanes<kVectors>& most) {
+HWY_INLINE void AddProducts(const float* HWY_RESTRICT a, int64_t row, int64_t column, int64_t count,
+                            const float* HWY_RESTRICT b, int64_t stride,
+                            Lanes<kVectors> (&sum)[kCount]) {
   const D d;
-  Lanes<kVectors> sum[kCount];
-#pragma GCC unroll 24
-  for (int i = 0; i < kCount; ++i) {
-    sum[i] = Fill<kVectors>(0);
-  }
 #pragma GCC unroll 1
-  for (int64_t f = 0; f < features; ++f) {
-    const auto right = LoadLanes<kVectors>(b + f * Lanes<kVectors>::kCount);
+  for (int64_t j = 0; j < count; ++j) {
+    const auto right = LoadLanes<kVectors>(b + j * stride);
 #pragma GCC unroll 24
     for (int i = 0; i < kCount; ++i) {
-      const auto left = hn::Set(d, a[i * stride + f]);
+      const auto left = hn::Set(d, a[i * row + j * column]);
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
         sum[i].v[v] = hn::MulAdd(left, right.v[v], sum[i].v[v]);
       }
     }
   }
+}
+
+/// out[i][lanes] = sum_f a[i][f] b[f][lanes] for kCount rows of a; b without gaps.
+template <int kVectors, int kCount>
+HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT a, int64_t stride,
+                             const float* HWY_RESTRICT b, int64_t features, float* HWY_RESTRICT out,
+                             Lanes<kVectors>& most) {
+  Lanes<kVectors> sum[kCount];
+#pragma GCC unroll 24
+  for (int i = 0; i < kCount; ++i) {
+    sum[i] = Fill<kVectors>(0);
+  }
+  AddProducts<kVectors, kCount>(a, stride, 1, features, b, Lanes<kVectors>::kCount, sum);
 #pragma GCC unroll 24
   for (int i = 0; i < kCount; ++i) {
     StoreLanes(sum[i], out + i * Lanes<kVectors>::kCount);
@@ -157,24 +166,12 @@ HWY_INLINE Lanes<kVectors> Multiply(const float* HWY_RESTRICT a, int64_t stride,
 template <int kVectors, int kCount>
 HWY_INLINE void MultiplyColumns(const float* HWY_RESTRICT a, int64_t stride, int64_t count,
                                 const float* HWY_RESTRICT b, bool add, float* HWY_RESTRICT out) {
-  const D d;
   Lanes<kVectors> sum[kCount];
 #pragma GCC unroll 24
   for (int i = 0; i < kCount; ++i) {
     sum[i] = add ? LoadLanes<kVectors>(out + i * Lanes<kVectors>::kCount) : Fill<kVectors>(0);
   }
-#pragma GCC unroll 1
-  for (int64_t j = 0; j < count; ++j) {
-    const auto right = LoadLanes<kVectors>(b + j * Lanes<kVectors>::kCount);
-#pragma GCC unroll 24
-    for (int i = 0; i < kCount; ++i) {
-      const auto left = hn::Set(d, a[j * stride + i]);
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
-        sum[i].v[v] = hn::MulAdd(left, right.v[v], sum[i].v[v]);
-      }
-    }
-  }
+  AddProducts<kVectors, kCount>(a, 1, stride, count, b, Lanes<kVectors>::kCount, sum);
 #pragma GCC unroll 24
   for (int i = 0; i < kCount; ++i) {
     StoreLanes(sum[i], out + i * Lanes<kVectors>::kCount);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "attention/checked.h"
+
 namespace motet::portable {
 namespace {
 
@@ -121,9 +123,6 @@ Tensor dropped(const Tensor& scores, const KeyBlock& block, const Tensor& thresh
 struct Part {
   Tensor lse, entropy, out, top;
 };
-
-/// `lse` with 0 in place of -inf, so that -inf - lse stays -inf.
-Tensor finite(const Tensor& lse) { return lse.masked_fill(lse == -kInfinity, 0); }
 
 Tensor largest(const Tensor& scores, int64_t count) {
   const auto found = std::min(count, scores.size(-1));

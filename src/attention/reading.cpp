@@ -4,6 +4,8 @@
 
 #include <limits>
 
+#include "attention/checked.h"
+#include "attention/compute.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -76,6 +78,33 @@ std::optional<RowChoice> Select::row_choice() const {
     return {};
   }
   return RowChoice{.pieces = options_.pieces, .top = options_.top};
+}
+
+ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorList keys,
+                   torch::TensorList values, const KeySets& sets,
+                   const std::vector<int64_t>& queries, const RowOptions& options) {
+  if (const auto choice = reading.row_choice(); choice && options.top == 0) {
+    auto arguments = checked("motet::read_rows", query, keys, values, sets, {}, options);
+    if (choice->pieces <= sets.sets() - 2 && chooses(arguments) &&
+        !wants_gradient(inputs_of(arguments))) {
+      arguments.keep = choice->pieces;
+      arguments.top = choice->top;
+      const at::NoGradGuard no_grad;
+      const auto result = compute(arguments);
+      return {{result.out, result.lse, result.entropy, result.set_lse, result.set_entropy, {}},
+              result.log_weight};
+    }
+  }
+  std::optional<Tensor> log_weight;
+  const auto needs = reading.needs();
+  if (needs.scores || needs.top > 0) {
+    auto scores = score(query, keys, sets, needs.top, {.scale = options.scale});
+    scores.queries = queries;
+    log_weight = reading.decide(scores);
+  } else {
+    log_weight = reading.decide({});
+  }
+  return {attend(query, keys, values, sets, log_weight, options), log_weight};
 }
 
 }  // namespace motet

@@ -9,8 +9,8 @@
 #include <limits>
 #include <utility>
 
+#include "attention/checked.h"
 #include "attention/compute.h"
-#include "motet/attention/reading.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
 
@@ -20,76 +20,6 @@ namespace {
 using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-/// Keys, or values, against the query: shapes, head counts and dtype, as one number of keys.
-int64_t check_keys(const char* where, const char* what, const Tensor& query,
-                   torch::TensorList tensors) {
-  int64_t count = 0;
-  for (const auto& tensor : tensors) {
-    require(tensor.dim() == 4, where, ": ", what, " of ", tensor.dim(),
-            " dimensions; they are [batch, kv_heads, keys, features]");
-    require(tensor.scalar_type() == query.scalar_type() && tensor.device() == query.device(), where,
-            ": ", what, " are ", tensor.scalar_type(), " on ", tensor.device(), ", the query is ",
-            query.scalar_type(), " on ", query.device());
-    require(tensor.size(0) == 1 || tensor.size(0) == query.size(0), where, ": a batch of ",
-            query.size(0), " queries over a batch of ", tensor.size(0), " ", what);
-    require(tensor.size(1) > 0 && query.size(1) % tensor.size(1) == 0, where, ": ", query.size(1),
-            " query heads do not divide into ", tensor.size(1), " heads of ", what);
-    count += tensor.size(2);
-  }
-  return count;
-}
-
-RowArguments checked(const char* where, const Tensor& query, torch::TensorList keys,
-                     torch::TensorList values, const KeySets& sets,
-                     const std::optional<Tensor>& log_weight, const RowOptions& options) {
-  require(query.dim() == 4, where, ": a query of ", query.dim(),
-          " dimensions; it is [batch, heads, query, features]");
-  require(query.is_floating_point(), where, ": a query of ", query.scalar_type());
-  const auto rows = query.size(2);
-  require(rows == sets.rows(), where, ": ", rows, " query rows, but the sets describe ",
-          sets.rows());
-  const auto count = check_keys(where, "keys", query, keys);
-  require(count == sets.keys(), where, ": ", count, " keys, but the sets describe ", sets.keys());
-  for (const auto& tensor : keys) {
-    require(tensor.size(3) == query.size(3), where, ": keys of ", tensor.size(3),
-            " features, a query of ", query.size(3));
-  }
-  if (!values.empty()) {
-    check_keys(where, "values", query, values);
-    require(keys.size() == values.size(), where, ": ", keys.size(), " tensors of keys, ",
-            values.size(), " of values");
-    for (std::size_t i = 0; i < keys.size(); ++i) {
-      require(keys[i].sizes().slice(0, 3) == values[i].sizes().slice(0, 3) &&
-                  values[i].size(3) == values[0].size(3),
-              where, ": keys of ", keys[i].sizes(), ", values of ", values[i].sizes());
-    }
-  }
-  for (const auto& span : sets.spans()) {
-    int64_t first = 0;
-    for (const auto& tensor : keys) {
-      const auto last = first + tensor.size(2);
-      require(
-          span.first_key < first || span.first_key >= last || span.first_key + span.keys <= last,
-          where, ": the span (", span, ") crosses the end of a key tensor at ", last);
-      first = last;
-    }
-  }
-  if (log_weight) {
-    const auto shape = std::vector<int64_t>{query.size(0), query.size(1), rows, sets.sets()};
-    require(log_weight->sizes() == shape, where, ": log weights of ", log_weight->sizes(),
-            "; they are [batch, heads, query, sets] = ", torch::IntArrayRef(shape));
-  }
-  if (options.threshold) {
-    const auto shape = query.sizes().slice(0, 3);
-    require(options.threshold->sizes() == shape, where, ": thresholds of ",
-            options.threshold->sizes(), "; they are [batch, heads, query] = ", shape);
-  }
-  require(options.top >= 0, where, ": the ", options.top, " largest scores");
-  const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
-  return {query, keys.vec(),      values.vec(), sets, log_weight, options.threshold,
-          scale, options.entropy, options.top};
-}
 
 /// What the backward pass needs beside tensors.
 struct Plan : torch::CustomClassHolder {
@@ -178,23 +108,6 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
   }
 };
 
-/// The tensors that a row is differentiable in.
-variable_list inputs_of(const RowArguments& arguments) {
-  variable_list inputs{arguments.query};
-  inputs.insert(inputs.end(), arguments.keys.begin(), arguments.keys.end());
-  inputs.insert(inputs.end(), arguments.values.begin(), arguments.values.end());
-  if (arguments.log_weight) {
-    inputs.push_back(*arguments.log_weight);
-  }
-  return inputs;
-}
-
-bool wants_gradient(const variable_list& inputs) {
-  return at::GradMode::is_enabled() &&
-         std::any_of(inputs.begin(), inputs.end(),
-                     [](const Tensor& input) { return input.requires_grad(); });
-}
-
 RowResult rows(const RowArguments& arguments) {
   const auto inputs = inputs_of(arguments);
   if (!wants_gradient(inputs)) {
@@ -204,11 +117,6 @@ RowResult rows(const RowArguments& arguments) {
   const auto outputs = RowFunction::apply(torch::TensorList(inputs), arguments);
   return RowFunction::unlist(outputs, {!arguments.values.empty(), true, arguments.entropy, true,
                                        arguments.entropy, arguments.top > 0});
-}
-
-/// lse with 0 for -inf: exp(-inf - 0) is 0, exp(-inf - -inf) would be NaN.
-Tensor finite(const Tensor& lse) {
-  return lse.masked_fill(lse == -std::numeric_limits<double>::infinity(), 0);
 }
 
 RowParts parts_in_one_pass(const Row& row) {
@@ -276,34 +184,6 @@ Row attend(const Tensor& query, torch::TensorList keys, torch::TensorList values
       rows(checked("motet::attend", query, keys, values, sets, log_weight, options));
   return {result.out,     result.lse,         result.entropy,
           result.set_lse, result.set_entropy, result.set_top};
-}
-
-ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorList keys,
-                   torch::TensorList values, const KeySets& sets,
-                   const std::vector<int64_t>& queries, const RowOptions& options) {
-  if (const auto choice = reading.row_choice(); choice && options.top == 0) {
-    auto arguments = checked("motet::read_rows", query, keys, values, sets, {}, options);
-    if (chooses(arguments) && !wants_gradient(inputs_of(arguments))) {
-      require(choice->pieces <= sets.sets() - 2, "motet::read_rows: ", reading.name(), " of ",
-              sets.sets() - 2, " pieces; choose fewer to keep or more pieces");
-      arguments.keep = choice->pieces;
-      arguments.top = choice->top;
-      const at::NoGradGuard no_grad;
-      const auto result = compute(arguments);
-      return {{result.out, result.lse, result.entropy, result.set_lse, result.set_entropy, {}},
-              result.log_weight};
-    }
-  }
-  std::optional<Tensor> log_weight;
-  const auto needs = reading.needs();
-  if (needs.scores || needs.top > 0) {
-    auto scores = score(query, keys, sets, needs.top, {.scale = options.scale});
-    scores.queries = queries;
-    log_weight = reading.decide(scores);
-  } else {
-    log_weight = reading.decide({});
-  }
-  return {attend(query, keys, values, sets, log_weight, options), log_weight};
 }
 
 Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, int64_t top,

@@ -177,6 +177,14 @@ TEST_P(ReadRowsByKernel, ScoreDecideAndAttend) {
   EXPECT_TRUE(torch::equal(all.row.out, attend(in.query, in.keys, in.values, in.sets).out));
 }
 
+TEST_P(ReadRowsByKernel, CannotKeepMorePiecesThanThereAre) {
+  const Long in;
+  EXPECT_EQ(message([&] {
+              read_rows(Select({.pieces = 9}), in.query, in.keys, in.values, in.sets, {0, 45});
+            }),
+            "motet::Select: K = 9 of 8 pieces cannot be kept; choose a smaller K or more pieces");
+}
+
 TEST_P(ReadRowsByKernel, GiveTiesToTheLowerIndex) {
   const KeySets sets = read_sets(0, {4, 4, 4, 4}, {20}, {0});
   const auto query = torch::ones({1, 1, 20, 8}), keys = torch::ones({1, 1, 36, 8});
