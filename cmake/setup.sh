@@ -47,6 +47,7 @@ find_missing() {
   has_module "libpcre2-8 >= 10.40" || missing+=(libpcre2-dev)
   has_module libutf8proc || missing+=(libutf8proc-dev)
   has_module "libhwy >= 1.0.3" || missing+=(libhwy-dev)
+  has_module "librsvg-2.0 >= 2.50" || missing+=(librsvg2-dev)
   if $tests; then has_header gtest/gtest.h || missing+=(libgtest-dev); fi
 }
 find_missing

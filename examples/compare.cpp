@@ -4,6 +4,7 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -17,6 +18,7 @@
 #include "motet/text/tokenizer.h"
 #include "motet/version.h"
 #include "program.h"
+#include "report_files.h"
 
 namespace {
 
@@ -27,6 +29,7 @@ struct Options : program::Options {
   std::optional<int64_t> length, scored, select;
   int64_t segments = 4, skip = 0;
   std::vector<int64_t> pieces{1, 2, 4, 8};
+  std::vector<std::string> readings{"select"};
   std::string prefix =
       "Given the following partial context, predict the words that come next:\\n\\n";
   std::string positions = "spread";
@@ -45,6 +48,12 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--prefix", options.prefix, "shared prefix of sink and both; knows \\n")
       ->capture_default_str();
   app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
+  app.add_option(
+         "--readings", options.readings,
+         "readings beside `all`, each without and with the prefix: select[:K[:OVER]] (OVER:\n"
+         "any of layers+heads+rows), soft[:T], sharpen[:B], discount[:C], temper[:T[:S]]")
+      ->delimiter(',')
+      ->capture_default_str();
   app.add_option("--positions", options.positions, "of the pieces' tokens")
       ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
       ->capture_default_str();
@@ -67,6 +76,7 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   compare.pieces = options.pieces;
   compare.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
   compare.select = options.select.value_or(compare.select);
+  compare.readings = options.readings;
   compare.positions = motet::positions_named(options.positions);
   try {
     compare.validate();
@@ -223,8 +233,12 @@ void compare(const Options& options, const std::vector<std::string>& command) {
              run.data.name,
              compare.segments == 1 ? "a segment" : fmt::format("{} segments", compare.segments),
              compare.length, compare.scored, options.positions, motet::table_of(run));
+  if (::isatty(STDOUT_FILENO) == 1) {
+    fmt::print("\n{}\n", motet::heat_map_of(run));
+  }
   if (!options.out.empty()) {
     fmt::print("Results: {}\n", (options.out / "run.json").string());
+    fmt::print("Page: {}\n", program::write_report({run}, options.out).string());
   }
 }
 

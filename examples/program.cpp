@@ -35,9 +35,13 @@ motet::LoadOptions Options::load() const {
           .device = torch::Device(device)};
 }
 
-void add_options(CLI::App& app, Options& options) {
+void add_basic_options(CLI::App& app, Options& options) {
   app.set_version_flag(
       "--version", fmt::format("{} {} ({})", app.get_name(), motet::version(), motet::revision()));
+  app.add_flag("--quiet", options.quiet, "no progress and no notes on stderr");
+}
+
+void add_options(CLI::App& app, Options& options) {
   app.add_option("--model", options.model, "directory of a model in Hugging Face format")
       ->envname("MOTET_MODEL")
       ->required();
@@ -55,7 +59,7 @@ void add_options(CLI::App& app, Options& options) {
       app.add_flag("--overwrite", options.overwrite, "replace the run that --out holds");
   app.add_flag("--resume", options.resume, "go on with the run that --out holds, if any")
       ->excludes(overwrite);
-  app.add_flag("--quiet", options.quiet, "no progress and no notes on stderr");
+  add_basic_options(app, options);
 }
 
 int run(CLI::App& app, int argc, char** argv, Options& options, const std::function<void()>& body) {

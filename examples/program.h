@@ -38,8 +38,10 @@ struct Options {
   motet::LoadOptions load() const;
 };
 
-/// Adds the options that all programs take.
+/// Adds the options of programs that run a model.
 void add_options(CLI::App& app, Options& options);
+/// Adds those that every program takes.
+void add_basic_options(CLI::App& app, Options& options);
 
 /// Parses the command line and runs `body`, after threads and seed are set. Returns the exit code:
 /// 0, 1 (the run failed) or 2 (the command line is wrong). Errors go to stderr, behind the

@@ -73,6 +73,7 @@ class Progress : public Probe {
 /// A context that was encoded for the modes that share it.
 struct Encoded {
   EncodedContext context;
+  std::vector<TextBin> entropy;  // of its tokens
   double seconds = 0;
   std::optional<int64_t> peak_bytes;
 };
@@ -84,6 +85,21 @@ std::vector<std::vector<double>> nested(const torch::Tensor& heads) {
     layers.emplace_back(row.data_ptr<double>(), row.data_ptr<double>() + row.numel());
   }
   return layers;
+}
+
+/// Entropies of neighbouring rows, [layers, batch, heads, rows], `rows` of which belong together
+/// and begin at token `first` of the segment.
+std::vector<TextBin> bins_of(const torch::Tensor& entropy, int64_t first, int64_t length) {
+  constexpr int64_t kBins = 192;  // of a segment
+  const auto rows = entropy.size(3);
+  const auto mean = entropy.to(torch::kFloat64).mean({0, 1, 2});
+  const auto bins = std::clamp<int64_t>((kBins * rows + length - 1) / length, 1, rows);
+  std::vector<TextBin> all;
+  for (int64_t bin = 0; bin < bins; ++bin) {
+    const auto from = bin * rows / bins, to = (bin + 1) * rows / bins;
+    all.push_back({first + from, to - from, mean.slice(0, from, to).mean().item<double>()});
+  }
+  return all;
 }
 
 /// One mode over one segment, but for the figures against `full`.
@@ -147,6 +163,9 @@ class SegmentRun {
     row.entropy_between = mean(entropy.between());
     row.entropy_within = mean(entropy.within());
     row.entropy_heads = nested(entropy.entropy().heads());
+    row.entropy_text = encoded_.entropy;
+    const auto of_query = bins_of(entropy.entropy().rows(), options_.context(), options_.length);
+    row.entropy_text.insert(row.entropy_text.end(), of_query.begin(), of_query.end());
     row.mass_prefix = mean(mass.prefix());
     row.mass_own = mean(mass.own());
     row.mass_top_piece = mean(mass.top_piece());
@@ -171,9 +190,18 @@ class SegmentRun {
     encoded_ = {};  // the earlier one makes room first
     const bool peaks = reset_peak_memory();
     const auto start = Clock::now();
-    encoded_.context = encode(model_, tokens, layout, {&progress});
+    EntropyProbe entropy(RowKind::kContext);
+    encoded_.context = encode(model_, tokens, layout, {&entropy, &progress});
     encoded_.seconds = seconds_since(start);
     encoded_.peak_bytes = peaks ? peak_memory() : std::nullopt;
+    const auto rows = entropy.entropy().rows();
+    auto first = layout.prefix;
+    for (const auto length : layout.pieces) {
+      const auto piece =
+          bins_of(rows.slice(3, first, first + length), first - layout.prefix, options_.length);
+      encoded_.entropy.insert(encoded_.entropy.end(), piece.begin(), piece.end());
+      first += length;
+    }
     encoded_for_ = key;
   }
 
@@ -212,6 +240,31 @@ struct Sums {
   }
 };
 
+/// A reading of the options, and what its modes are called.
+struct ReadingMode {
+  std::string without_prefix, with_prefix;
+  int64_t selected;
+  std::shared_ptr<const Reading> reading;
+};
+
+std::vector<ReadingMode> modes_of(const CompareOptions& options) {
+  std::vector<ReadingMode> modes;
+  for (const auto& text : options.readings) {
+    const std::shared_ptr<const Reading> reading =
+        reading_named(text == "select" ? text + ":" + std::to_string(options.select) : text);
+    const auto name = text.substr(0, text.find(':'));
+    require(name != "all", "--readings ", text, ": parallel and sink read all already");
+    for (const auto& earlier : modes) {
+      require(earlier.reading->name() != reading->name(), "--readings: ", text, " is given twice");
+    }
+    const auto* select = dynamic_cast<const Select*>(reading.get());
+    modes.push_back(select != nullptr
+                        ? ReadingMode{"selective", "both", select->options().pieces, reading}
+                        : ReadingMode{name, name, 0, reading});
+  }
+  return modes;
+}
+
 }  // namespace
 
 void CompareOptions::validate() const {
@@ -221,6 +274,7 @@ void CompareOptions::validate() const {
   require(segments >= 1, "--segments ", segments, ": at least 1 is needed");
   require(skip >= 0, "--skip ", skip, ": a number of segments is wanted");
   require(select >= 1, "--select ", select, ": at least 1 piece must be kept");
+  modes_of(*this);
   require(!pieces.empty(), "--pieces: no degree is given");
   for (const auto degree : pieces) {
     require(degree >= 1, "--pieces ", degree, ": a degree is at least 1");
@@ -238,6 +292,7 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
   options.validate();
   ComparePlan plan;
   const auto all = std::make_shared<All>();
+  const auto readings = modes_of(options);
   const auto add = [&](CompareMode mode) {
     const auto leave_out = [&](const std::string& reason) {
       plan.left_out.push_back({mode.name, mode.pieces, reason});
@@ -261,11 +316,12 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
       add({"full", 1, false, 0, all});
       continue;
     }
-    const auto select = std::make_shared<Select>(SelectOptions{.pieces = options.select});
     add({"parallel", degree, false, 0, all});
     add({"sink", degree, true, 0, all});
-    add({"selective", degree, false, options.select, select});
-    add({"both", degree, true, options.select, select});
+    for (const auto& reading : readings) {
+      add({reading.without_prefix, degree, false, reading.selected, reading.reading});
+      add({reading.with_prefix, degree, true, reading.selected, reading.reading});
+    }
   }
   std::string reasons;
   for (const auto& left_out : plan.left_out) {
@@ -306,6 +362,17 @@ std::vector<CompareRow> compare_segment(const Decoder& model, const std::vector<
     }
   }
   return rows;
+}
+
+std::string label_of(const CompareRow& row) {
+  if (row.reading == "all") {
+    return row.mode;
+  }
+  const Select usual({.pieces = std::max<int64_t>(1, row.selected)});
+  if (row.reading == usual.name()) {
+    return row.mode;
+  }
+  return row.reading + (row.prefix_tokens > 0 ? " + prefix" : "");
 }
 
 std::vector<CompareRow> over_segments(const std::vector<CompareRow>& segment_rows) {
@@ -371,6 +438,10 @@ std::vector<CompareRow> over_segments(const std::vector<CompareRow>& segment_row
         all.entropy_heads[layer][head] =
             average([&](const CompareRow& row) { return row.entropy_heads[layer][head]; });
       }
+    }
+    for (std::size_t bin = 0; bin < all.entropy_text.size(); ++bin) {
+      all.entropy_text[bin].entropy =
+          average([&](const CompareRow& row) { return row.entropy_text[bin].entropy; });
     }
     joined.push_back(std::move(all));
   }

@@ -87,6 +87,43 @@ class EncodePass : public Attention {
   EncodedContext& context_;
 };
 
+/// How the rows of a query are read, layer by layer. A reading that decides for all layers at once
+/// has a first pass, whose rows read `all` and are shown to nobody.
+class LayerReading {
+ public:
+  explicit LayerReading(const Reading& reading)
+      : reading_(reading), first_(reading.needs().layers) {}
+
+  bool is_first_pass() const { return first_; }
+  void end_first_pass() {
+    decided_ = reading_.decide_layers(scores_);
+    first_ = false;
+  }
+
+  ReadRows read(int64_t layer, const Tensor& query, torch::TensorList keys,
+                torch::TensorList values, const KeySets& sets, const std::vector<int64_t>& queries,
+                RowOptions options) {
+    if (first_) {
+      options.top = reading_.needs().top;
+      options.entropy = true;
+      const auto row = attend(query, keys, values, sets, {}, options);
+      scores_.push_back({row.set_lse, row.set_entropy, row.set_top, queries});
+      return {row, {}};
+    }
+    if (!decided_.empty()) {
+      const auto& log_weight = decided_.at(layer);
+      return {attend(query, keys, values, reading_.prepare(sets), log_weight, options), log_weight};
+    }
+    return read_rows(reading_, query, keys, values, sets, queries, options);
+  }
+
+ private:
+  const Reading& reading_;
+  bool first_;
+  std::vector<Scores> scores_;  // of each layer, in the first pass
+  std::vector<std::optional<Tensor>> decided_;
+};
+
 /// The pass of `forward`: context rows as they are, query rows as the reading decides.
 class PackedPass : public Attention {
  public:
@@ -99,6 +136,8 @@ class PackedPass : public Attention {
         reading_(reading),
         probes_(probes) {}
 
+  LayerReading& reading() { return reading_; }
+
   Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
                 double scale) override {
     const RowOptions options{.scale = scale, .entropy = needs_of(probes_).entropy};
@@ -110,16 +149,21 @@ class PackedPass : public Attention {
     if (context_rows_ > 0) {
       const auto row =
           motet::attend(context(query), context(keys), context(values), encode_, {}, options);
-      show(probes_, observation(RowKind::kContext, context_rows_), row, {}, context(query),
-           context(keys), context(values));
+      if (!reading_.is_first_pass()) {
+        show(probes_, observation(RowKind::kContext, context_rows_), row, {}, context(query),
+             context(keys), context(values));
+      }
       outs.push_back(row.out);
     }
     const auto rows = query.slice(2, context_rows_);
     if (rows.size(2) > 0) {
+      const auto first = reading_.is_first_pass();
       const auto [row, log_weight] =
-          read_rows(reading_, rows, keys, values, read_, {0, rows.size(2)}, options);
-      show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys,
-           values);
+          reading_.read(layer, rows, keys, values, read_, {0, rows.size(2)}, options);
+      if (!first) {
+        show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys,
+             values);
+      }
       outs.push_back(row.out);
     }
     return torch::cat(outs, 2);
@@ -128,7 +172,7 @@ class PackedPass : public Attention {
  private:
   int64_t layers_, context_rows_;
   KeySets encode_, read_;
-  const Reading& reading_;
+  LayerReading reading_;
   const Probes& probes_;
 };
 
@@ -171,6 +215,7 @@ class Reader::Pass : public Attention {
  public:
   Pass(Reader& reader, KeySets sets, std::vector<int64_t> queries)
       : reader_(reader),
+        reading_(reader.reading_),
         sets_(std::move(sets)),
         queries_(std::move(queries)),
         entropy_(needs_of(reader.probes_).entropy) {}
@@ -194,8 +239,16 @@ class Reader::Pass : public Attention {
       all_keys.push_back(own_keys.filled());
       all_values.push_back(own_values.filled());
     }
-    const auto [row, log_weight] = read_rows(reader_.reading_, query, all_keys, all_values, sets_,
-                                             queries_, {.scale = scale, .entropy = entropy_});
+    const auto first = reading_.is_first_pass();
+    const auto [row, log_weight] = reading_.read(layer, query, all_keys, all_values, sets_,
+                                                 queries_, {.scale = scale, .entropy = entropy_});
+    if (first) {  // its keys come again
+      for (std::size_t i = 0; i + 1 < queries_.size(); ++i) {
+        reader_.keys_[layer][i].length -= queries_[i + 1] - queries_[i];
+        reader_.values_[layer][i].length -= queries_[i + 1] - queries_[i];
+      }
+      return row.out;
+    }
     show(reader_.probes_,
          {.layer = layer,
           .layers = reader_.model_.config().layers,
@@ -206,8 +259,11 @@ class Reader::Pass : public Attention {
     return row.out;
   }
 
+  LayerReading& reading() { return reading_; }
+
  private:
   Reader& reader_;
+  LayerReading reading_;
   KeySets sets_;
   std::vector<int64_t> queries_;
   bool entropy_;
@@ -277,6 +333,10 @@ Tensor Reader::read(const std::vector<std::vector<int64_t>>& queries) {
   auto sets = read_sets(context_.prefix.length(), piece_lengths(context_), rows, lengths_);
   const at::NoGradGuard no_grad;
   Pass pass(*this, std::move(sets), offsets);
+  if (pass.reading().is_first_pass()) {
+    model_.forward(as_tensor(tokens), positions, pass);
+    pass.reading().end_first_pass();
+  }
   const auto hidden = model_.forward(as_tensor(tokens), positions, pass);
   for (std::size_t i = 0; i < queries.size(); ++i) {
     lengths_[i] += rows[i];
@@ -309,6 +369,11 @@ Tensor forward(const Decoder& model, const Tensor& tokens, const Layout& layout,
   }
   check_positions("motet::forward", model, positions, "the packed row");
   PackedPass pass(model, layout, query, reading, probes);
+  if (pass.reading().is_first_pass()) {
+    const at::NoGradGuard no_grad;
+    model.forward(tokens, positions, pass);
+    pass.reading().end_first_pass();
+  }
   return model.forward(tokens, positions, pass);
 }
 

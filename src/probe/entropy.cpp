@@ -22,6 +22,15 @@ torch::Tensor RowStatistic::rows() const {
   return torch::stack(layers);
 }
 
+torch::Tensor RowStatistic::last() const {
+  require(!layers_.empty(), "motet::RowStatistic: nothing was observed");
+  std::vector<torch::Tensor> layers;
+  for (const auto& passes : layers_) {
+    layers.push_back(passes.back().select(2, -1));
+  }
+  return torch::stack(layers);
+}
+
 torch::Tensor RowStatistic::heads() const { return rows().to(torch::kFloat64).mean({1, 3}); }
 
 torch::Tensor RowStatistic::mean() const { return rows().to(torch::kFloat64).mean({0, 1, 2, 3}); }

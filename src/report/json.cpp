@@ -19,6 +19,20 @@ ordered_json value_of(const std::optional<T>& value) {
   return value ? ordered_json(*value) : ordered_json();
 }
 
+ordered_json value_of(const std::vector<TextBin>& bins) {
+  auto list = ordered_json::array();
+  for (const auto& bin : bins) {
+    list.push_back(ordered_json::array({bin.first, bin.tokens, bin.entropy}));
+  }
+  return list;
+}
+
+void read_value(const ordered_json& json, std::vector<TextBin>& bins) {
+  for (const auto& bin : json) {
+    bins.push_back({bin.at(0), bin.at(1), bin.at(2)});
+  }
+}
+
 template <class T>
 void read_value(const ordered_json& json, T& value) {
   value = json.get<T>();
@@ -55,6 +69,7 @@ void for_each_field(Row& row, Visit visit) {
   visit("mass_own", row.mass_own);
   visit("mass_top_piece", row.mass_top_piece);
   visit("entropy_heads", row.entropy_heads);
+  visit("entropy_text", row.entropy_text);
   visit("cost_ratio", row.cost_ratio);
   visit("encode_seconds", row.encode_seconds);
   visit("read_seconds", row.read_seconds);
@@ -97,6 +112,7 @@ ordered_json document(const Run& run) {
         {"pieces", options.pieces},
         {"prefix", options.prefix},
         {"select", options.select},
+        {"readings", options.readings},
         {"positions", name_of(options.positions)}}},
       {"seed", run.seed},
       {"dtype", run.dtype},
@@ -137,6 +153,7 @@ Run run_of(const ordered_json& json) {
   run.options.pieces = options.at("pieces").get<std::vector<int64_t>>();
   run.options.prefix = options.at("prefix").get<std::vector<int64_t>>();
   run.options.select = options.at("select");
+  run.options.readings = options.at("readings").get<std::vector<std::string>>();
   run.options.positions = positions_named(options.at("positions").get<std::string>());
   run.seed = json.at("seed");
   run.dtype = json.at("dtype");
@@ -154,7 +171,7 @@ Run run_of(const ordered_json& json) {
 
 }  // namespace
 
-nlohmann::json json_of(const Run& run) { return document(run); }
+ordered_json json_of(const Run& run) { return document(run); }
 
 void save_run(const Run& run, const std::filesystem::path& path) {
   write_file(path, document(run).dump(1) + "\n");

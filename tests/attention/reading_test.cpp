@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -136,6 +137,141 @@ TEST(Select, ErrorsNameTheNumbers) {
             "motet::Select: top = 0; a piece's score is the sum of at least 1 probability");
 }
 
+/// The probability of each set under these log weights, from the definition.
+Tensor masses(const Scores& scores, const Tensor& log_weight) {
+  return (scores.lse + log_weight).softmax(3);
+}
+
+TEST(Select, OverLayersSharesOneChoiceMadeOfTheLargestScores) {
+  auto first = make_case().scores, second = first;
+  second.top = torch::randn_like(second.top) * 3;
+  const Select select({.pieces = 1, .top = 5, .layers = true});
+  EXPECT_EQ(select.name(), "select(K=1, r=5, over layers)");
+  EXPECT_TRUE(select.needs().layers);
+  const auto decided = select.decide_layers({first, second});
+  for (int64_t head = 0; head < kHeads; ++head) {
+    for (int64_t row = 0; row < kRows; ++row) {
+      std::vector<double> shared(kPieces);
+      for (const auto& scores : {first, second}) {
+        const auto total = scores.lse[0][head][row].logsumexp(0).item<double>();
+        for (int64_t piece = 0; piece < kPieces; ++piece) {
+          shared[piece] += (scores.top[0][head][row][piece + 1] - total).exp().sum().item<double>();
+        }
+      }
+      const auto best = std::max_element(shared.begin(), shared.end()) - shared.begin();
+      for (const auto& log_weight : decided) {
+        for (int64_t set = 0; set < kPieces + 2; ++set) {
+          const bool kept = set == 0 || set == kPieces + 1 || set == best + 1;
+          EXPECT_EQ((*log_weight)[0][head][row][set].item<double>(), kept ? 0 : -kInfinity);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(message([&] { select.decide(first); }),
+            "motet::Select: a choice that all layers share needs the scores of all layers; use "
+            "decide_layers");
+}
+
+TEST(Soft, DealsOutTheMassOfThePiecesByTheirScores) {
+  const auto made = make_case();
+  const auto before = masses(made.scores, torch::zeros_like(made.scores.lse));
+  const auto after = masses(made.scores, *Soft(0.5).decide(made.scores));
+  for (int64_t head = 0; head < kHeads; ++head) {
+    for (int64_t row = 0; row < kRows; ++row) {
+      std::vector<double> target;
+      double total = 0, mass = 0;
+      for (int64_t piece = 0; piece < kPieces; ++piece) {
+        const auto score = sum_of_largest(piece_probabilities(made, head, row)[piece], 5);
+        target.push_back(std::pow(score + 1e-5, 1 / 0.5));
+        total += target.back();
+        mass += before[0][head][row][piece + 1].item<double>();
+      }
+      for (int64_t piece = 0; piece < kPieces; ++piece) {
+        EXPECT_NEAR(after[0][head][row][piece + 1].item<double>(), mass * target[piece] / total,
+                    1e-12);
+      }
+      EXPECT_NEAR(after[0][head][row][0].item<double>(), before[0][head][row][0].item<double>(),
+                  1e-12);
+    }
+  }
+}
+
+TEST(Sharpen, MergesPiecesWithAnExponent) {
+  const auto made = make_case();
+  const auto piece_lse = made.scores.lse.slice(3, 1, 1 + kPieces);
+  const auto decided = *Sharpen(3).decide(made.scores);
+  const auto effective = (made.scores.lse + decided).slice(3, 1, 1 + kPieces);
+  // Shares go as exp(3 lse), and together they are (sum exp(3 lse))^(1/3).
+  EXPECT_LT(max_error(effective.softmax(3), (3 * piece_lse).softmax(3)), 1e-12);
+  EXPECT_LT(max_error(effective.logsumexp(3), (3 * piece_lse).logsumexp(3) / 3), 1e-12);
+  EXPECT_LT(max_error(*Sharpen(1).decide(made.scores), torch::zeros_like(made.scores.lse)), 1e-12);
+  const auto kept = masses(made.scores, *Sharpen(500).decide(made.scores)).slice(3, 1, 1 + kPieces);
+  EXPECT_TRUE(torch::equal(kept.argmax(3), piece_lse.argmax(3)));
+  EXPECT_LT((kept.sum(3) - std::get<0>(kept.max(3))).max().item<double>(), 1e-2);
+}
+
+TEST(Discount, TurnsTheSumOverPiecesIntoAMean) {
+  const auto made = make_case();
+  const auto decided = *Discount().decide(made.scores);
+  EXPECT_TRUE((decided.slice(3, 1, 1 + kPieces) == -std::log(3.0)).all().item<bool>());
+  EXPECT_TRUE((decided.select(3, 0) == 0).all().item<bool>());
+  EXPECT_TRUE((decided.select(3, kPieces + 1) == 0).all().item<bool>());
+  EXPECT_TRUE((*Discount(0).decide(made.scores) == 0).all().item<bool>());
+}
+
+TEST(Temper, DividesScoresOfPiecesAndMultipliesTheirLse) {
+  auto made = make_case();
+  const Temper temper(0.5, 0.8);
+  const auto sets = temper.prepare(made.sets);
+  for (int64_t set = 0; set < 5; ++set) {
+    EXPECT_EQ(sets.factor(set), set == 0 || set == 4 ? 1 : 2) << set;
+  }
+  const auto scores = score(made.query, made.keys, sets, 0);
+  const auto pieces = (scores.lse + *temper.decide(scores)).slice(3, 1, 1 + kPieces);
+  // APE: lse_C S T, where lse_C is that of the tempered scores.
+  EXPECT_LT(max_error(pieces.logsumexp(3), 0.4 * scores.lse.slice(3, 1, 1 + kPieces).logsumexp(3)),
+            1e-12);
+  EXPECT_LT(max_error(*Temper(1, 1).decide(made.scores), torch::zeros_like(made.scores.lse)),
+            1e-12);
+}
+
+TEST(Readings, ShiftNothingWhereAPieceHasNoKeys) {
+  auto made = make_case();
+  made.scores.lse.select(3, 2).fill_(-kInfinity);
+  made.scores.top.select(3, 2).fill_(-kInfinity);
+  for (const auto* name : {"soft:0.5", "sharpen:2", "discount:1", "temper:0.9:0.9"}) {
+    const auto decided = *reading_named(name)->decide(made.scores);
+    EXPECT_TRUE(decided.isfinite().all().item<bool>()) << name;
+    EXPECT_TRUE((decided.select(3, 2) == 0).all().item<bool>()) << name;
+  }
+}
+
+TEST(Readings, AreFoundByTheirNames) {
+  for (const auto& [text, name] : std::vector<std::pair<std::string, std::string>>{
+           {"all", "all"},
+           {"select", "select(K=2, r=5)"},
+           {"select:3", "select(K=3, r=5)"},
+           {"select:2:layers+heads+rows", "select(K=2, r=5, over layers+heads+rows)"},
+           {"soft:0.5", "soft(T=0.5)"},
+           {"sharpen", "sharpen(b=4)"},
+           {"discount:2", "discount(c=2)"},
+           {"temper:0.9:0.8", "temper(T=0.9, S=0.8)"}}) {
+    EXPECT_EQ(reading_named(text)->name(), name);
+  }
+  const std::string known =
+      "; there are all, select[:K[:OVER]] (OVER: any of layers+heads+rows), soft[:T], sharpen[:B], "
+      "discount[:C] and temper[:T[:S]]";
+  EXPECT_EQ(message([] { reading_named("sofd"); }), "the reading 'sofd': no such name" + known);
+  EXPECT_EQ(message([] { reading_named("soft:warm"); }),
+            "the reading 'soft:warm': 'warm' is not a number" + known);
+  EXPECT_EQ(message([] { reading_named("soft:1:2"); }),
+            "the reading 'soft:1:2': 2 options" + known);
+  EXPECT_EQ(message([] { reading_named("select:2:heads+tails"); }),
+            "the reading 'select:2:heads+tails': 'tails' is not a dimension" + known);
+  EXPECT_EQ(message([] { reading_named("soft:-1"); }),
+            "motet::Soft: temperature = -1; it is finite and above 0");
+}
+
 using ReadRowsByKernel = ByKernel;
 
 INSTANTIATE_TEST_SUITE_P(Kernels, ReadRowsByKernel, testing::ValuesIn(kernels()), name_of_kernel);
@@ -211,7 +347,7 @@ TEST_P(ReadRowsByKernel, AreNotTouchedByTheValuesOfWhatTheyDrop) {
 TEST(Select, NamesItsOptions) {
   EXPECT_EQ(Select().name(), "select(K=2, r=5)");
   EXPECT_EQ(Select({.pieces = 3, .heads = true, .rows = true}).name(),
-            "select(K=3, r=5, over heads and rows)");
+            "select(K=3, r=5, over heads+rows)");
 }
 
 }  // namespace

@@ -198,17 +198,17 @@ TEST(Json, ReadsWhatItWrote) {
   EXPECT_TRUE(json["complete"].get<bool>());
   EXPECT_TRUE(json["segment_rows"][3]["delta_nll"].is_null());
   for (const auto* field :
-       {"task",           "mode",         "reading",        "pieces",          "prefix_tokens",
-        "selected",       "positions",    "segments",       "tokens",          "nll",
-        "nll_stderr",     "perplexity",   "delta_nll",      "delta_stderr",    "kl",
-        "same_top1",      "entropy_pce",  "entropy_tok",    "entropy_between", "entropy_within",
-        "mass_prefix",    "mass_own",     "mass_top_piece", "entropy_heads",   "cost_ratio",
-        "encode_seconds", "read_seconds", "peak_bytes"}) {
+       {"task",        "mode",           "reading",        "pieces",          "prefix_tokens",
+        "selected",    "positions",      "segments",       "tokens",          "nll",
+        "nll_stderr",  "perplexity",     "delta_nll",      "delta_stderr",    "kl",
+        "same_top1",   "entropy_pce",    "entropy_tok",    "entropy_between", "entropy_within",
+        "mass_prefix", "mass_own",       "mass_top_piece", "entropy_heads",   "entropy_text",
+        "cost_ratio",  "encode_seconds", "read_seconds",   "peak_bytes"}) {
     EXPECT_TRUE(json["rows"][0].contains(field)) << field;
   }
   write_file(path, "{\"schema\": 99}");
   EXPECT_EQ(message([&] { load_run(path); }),
-            path.string() + ": is of schema 99, this version reads 1");
+            path.string() + ": is of schema 99, this version reads 2");
   write_file(path, "[");
   EXPECT_EQ(message([&] { load_run(path); }), path.string() + ": is not a run of motet");
 }

@@ -42,6 +42,43 @@ INSTANTIATE_TEST_SUITE_P(Families, Encode,
                          testing::Values("llama_default", "llama_yarn", "gpt2_default"),
                          [](const auto& info) { return info.param; });
 
+TEST_P(Encode, AChoiceOfAllLayersReadsEveryTokenOnce) {
+  const auto context = encode(*model_, kContext, layout_);
+  const Select every({.pieces = 3, .layers = true}), one({.pieces = 1, .layers = true});
+  EXPECT_LT(max_error(read(*model_, context, kQuery, every), read(*model_, context, kQuery)),
+            1e-12);
+  // Own keys of the first pass are not kept: a query in two parts sees what it sees in one.
+  EntropyProbe entropy;
+  MassProbe mass;
+  Reader reader(*model_, context, one, {&entropy, &mass});
+  const auto first = reader.read(Tokens(kQuery.begin(), kQuery.begin() + 4));
+  const auto second = reader.read(Tokens(kQuery.begin() + 4, kQuery.end()));
+  EXPECT_LT(
+      max_error(model_->logits(torch::cat({first, second})), read(*model_, context, kQuery, one)),
+      1e-12);
+  EXPECT_EQ(entropy.entropy().rows().size(3), static_cast<int64_t>(kQuery.size()));
+  // The same pieces in every layer, and only one of them.
+  const auto kept = mass.mass().rows().slice(4, 1, 4) > 0;  // [layers, batch, heads, rows, pieces]
+  EXPECT_TRUE((kept.sum(4) == 1).all().item<bool>());
+  EXPECT_TRUE((kept == kept.slice(0, 0, 1)).all().item<bool>());
+}
+
+TEST_P(Encode, ForwardDecidesAsReadDoes) {
+  const Select shared({.pieces = 1, .layers = true});
+  const Temper temper;
+  auto tokens = kContext;
+  tokens.insert(tokens.end(), kQuery.begin(), kQuery.end());
+  const auto context = encode(*model_, kContext, layout_);
+  for (const Reading* reading : std::initializer_list<const Reading*>{&shared, &temper}) {
+    const at::NoGradGuard no_grad;
+    const auto hidden = forward(*model_, torch::tensor(tokens).unsqueeze(0), layout_, *reading);
+    EXPECT_LT(max_error(model_->logits(hidden[0].slice(0, kContext.size())),
+                        read(*model_, context, kQuery, *reading)),
+              1e-12)
+        << reading->name();
+  }
+}
+
 TEST_P(Encode, OrderOfPiecesDoesNotMatterToAQuery) {
   auto context = encode(*model_, kContext, layout_);
   const auto expected = read(*model_, context, kQuery);

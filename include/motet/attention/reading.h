@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "motet/attention/scores.h"
@@ -16,6 +17,7 @@ namespace motet {
 struct ReadingNeeds {
   bool scores = false;  ///< lse and entropy of each set
   int64_t top = 0;      ///< how many of the largest scores of each set
+  bool layers = false;  ///< those of all layers together: a first pass computes them
 };
 
 /// A choice that each row makes for itself, while its keys are read.
@@ -33,9 +35,16 @@ class Reading {
   /// The reading with its options, as reports name it: `select(K=2, r=5)`.
   virtual std::string name() const = 0;
   virtual ReadingNeeds needs() const { return {}; }
+  /// The same sets with the factors that this reading puts on scores; `decide` sees scores with
+  /// them.
+  virtual KeySets prepare(KeySets sets) const { return sets; }
   /// Log weights, [batch, heads, query, sets]: 0 keeps a set, -inf drops it, others shift it.
   /// Nothing: 0 everywhere.
   virtual std::optional<torch::Tensor> decide(const Scores& scores) const = 0;
+  /// The same for all layers at once, for a reading that needs them together
+  /// (ReadingNeeds::layers): `scores` are those of a first pass that reads `all`.
+  virtual std::vector<std::optional<torch::Tensor>> decide_layers(
+      const std::vector<Scores>& scores) const;
   /// What `decide` does, where that is such a choice: a kernel may then make it by itself.
   virtual std::optional<RowChoice> row_choice() const { return {}; }
 };
@@ -48,29 +57,97 @@ class All : public Reading {
 };
 
 struct SelectOptions {
-  int64_t pieces = 2;  ///< K: how many pieces each row keeps
-  int64_t top = 5;     ///< r: how many of the largest probabilities make a piece's score
-  bool heads = false;  ///< the query heads of a layer share one choice
-  bool rows = false;   ///< the rows of one query in one read share one choice
+  int64_t pieces = 2;   ///< K: how many pieces each row keeps
+  int64_t top = 5;      ///< r: how many of the largest probabilities make a piece's score
+  bool layers = false;  ///< all layers share one choice, made in a first pass
+  bool heads = false;   ///< the query heads of a layer share one choice
+  bool rows = false;    ///< the rows of one query in one read share one choice
 };
 
 /// Each row keeps its K best pieces. PCE section 5.2, "selective attention"; arXiv 2412.16545.
 ///
 /// A piece's score is the sum of its r largest probabilities, taken over everything the row sees.
-/// Aggregated over heads, rows or both, the sum of the r largest of all those scores is the score
-/// that they share. Ties go to the lower index.
+/// Aggregated over layers, heads, rows or several of them, the sum of the r largest of all those
+/// scores is the score that they share. Ties go to the lower index.
 class Select : public Reading {
  public:
   /// Throws Error unless pieces and top are at least 1.
   explicit Select(SelectOptions options = {});
   std::string name() const override;
-  ReadingNeeds needs() const override { return {.scores = true, .top = options_.top}; }
+  ReadingNeeds needs() const override {
+    return {.scores = true, .top = options_.top, .layers = options_.layers};
+  }
   std::optional<torch::Tensor> decide(const Scores& scores) const override;
+  std::vector<std::optional<torch::Tensor>> decide_layers(
+      const std::vector<Scores>& scores) const override;
   std::optional<RowChoice> row_choice() const override;
+  const SelectOptions& options() const { return options_; }
 
  private:
   SelectOptions options_;
 };
+
+/// Pieces keep their total mass, dealt out anew by softmax(ln(score + 1e-5) / temperature), where a
+/// piece's score is that of Select. As the temperature falls, the best piece takes it all.
+class Soft : public Reading {
+ public:
+  /// Throws Error unless the temperature is finite and above 0.
+  explicit Soft(double temperature = 1);
+  std::string name() const override;
+  ReadingNeeds needs() const override;
+  std::optional<torch::Tensor> decide(const Scores& scores) const override;
+
+ private:
+  double temperature_;
+};
+
+/// The merge of pieces with an exponent b: masses go as exp(b lse) and keep their total of
+/// sum exp(b lse)^(1/b). b = 1 is `all`; as b grows, the best piece is kept alone.
+class Sharpen : public Reading {
+ public:
+  /// Throws Error unless the exponent is finite and above 0.
+  explicit Sharpen(double exponent = 4);
+  std::string name() const override;
+  ReadingNeeds needs() const override { return {.scores = true}; }
+  std::optional<torch::Tensor> decide(const Scores& scores) const override;
+
+ private:
+  double exponent_;
+};
+
+/// Every piece's log weight is -c ln P: P pieces bring P sets of first tokens, which soak up mass.
+/// c = 0 is `all`, c = 1 turns the sum over pieces into a mean.
+class Discount : public Reading {
+ public:
+  /// Throws Error unless c is finite.
+  explicit Discount(double c = 1);
+  std::string name() const override;
+  ReadingNeeds needs() const override { return {.scores = true}; }
+  std::optional<torch::Tensor> decide(const Scores& scores) const override;
+
+ private:
+  double c_;
+};
+
+/// Scores of pieces are divided by a temperature T, and the pieces' lse is multiplied by S T. APE,
+/// arXiv 2502.05431. T = S = 1 is `all`.
+class Temper : public Reading {
+ public:
+  /// Throws Error unless both are finite and above 0.
+  explicit Temper(double temperature = 0.9, double scale = 0.9);
+  std::string name() const override;
+  ReadingNeeds needs() const override { return {.scores = true}; }
+  KeySets prepare(KeySets sets) const override;
+  std::optional<torch::Tensor> decide(const Scores& scores) const override;
+
+ private:
+  double temperature_, scale_;
+};
+
+/// A reading by its name and options, as command lines have them: `all`, `select`, `select:K`,
+/// `select:K:heads+rows` (any of layers, heads and rows), `soft:T`, `sharpen:B`, `discount:C`,
+/// `temper:T:S`. What is left out has its default. Throws Error for anything else.
+std::shared_ptr<Reading> reading_named(std::string_view text);
 
 /// What a reading decided, and the rows that came of it.
 struct ReadRows {

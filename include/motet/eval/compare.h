@@ -21,7 +21,9 @@ struct CompareOptions {
   int64_t skip = 0;  ///< segments of the file that are left out before the first
   std::vector<int64_t> pieces{1, 2, 4, 8};  ///< degrees
   std::vector<int64_t> prefix;              ///< tokens of the shared prefix
-  int64_t select = 2;                       ///< K of `selective` and `both`
+  int64_t select = 2;                       ///< K of `select` readings that name none
+  /// Beside `all`, each of them without and with the prefix; as reading_named takes them.
+  std::vector<std::string> readings{"select"};
   Positions positions = Positions::kSpread;
 
   /// The tokens of a segment before its query.
@@ -33,7 +35,7 @@ struct CompareOptions {
 
 /// A mode of one degree.
 struct CompareMode {
-  std::string name;  ///< full, parallel, sink, selective, both
+  std::string name;  ///< full, parallel, sink, selective, both, or that of another reading
   int64_t pieces = 1;
   bool prefix = false;
   int64_t selected = 0;  ///< K; 0 where every piece is read
@@ -56,6 +58,13 @@ struct ComparePlan {
 /// What will be run. Throws Error for options that cannot be, and where no mode is left.
 ComparePlan plan_compare(const Config& config, const CompareOptions& options);
 
+/// Some neighbouring tokens of a segment, in the prefix's absence counted from its start; none of
+/// them are of two pieces, or of a piece and the query.
+struct TextBin {
+  int64_t first = 0, tokens = 0;
+  double entropy = 0;  ///< mean over layers, heads and these tokens, nats
+};
+
 /// The figures of one mode over one or more segments; DESIGN section 11 names the fields. Means are
 /// over scored tokens, entropies and masses over layers, heads and query tokens, in nats.
 struct CompareRow {
@@ -73,9 +82,14 @@ struct CompareRow {
   double entropy_pce = 0, entropy_tok = 0, entropy_between = 0, entropy_within = 0;
   double mass_prefix = 0, mass_own = 0, mass_top_piece = 0;
   std::vector<std::vector<double>> entropy_heads;  ///< [layers][heads]
+  std::vector<TextBin> entropy_text;               ///< along the segment, context and query
   double cost_ratio = 1, encode_seconds = 0, read_seconds = 0;
   std::optional<int64_t> peak_bytes;
 };
+
+/// How a table or a picture names the row's mode: with the options of a reading that is not of the
+/// named modes, and `+ prefix`.
+std::string label_of(const CompareRow& row);
 
 /// Told of every step of work, in FLOPs of those that ComparePlan::segment_flops counts. What it
 /// throws ends the run.

@@ -15,6 +15,9 @@ class RowStatistic {
   void add(int64_t layer, const torch::Tensor& rows);
   /// [layers, batch, heads, rows(, ...)], rows of all passes. Throws Error where nothing was seen.
   torch::Tensor rows() const;
+  /// The last row of the last pass, [layers, batch, heads(, ...)]. Throws Error where nothing was
+  /// seen.
+  torch::Tensor last() const;
   /// Mean over batch and rows, [layers, heads(, ...)], float64.
   torch::Tensor heads() const;
   /// Mean over layers, batch, heads and rows, [...], float64: every token counts once.

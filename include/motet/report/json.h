@@ -8,7 +8,7 @@
 namespace motet {
 
 /// The document that DESIGN section 11 describes; null where a figure cannot be had.
-nlohmann::json json_of(const Run& run);
+nlohmann::ordered_json json_of(const Run& run);
 
 /// Writes `run.json`, whole or not at all. Throws Error.
 void save_run(const Run& run, const std::filesystem::path& path);

@@ -1,0 +1,330 @@
+// motet-generate: an answer from several passages, which are encoded in parallel.
+
+#include "motet/model/generate.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "motet/files.h"
+#include "motet/probe/entropy.h"
+#include "motet/text/tokenizer.h"
+#include "program.h"
+
+namespace {
+
+using program::UsageError;
+
+struct Options : program::Options {
+  std::vector<std::filesystem::path> pieces;
+  std::filesystem::path documents;
+  std::string query, mode = "parallel", reading, positions = "spread";
+  std::optional<std::string> prefix;
+  int64_t select = 2;
+  bool chat = false, probe = false;
+  motet::GenerateOptions generate;
+};
+
+void add_options(CLI::App& app, Options& options) {
+  auto* pieces = app.add_option("--pieces", options.pieces, "UTF-8 files, a piece each");
+  app.add_option("--documents", options.documents,
+                 "lines of {\"pieces\": [...], \"query\": ..., \"prefix\": ...}, prefix at choice")
+      ->excludes(pieces);
+  app.add_option("--query", options.query,
+                 "what comes after the pieces; knows \\n. With --documents: for lines without one");
+  app.add_option("--mode", options.mode)
+      ->check(CLI::IsMember({"full", "parallel", "sink", "selective", "both"}))
+      ->capture_default_str();
+  app.add_option("--reading", options.reading,
+                 "another reading in place of the mode's, as motet-compare's --readings");
+  app.add_option(
+      "--prefix", options.prefix,
+      "shared prefix, of sink and both; knows \\n. Lines of --documents may have their own");
+  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps")
+      ->capture_default_str();
+  app.add_option("--positions", options.positions, "of the pieces' tokens")
+      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
+      ->capture_default_str();
+  app.add_option("--tokens", options.generate.tokens, "at most")->capture_default_str();
+  app.add_option("--temperature", options.generate.sampling.temperature,
+                 "0: the most likely token, always")
+      ->capture_default_str();
+  app.add_option("--top-p", options.generate.sampling.top_p)->capture_default_str();
+  app.add_flag("--chat", options.chat, "the query is a user's message (ChatML models)");
+  app.add_flag("--probe", options.probe,
+               "a line a token: entropy, mass of own tokens, and the piece with the most");
+  program::add_options(app, options);
+}
+
+/// What one answer is made from.
+struct Task {
+  std::vector<std::string> pieces;
+  std::string query;
+  std::optional<std::string> prefix;
+};
+
+bool has_prefix(const Options& options) { return options.mode == "sink" || options.mode == "both"; }
+
+std::vector<Task> tasks_of(const Options& options) {
+  std::vector<Task> tasks;
+  if (!options.pieces.empty()) {
+    if (options.query.empty()) {
+      throw UsageError("--pieces needs --query TEXT");
+    }
+    Task task{{}, program::unescaped(options.query), {}};
+    for (const auto& path : options.pieces) {
+      task.pieces.push_back(motet::read_file(path));
+      motet::require(!task.pieces.back().empty(), path.string(), ": is empty");
+    }
+    return {task};
+  }
+  if (options.documents.empty()) {
+    throw UsageError("give --pieces FILE... or --documents FILE.jsonl");
+  }
+  const auto text = motet::read_file(options.documents);
+  int64_t number = 0;
+  for (std::size_t first = 0; first < text.size();) {
+    const auto last = std::min(text.find('\n', first), text.size());
+    const auto line = text.substr(first, last - first);
+    first = last + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) {
+      continue;
+    }
+    const auto where = fmt::format("{}:{}", options.documents.string(), number);
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    motet::require(json.is_object() && json.contains("pieces") && json["pieces"].is_array() &&
+                       !json["pieces"].empty(),
+                   where, ": a line is {\"pieces\": [texts], \"query\": text}");
+    Task task;
+    for (const auto& piece : json["pieces"]) {
+      motet::require(piece.is_string() && !piece.get<std::string>().empty(), where,
+                     ": a piece is a text that is not empty");
+      task.pieces.push_back(piece);
+    }
+    const auto text_or = [&](const char* name, std::optional<std::string> otherwise) {
+      if (!json.contains(name)) {
+        return otherwise;
+      }
+      motet::require(json[name].is_string(), where, ": '", name, "' is a text");
+      return std::optional(json[name].get<std::string>());
+    };
+    const auto query =
+        text_or("query", options.query.empty() ? std::nullopt
+                                               : std::optional(program::unescaped(options.query)));
+    motet::require(query && !query->empty(), where, ": has no query, nor has the command line");
+    task.query = *query;
+    task.prefix = text_or("prefix", {});
+    tasks.push_back(std::move(task));
+  }
+  motet::require(!tasks.empty(), options.documents.string(), ": has no lines");
+  return tasks;
+}
+
+/// The user's message as ChatML models have it: Hugging Face's template of that name.
+void check_chat(const Options& options, const motet::Tokenizer& tokenizer) {
+  motet::require(
+      tokenizer.id("<|im_start|>").has_value() && tokenizer.id("<|im_end|>").has_value(),
+      "--chat: ", options.model.string(),
+      " has no <|im_start|> and <|im_end|>: it is not a ChatML model; write its template into "
+      "--prefix and --query");
+  const auto path = options.model / "tokenizer_config.json";
+  if (std::filesystem::exists(path)) {
+    const auto json = nlohmann::json::parse(motet::read_file(path), nullptr, false);
+    const auto chat_template =
+        json.is_object() && json.contains("chat_template") && json["chat_template"].is_string()
+            ? json["chat_template"].get<std::string>()
+            : std::string();
+    motet::require(chat_template.empty() || chat_template.find("<|im_start|>") != std::string::npos,
+                   "--chat: the template of ", path.string(),
+                   " is not ChatML; write it into --prefix and --query");
+  }
+}
+
+/// The longest part of `text` from `first` on that does not end inside a character.
+std::size_t whole_characters(const std::string& text) {
+  auto last = text.size();
+  for (std::size_t back = 1; back <= std::min<std::size_t>(4, text.size()); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xc0) == 0x80) {
+      continue;
+    }
+    const std::size_t wanted = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return wanted > back ? last - back : last;
+  }
+  return last;
+}
+
+class Answering {
+ public:
+  Answering(const Options& options, const motet::Decoder& model, const motet::Tokenizer& tokenizer)
+      : options_(options), model_(model), tokenizer_(tokenizer) {
+    const auto reading = !options.reading.empty() ? options.reading
+                         : options.mode == "selective" || options.mode == "both"
+                             ? fmt::format("select:{}", options.select)
+                             : "all";
+    try {
+      reading_ = motet::reading_named(reading);
+    } catch (const motet::Error& error) {
+      throw UsageError(error.what());
+    }
+  }
+
+  nlohmann::ordered_json answer(const Task& task) {
+    auto prefix = task.prefix ? *task.prefix
+                              : program::unescaped(options_.prefix.value_or(
+                                    "Answer the question with these passages:\\n\\n"));
+    auto query = task.query;
+    if (options_.chat) {
+      prefix = "<|im_start|>user\n" + prefix;
+      query = (has_prefix(options_) ? "" : "<|im_start|>user\n") + query +
+              "<|im_end|>\n<|im_start|>assistant\n";
+    }
+    std::vector<int64_t> tokens = has_prefix(options_) ? ids(prefix) : std::vector<int64_t>();
+    const auto prefix_tokens = static_cast<int64_t>(tokens.size());
+    std::vector<int64_t> lengths;
+    for (const auto& piece : task.pieces) {
+      const auto more = ids(piece);
+      tokens.insert(tokens.end(), more.begin(), more.end());
+      lengths.push_back(static_cast<int64_t>(more.size()));
+    }
+    if (options_.mode == "full") {
+      lengths = {static_cast<int64_t>(tokens.size())};
+    }
+    const auto layout =
+        motet::make_layout(prefix_tokens, lengths, motet::positions_named(options_.positions));
+    const auto context = motet::encode(model_, tokens, layout);
+    motet::EntropyProbe entropy;
+    motet::MassProbe mass;
+    motet::Reader reader(model_, context, *reading_,
+                         options_.probe ? motet::Probes{&entropy, &mass} : motet::Probes{});
+    auto generate = options_.generate;
+    generate.sampling.seed = static_cast<uint64_t>(options_.seed);
+    generate.stop = stop_tokens();
+    const auto question = ids(query);
+    std::vector<int64_t> answer;
+    std::string text, shown;
+    if (options_.probe) {
+      fmt::print("{:<16} {:>8} {:>6} {:>6} {:>6}\n", "token", "entropy", "own", "piece", "mass");
+    }
+    auto statistics = nlohmann::ordered_json::array();
+    motet::generate(model_, reader, question, generate, [&](int64_t token) {
+      answer.push_back(token);
+      text = tokenizer_.decode(answer);
+      if (options_.probe) {
+        statistics.push_back(show(token, entropy, mass));
+      } else {
+        const auto whole = std::max(shown.size(), whole_characters(text));
+        fmt::print("{}", text.substr(shown.size(), whole - shown.size()));
+        std::fflush(stdout);
+        shown = text.substr(0, whole);
+      }
+      return !program::interrupted();
+    });
+    fmt::print("{}\n", options_.probe ? "\n" + text : text.substr(shown.size()));
+    nlohmann::ordered_json json{{"mode", options_.mode},
+                                {"reading", reading_->name()},
+                                {"query", task.query},
+                                {"answer", text},
+                                {"tokens", answer}};
+    if (options_.probe) {
+      json["statistics"] = statistics;
+    }
+    return json;
+  }
+
+ private:
+  std::vector<int64_t> ids(const std::string& text) const { return tokenizer_.encode(text).ids; }
+
+  std::vector<int64_t> stop_tokens() const {
+    std::vector<int64_t> stop;
+    const auto& source = model_.config().source;
+    if (const auto found = source.find("eos_token_id"); found != source.end()) {
+      for (const auto& id : found->is_array() ? *found : nlohmann::json::array({*found})) {
+        if (id.is_number_integer()) {
+          stop.push_back(id);
+        }
+      }
+    }
+    if (const auto end = tokenizer_.id("<|im_end|>"); options_.chat && end) {
+      stop.push_back(*end);
+    }
+    return stop;
+  }
+
+  /// A token's line, from the row that predicted it: the last that the probes have seen.
+  nlohmann::ordered_json show(int64_t token, const motet::EntropyProbe& entropy,
+                              const motet::MassProbe& mass) const {
+    const auto last = [](const motet::RowStatistic& statistic) {
+      return statistic.last().to(torch::kFloat64).mean({0, 1, 2});
+    };
+    const auto masses = last(mass.mass());
+    const auto pieces = masses.slice(0, 1, -1);
+    const auto best = pieces.argmax().item<int64_t>();
+    nlohmann::ordered_json json{{"token", tokenizer_.decode(std::vector<int64_t>{token})},
+                                {"entropy", last(entropy.entropy()).item<double>()},
+                                {"mass_own", masses[-1].item<double>()},
+                                {"top_piece", best + 1},
+                                {"mass_top_piece", pieces[best].item<double>()}};
+    fmt::print("{:<16} {:>8.3f} {:>6.2f} {:>6} {:>6.2f}\n",
+               nlohmann::json(json["token"])
+                   .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+               json["entropy"].get<double>(), json["mass_own"].get<double>(), best + 1,
+               json["mass_top_piece"].get<double>());
+    std::fflush(stdout);
+    return json;
+  }
+
+  const Options& options_;
+  const motet::Decoder& model_;
+  const motet::Tokenizer& tokenizer_;
+  std::shared_ptr<motet::Reading> reading_;
+};
+
+void generate(const Options& options) {
+  try {
+    options.generate.sampling.validate();
+  } catch (const motet::Error& error) {
+    throw UsageError(error.what());
+  }
+  const auto tasks = tasks_of(options);
+  const auto path = options.out / "answers.jsonl";
+  motet::require(options.out.empty() || options.overwrite || !std::filesystem::exists(path),
+                 options.out.string(), ": holds answers already; --overwrite replaces them");
+  const auto tokenizer = motet::Tokenizer::load(options.model);
+  if (options.chat) {
+    check_chat(options, tokenizer);
+  }
+  const auto model = motet::load_model(options.model, options.load());
+  Answering answering(options, *model, tokenizer);
+  std::string answers;
+  for (std::size_t i = 0; i < tasks.size() && !program::interrupted(); ++i) {
+    if (tasks.size() > 1) {
+      fmt::print("{}[{}] {}\n", i == 0 ? "" : "\n", i + 1, tasks[i].query);
+    }
+    answers +=
+        answering.answer(tasks[i]).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
+        "\n";
+  }
+  if (!options.out.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(options.out, error);
+    motet::write_file(path, answers);
+  }
+  if (program::interrupted()) {
+    throw program::Interrupted("interrupted");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Passages, encoded in parallel, and a text that goes on from them: an answer, token by "
+      "token.",
+      "motet-generate");
+  Options options;
+  add_options(app, options);
+  return program::run(app, argc, argv, options, [&] { generate(options); });
+}

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "motet/eval/run.h"
+
+namespace program {
+
+/// An SVG document as a PNG image, twice as large, for screens and papers. Throws Error.
+std::string png_of(const std::string& svg);
+
+/// Writes `index.html`, and each picture as SVG and PNG into `pictures`. Returns the page's path.
+/// Throws Error.
+std::filesystem::path write_report(const std::vector<motet::Run>& runs,
+                                   const std::filesystem::path& directory);
+
+}  // namespace program

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <vector>
+
+#include "motet/model/encode.h"
+
+namespace motet {
+
+struct SamplingOptions {
+  double temperature = 0;  ///< 0: the most likely token, always
+  double top_p = 1;        ///< the smallest set of tokens with this much probability is drawn from
+  uint64_t seed = 0;
+
+  /// Throws Error naming the first field out of range.
+  void validate() const;
+};
+
+/// Draws tokens from logits. The same seed draws the same tokens. Nucleus sampling: Holtzman et al.
+/// 2020, arXiv 1904.09751.
+class Sampler {
+ public:
+  explicit Sampler(SamplingOptions options = {});
+  /// One token of `logits`, [vocabulary].
+  int64_t draw(const torch::Tensor& logits);
+
+ private:
+  SamplingOptions options_;
+  std::mt19937_64 random_;
+};
+
+struct GenerateOptions {
+  int64_t tokens = 128;       ///< at most
+  std::vector<int64_t> stop;  ///< tokens that end it; they are not returned
+  SamplingOptions sampling;
+};
+
+/// Told of every token as it is drawn, before the reader reads it on; false ends the generation.
+using OnToken = std::function<bool(int64_t token)>;
+
+/// Reads the query and goes on from it, token by token. The reader's probes see the query's rows in
+/// the first pass, then one row a token: row i of those predicts token i. Throws Error as
+/// Reader::read.
+std::vector<int64_t> generate(const Decoder& model, Reader& reader,
+                              const std::vector<int64_t>& query, const GenerateOptions& options,
+                              const OnToken& on_token = {});
+
+}  // namespace motet

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "motet/eval/run.h"
+
+namespace motet {
+
+/// One self-contained page with the pictures and the table of each run: no network, no script.
+/// Throws Error as pictures_of does.
+std::string html_of(const std::vector<Run>& runs);
+
+}  // namespace motet

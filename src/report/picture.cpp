@@ -1,0 +1,628 @@
+#include "motet/report/picture.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <set>
+
+#include "motet/error.h"
+#include "report/svg.h"
+
+namespace motet {
+namespace {
+
+using svg::Anchor;
+using svg::Drawing;
+using svg::Point;
+
+constexpr double kWidth = 1160;  // of a picture, pixels
+constexpr std::string_view kGrid = "#d9d9d9";
+
+/// One way of reading, at every degree that the run has.
+struct Series {
+  std::string label;
+  std::vector<const CompareRow*> rows;  // rising in P
+};
+
+/// A run as pictures take it.
+struct Shown {
+  const Run* run;
+  std::string title;
+  std::vector<CompareRow> rows;
+  std::vector<Series> series;        // `full` first, where there is one
+  const CompareRow* full = nullptr;  // null where it was left out
+};
+
+struct Range {
+  double low = INFINITY, high = -INFINITY;
+  void add(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+};
+
+std::string title_of(const Run& run) {
+  return fmt::format("{} on {} ({} x {} tokens, {} scored, {}, positions {})", run.model.name,
+                     run.data.name, run.options.segments, run.options.length, run.options.scored,
+                     run.dtype, name_of(run.options.positions));
+}
+
+Shown shown(const Run& run) {
+  Shown shown{&run, title_of(run), over_segments(run.segment_rows), {}, nullptr};
+  require(!shown.rows.empty(), "motet::pictures_of: the run on ", run.data.name,
+          " has no segment yet; --resume it first");
+  for (const auto& row : shown.rows) {
+    const auto label = label_of(row);
+    const auto found = std::find_if(shown.series.begin(), shown.series.end(),
+                                    [&](const Series& series) { return series.label == label; });
+    auto& series =
+        found == shown.series.end() ? shown.series.emplace_back(Series{label, {}}) : *found;
+    series.rows.push_back(&row);
+    if (row.mode == "full") {
+      shown.full = &row;
+    }
+  }
+  for (auto& series : shown.series) {
+    std::sort(series.rows.begin(), series.rows.end(),
+              [](const CompareRow* a, const CompareRow* b) { return a->pieces < b->pieces; });
+  }
+  return shown;
+}
+
+/// A mode looks the same in every picture and run.
+class Styles {
+ public:
+  explicit Styles(const std::vector<Shown>& runs) {
+    for (const auto* usual : {"full", "parallel", "sink", "selective", "both"}) {
+      labels_.emplace_back(usual);
+    }
+    for (const auto& run : runs) {
+      for (const auto& series : run.series) {
+        if (std::find(labels_.begin(), labels_.end(), series.label) == labels_.end()) {
+          labels_.push_back(series.label);
+        }
+      }
+    }
+  }
+  const svg::Style& of(const std::string& label) const {
+    return svg::style_of(std::find(labels_.begin(), labels_.end(), label) - labels_.begin());
+  }
+
+ private:
+  std::vector<std::string> labels_;
+};
+
+/// A rectangle with axes: values to pixels.
+struct Panel {
+  Point corner;
+  double width, height;
+  Range x, y;
+
+  Point at(double px, double py) const {
+    return {corner.x + width * (px - x.low) / (x.high - x.low),
+            corner.y + height * (1 - (py - y.low) / (y.high - y.low))};
+  }
+  double bottom() const { return corner.y + height; }
+};
+
+std::string number(double value) {
+  return std::abs(value) >= 10000 ? fmt::format("{:.3g}", value) : fmt::format("{:.6g}", value);
+}
+
+void draw_y_axis(Drawing& drawing, const Panel& panel, const std::string& title, int count = 5) {
+  for (const auto tick : svg::ticks(panel.y.low, panel.y.high, count)) {
+    const auto y = panel.at(panel.x.low, tick).y;
+    drawing.line({panel.corner.x, y}, {panel.corner.x + panel.width, y}, kGrid);
+    drawing.text({panel.corner.x - 6, y + 4}, number(tick), Anchor::kEnd, 11);
+  }
+  drawing.line({panel.corner.x, panel.corner.y}, {panel.corner.x, panel.bottom()}, "#111");
+  drawing.line({panel.corner.x, panel.bottom()}, {panel.corner.x + panel.width, panel.bottom()},
+               "#111");
+  drawing.upward_text({panel.corner.x - 46, panel.corner.y + panel.height / 2}, title);
+}
+
+std::vector<int64_t> degrees_of(const std::vector<Shown>& runs) {
+  std::set<int64_t> degrees;
+  for (const auto& run : runs) {
+    for (const auto& row : run.rows) {
+      degrees.insert(row.pieces);
+    }
+  }
+  return {degrees.begin(), degrees.end()};
+}
+
+/// Where a degree stands: degrees side by side.
+double place_of(const std::vector<int64_t>& degrees, int64_t degree) {
+  return static_cast<double>(std::find(degrees.begin(), degrees.end(), degree) - degrees.begin());
+}
+
+void draw_degrees(Drawing& drawing, const Panel& panel, const std::vector<int64_t>& degrees) {
+  for (const auto degree : degrees) {
+    const auto x = panel.at(place_of(degrees, degree), panel.y.low).x;
+    drawing.line({x, panel.bottom()}, {x, panel.bottom() + 4}, "#111");
+    drawing.text({x, panel.bottom() + 17}, std::to_string(degree), Anchor::kMiddle, 11);
+  }
+  drawing.text({panel.corner.x + panel.width / 2, panel.bottom() + 34},
+               "pieces P (1: full attention)", Anchor::kMiddle);
+}
+
+/// Labels with their marks, in a row; returns what it took.
+double draw_legend(Drawing& drawing, Point at, const std::vector<std::string>& labels,
+                   const Styles& styles) {
+  auto x = at.x;
+  for (const auto& label : labels) {
+    const auto& style = styles.of(label);
+    drawing.polyline({{x, at.y}, {x + 30, at.y}}, style);
+    drawing.marker({x + 15, at.y}, style);
+    drawing.text({x + 36, at.y + 4}, label);
+    x += 58 + 7.0 * static_cast<double>(label.size());
+  }
+  return x - at.x;
+}
+
+std::vector<std::string> labels_of(const std::vector<Shown>& runs) {
+  std::vector<std::string> labels;
+  for (const auto& run : runs) {
+    for (const auto& series : run.series) {
+      if (std::find(labels.begin(), labels.end(), series.label) == labels.end()) {
+        labels.push_back(series.label);
+      }
+    }
+  }
+  return labels;
+}
+
+/// A line for each run above its panels, where there are several.
+double draw_title(Drawing& drawing, double y, const Shown& run, std::size_t runs) {
+  if (runs < 2) {
+    return y;
+  }
+  drawing.text({0, y + 14}, run.title, Anchor::kStart, 13, "font-weight=\"bold\"");
+  return y + 26;
+}
+
+struct Curve {
+  std::string title;
+  std::function<double(const CompareRow&)> value;
+  std::function<std::optional<double>(const CompareRow&)> error;  // of ln(value)
+};
+
+Picture degree_picture(const std::vector<Shown>& runs, const Styles& styles) {
+  const std::vector<Curve> curves{
+      {"perplexity", [](const CompareRow& row) { return row.perplexity; },
+       [](const CompareRow& row) { return row.delta_stderr; }},
+      {"attention entropy (nats)", [](const CompareRow& row) { return row.entropy_tok; },
+       [](const CompareRow&) { return std::optional<double>(); }}};
+  const auto degrees = degrees_of(runs);
+  constexpr double kHeight = 260, kMargin = 62;
+  const auto width = (kWidth - 2 * kMargin - 20) / 2;
+  Drawing drawing;
+  draw_legend(drawing, {kMargin, 12}, labels_of(runs), styles);
+  std::vector<Range> ranges;
+  for (const auto& curve : curves) {
+    Range range;
+    for (const auto& run : runs) {
+      for (const auto& row : run.rows) {
+        const auto error = curve.error(row).value_or(0);
+        range.add(curve.value(row) * std::exp(-error));
+        range.add(curve.value(row) * std::exp(error));
+      }
+    }
+    const auto room = std::max(0.05 * (range.high - range.low), 1e-3 * std::abs(range.high));
+    ranges.push_back({range.low - room, range.high + room});
+  }
+  double y = 34;
+  for (const auto& run : runs) {
+    y = draw_title(drawing, y, run, runs.size());
+    for (std::size_t i = 0; i < curves.size(); ++i) {
+      const auto& curve = curves[i];
+      const Panel panel{{kMargin + static_cast<double>(i) * (width + kMargin + 20), y + 6},
+                        width,
+                        kHeight,
+                        {-0.3, static_cast<double>(degrees.size()) - 0.7},
+                        ranges[i]};
+      draw_y_axis(drawing, panel, curve.title);
+      draw_degrees(drawing, panel, degrees);
+      for (const auto& series : run.series) {
+        const auto& style = styles.of(series.label);
+        std::vector<Point> line;
+        if (run.full != nullptr && series.rows[0] != run.full) {
+          line.push_back(panel.at(place_of(degrees, 1), curve.value(*run.full)));
+        }
+        for (const auto* row : series.rows) {
+          line.push_back(panel.at(place_of(degrees, row->pieces), curve.value(*row)));
+        }
+        drawing.polyline(line, style);
+      }
+      for (const auto& series : run.series) {
+        const auto& style = styles.of(series.label);
+        for (const auto* row : series.rows) {
+          const auto x = place_of(degrees, row->pieces);
+          const auto value = curve.value(*row);
+          auto tip =
+              fmt::format("{}, P = {}: {} {:.4g}", series.label, row->pieces, curve.title, value);
+          if (const auto error = curve.error(*row); error && *error > 0) {
+            const auto low = panel.at(x, value * std::exp(-*error)),
+                       high = panel.at(x, value * std::exp(*error));
+            drawing.line(low, high, style.color, 1.2);
+            tip += fmt::format(", nll {:+.4f} ± {:.4f} nats against full", *row->delta_nll, *error);
+          }
+          drawing.marker(panel.at(x, value), style, tip);
+        }
+      }
+    }
+    y += kHeight + 58;
+  }
+  return {
+      "perplexity-entropy", "Perplexity and attention entropy against the number of pieces",
+      "Left: perplexity of the scored tokens; bars: one standard error of the paired difference "
+      "from full attention. Right: entropy of attention, mean over layers, heads and query "
+      "tokens. Every line starts at full attention (P = 1). The layout of figure 2 of Zhang et "
+      "al. 2025, arXiv 2412.16545.",
+      drawing.document(kWidth, y)};
+}
+
+/// Cells [layers][heads] with their colors; layers to the right, heads downwards.
+void draw_map(Drawing& drawing, Point corner, double width, double height,
+              const std::vector<std::vector<double>>& cells,
+              const std::function<std::string(double)>& color, const std::string& label,
+              bool marks_falls) {
+  const auto layers = cells.size(), heads = cells[0].size();
+  const auto across = width / static_cast<double>(layers);
+  const auto down = height / static_cast<double>(heads);
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    for (std::size_t head = 0; head < heads; ++head) {
+      const auto value = cells[layer][head];
+      const Point at{corner.x + across * static_cast<double>(layer),
+                     corner.y + down * static_cast<double>(head)};
+      drawing.rectangle(
+          at, across + 0.3, down + 0.3, color(value),
+          fmt::format("{}, layer {}, head {}: {:.3f} nats", label, layer, head, value));
+      if (marks_falls && value < 0) {
+        drawing.dot({at.x + across / 2, at.y + down / 2}, std::min(across, down) / 6, "#111");
+      }
+    }
+  }
+}
+
+void draw_scale(Drawing& drawing, Point corner, double height, const Range& range,
+                const std::function<std::string(double)>& color) {
+  constexpr int kSteps = 60;
+  for (int i = 0; i < kSteps; ++i) {
+    const auto value = range.low + (range.high - range.low) * (i + 0.5) / kSteps;
+    drawing.rectangle({corner.x, corner.y + height * (1 - (i + 1.0) / kSteps)}, 12,
+                      height / kSteps + 0.3, color(value));
+  }
+  for (const auto tick : svg::ticks(range.low, range.high, 4)) {
+    const auto y = corner.y + height * (1 - (tick - range.low) / (range.high - range.low));
+    drawing.line({corner.x + 12, y}, {corner.x + 16, y}, "#111");
+    drawing.text({corner.x + 19, y + 4}, number(tick), Anchor::kStart, 10);
+  }
+}
+
+/// The last row of each series: the one with the most pieces.
+std::vector<const CompareRow*> most_pieces(const Shown& run) {
+  std::vector<const CompareRow*> rows;
+  for (const auto& series : run.series) {
+    rows.push_back(series.rows.back());
+  }
+  return rows;
+}
+
+std::vector<std::vector<double>> difference(const std::vector<std::vector<double>>& a,
+                                            const std::vector<std::vector<double>>& b) {
+  auto d = a;
+  for (std::size_t layer = 0; layer < d.size(); ++layer) {
+    for (std::size_t head = 0; head < d[layer].size(); ++head) {
+      d[layer][head] -= b[layer][head];
+    }
+  }
+  return d;
+}
+
+Picture map_picture(const std::vector<Shown>& runs) {
+  Range entropy;
+  double change = 1e-3;
+  std::size_t most = 0;
+  for (const auto& run : runs) {
+    for (const auto* row : most_pieces(run)) {
+      for (const auto& layer : row->entropy_heads) {
+        std::for_each(layer.begin(), layer.end(), [&](double value) { entropy.add(value); });
+      }
+      if (run.full != nullptr) {
+        for (const auto& layer : difference(row->entropy_heads, run.full->entropy_heads)) {
+          for (const auto value : layer) {
+            change = std::max(change, std::abs(value));
+          }
+        }
+      }
+    }
+    most = std::max(most, run.series.size());
+  }
+  entropy.low = std::min(0.0, entropy.low);
+  const auto of_entropy = [&](double value) {
+    return svg::sequential_color((value - entropy.low) / (entropy.high - entropy.low));
+  };
+  const auto of_change = [&](double value) { return svg::diverging_color(value / change); };
+  constexpr double kLeft = 44, kRight = 56, kGap = 16, kHeight = 120;
+  const auto columns = std::clamp<std::size_t>(most, 3, 5);
+  const auto width = (kWidth - kLeft - kRight - kGap * static_cast<double>(columns - 1)) /
+                     static_cast<double>(columns);
+  Drawing drawing;
+  double y = 0;
+  for (const auto& run : runs) {
+    y = draw_title(drawing, y, run, runs.size());
+    const auto rows = most_pieces(run);
+    for (std::size_t first = 0; first < rows.size(); first += columns) {
+      const auto last = std::min(rows.size(), first + columns);
+      const auto lines = run.full != nullptr ? 2 : 1;
+      for (int line = 0; line < lines; ++line) {
+        const auto top = y + 22 + line * (kHeight + 20);
+        for (auto i = first; i < last; ++i) {
+          const auto& row = *rows[i];
+          const auto label = fmt::format("{}, P = {}", label_of(row), row.pieces);
+          const Point corner{kLeft + static_cast<double>(i - first) * (width + kGap), top};
+          if (line == 0) {
+            drawing.text({corner.x + width / 2, top - 7}, label, Anchor::kMiddle);
+            draw_map(drawing, corner, width, kHeight, row.entropy_heads, of_entropy, label, false);
+          } else if (&row != run.full) {
+            draw_map(drawing, corner, width, kHeight,
+                     difference(row.entropy_heads, run.full->entropy_heads), of_change,
+                     label + " - full", true);
+          } else {
+            drawing.text({corner.x + width / 2, top + kHeight / 2},
+                         "change against full:", Anchor::kMiddle, 12, "fill=\"#555\"");
+          }
+          const auto layers = row.entropy_heads.size(), heads = row.entropy_heads[0].size();
+          if (i == first) {
+            drawing.upward_text({corner.x - 28, top + kHeight / 2}, "head");
+            drawing.text({corner.x - 6, top + 10}, "0", Anchor::kEnd, 10);
+            drawing.text({corner.x - 6, top + kHeight}, std::to_string(heads - 1), Anchor::kEnd,
+                         10);
+          }
+          if (line + 1 == lines) {
+            drawing.text({corner.x, top + kHeight + 13}, "0", Anchor::kStart, 10);
+            drawing.text({corner.x + width / 2, top + kHeight + 13}, "layer", Anchor::kMiddle, 11);
+            drawing.text({corner.x + width, top + kHeight + 13}, std::to_string(layers - 1),
+                         Anchor::kEnd, 10);
+          }
+        }
+        const Point scale{kWidth - kRight + 10, top};
+        line == 0 ? draw_scale(drawing, scale, kHeight, entropy, of_entropy)
+                  : draw_scale(drawing, scale, kHeight, {-change, change}, of_change);
+      }
+      y += 22 + lines * (kHeight + 20) + 12;
+    }
+  }
+  return {
+      "entropy-maps", "Attention entropy of every head, and its change against full attention",
+      "Mean over query tokens, in nats, of each mode at its largest number of pieces. Below: the "
+      "change against full attention; a dot marks heads whose entropy falls.",
+      drawing.document(kWidth, y)};
+}
+
+/// A part of a bar.
+struct Slice {
+  std::string label, fill;
+  std::function<double(const CompareRow&)> value;
+};
+
+/// For each run a row of panels, one a mode, of stacked bars against P.
+Drawing stacked(const std::vector<Shown>& runs, const std::vector<Slice>& slices,
+                const std::string& unit, double top, double& y) {
+  Drawing drawing;
+  double x = 62;
+  for (const auto& slice : slices) {
+    drawing.rectangle({x, 4}, 26, 14, slice.fill, "", "stroke=\"#333\" stroke-width=\"0.7\"");
+    drawing.text({x + 32, 16}, slice.label);
+    x += 54 + 7.0 * static_cast<double>(slice.label.size());
+  }
+  const auto degrees = degrees_of(runs);
+  constexpr double kHeight = 190, kMargin = 62, kGap = 14;
+  std::size_t most = 0;
+  for (const auto& run : runs) {
+    most = std::max(most, run.series.size());
+  }
+  const auto columns = std::clamp<std::size_t>(most, 3, 5);
+  const auto width =
+      (kWidth - kMargin - kGap * static_cast<double>(columns - 1)) / static_cast<double>(columns);
+  y = 34;
+  for (const auto& run : runs) {
+    y = draw_title(drawing, y, run, runs.size());
+    for (std::size_t i = 0; i < run.series.size(); ++i) {
+      const auto column = i % columns;
+      const auto& series = run.series[i];
+      const Panel panel{{kMargin + static_cast<double>(column) * (width + kGap), y + 20},
+                        width,
+                        kHeight,
+                        {-0.6, static_cast<double>(degrees.size()) - 0.4},
+                        {0, top}};
+      if (column == 0) {
+        draw_y_axis(drawing, panel, unit);
+      } else {
+        for (const auto tick : svg::ticks(0, top, 5)) {
+          const auto at = panel.at(panel.x.low, tick);
+          drawing.line(at, {at.x + width, at.y}, kGrid);
+        }
+        drawing.line({panel.corner.x, panel.bottom()}, {panel.corner.x + width, panel.bottom()},
+                     "#111");
+      }
+      drawing.text({panel.corner.x + width / 2, y + 13}, series.label, Anchor::kMiddle);
+      const auto bar = std::min(46.0, 0.7 * width / static_cast<double>(degrees.size()));
+      for (const auto degree : degrees) {
+        const auto at = panel.at(place_of(degrees, degree), 0).x;
+        drawing.text({at, panel.bottom() + 15}, std::to_string(degree), Anchor::kMiddle, 11);
+      }
+      for (const auto* row : series.rows) {
+        const auto center = panel.at(place_of(degrees, row->pieces), 0).x;
+        double below = 0;
+        for (const auto& slice : slices) {
+          const auto value = slice.value(*row);
+          const auto low = panel.at(0, below).y, high = panel.at(0, below + value).y;
+          drawing.rectangle(
+              {center - bar / 2, high}, bar, low - high, slice.fill,
+              fmt::format("{}, P = {}: {} {:.4f}", series.label, row->pieces, slice.label, value),
+              "stroke=\"#333\" stroke-width=\"0.7\"");
+          below += value;
+        }
+      }
+      if (column + 1 == columns || i + 1 == run.series.size()) {
+        drawing.text({kMargin + (kWidth - kMargin) / 2, panel.bottom() + 32}, "pieces P",
+                     Anchor::kMiddle);
+        y += kHeight + 62;
+      }
+    }
+  }
+  return drawing;
+}
+
+Picture parts_picture(const std::vector<Shown>& runs) {
+  double most = 0;
+  for (const auto& run : runs) {
+    for (const auto& row : run.rows) {
+      most = std::max(most, row.entropy_tok);
+    }
+  }
+  double height = 0;
+  const auto drawing = stacked(
+      runs,
+      {{"within the sets", "#7f9fb8", [](const CompareRow& row) { return row.entropy_within; }},
+       {"between them", "url(#between)",
+        [](const CompareRow& row) { return row.entropy_between; }}},
+      "attention entropy (nats)", 1.08 * most, height);
+  return {
+      "entropy-parts", "What entropy is made of: hesitation between the sets, and within them",
+      "The sets of a row are the prefix, each piece, and the query's own tokens. Entropy = between "
+      "+ within (chain rule); mean over layers, heads and query tokens.",
+      drawing.document(kWidth, height)};
+}
+
+Picture mass_picture(const std::vector<Shown>& runs) {
+  double height = 0;
+  const auto pieces = [](const CompareRow& row) {
+    return std::max(0.0, 1 - row.mass_prefix - row.mass_own);
+  };
+  const auto drawing = stacked(
+      runs,
+      {{"own tokens", "#4a4a4a", [](const CompareRow& row) { return row.mass_own; }},
+       {"the best piece", "#4d8fbf", [](const CompareRow& row) { return row.mass_top_piece; }},
+       {"other pieces", "url(#pieces)",
+        [=](const CompareRow& row) { return std::max(0.0, pieces(row) - row.mass_top_piece); }},
+       {"prefix", "#f0f0f0", [](const CompareRow& row) { return row.mass_prefix; }}},
+      "probability", 1, height);
+  return {
+      "masses", "Where the probability goes",
+      "Mean over layers, heads and query tokens. The best piece is each row's own: the one with "
+      "the most probability.",
+      drawing.document(kWidth, height)};
+}
+
+Picture text_picture(const std::vector<Shown>& runs, const Styles& styles) {
+  constexpr double kHeight = 230, kMargin = 62;
+  Drawing drawing;
+  draw_legend(drawing, {kMargin, 12}, labels_of(runs), styles);
+  Range range{0, 0};
+  for (const auto& run : runs) {
+    for (const auto* row : most_pieces(run)) {
+      for (const auto& bin : row->entropy_text) {
+        range.add(bin.entropy);
+      }
+    }
+  }
+  double y = 34;
+  for (const auto& run : runs) {
+    y = draw_title(drawing, y, run, runs.size());
+    const auto& options = run.run->options;
+    const Panel panel{{kMargin, y + 18},
+                      kWidth - kMargin - 8,
+                      kHeight,
+                      {0, static_cast<double>(options.length)},
+                      {0, 1.05 * range.high}};
+    draw_y_axis(drawing, panel, "attention entropy (nats)");
+    for (const auto tick : svg::ticks(0, static_cast<double>(options.length), 8)) {
+      const auto at = panel.at(tick, 0);
+      drawing.line(at, {at.x, at.y + 4}, "#111");
+      drawing.text({at.x, at.y + 17}, number(tick), Anchor::kMiddle, 11);
+    }
+    drawing.text({kMargin + panel.width / 2, panel.bottom() + 34}, "token of the segment",
+                 Anchor::kMiddle);
+    const auto rows = most_pieces(run);
+    const auto degree =
+        (*std::max_element(rows.begin(), rows.end(), [](const auto* a, const auto* b) {
+          return a->pieces < b->pieces;
+        }))->pieces;
+    std::set<int64_t> edges{options.context()};
+    int64_t edge = 0;
+    for (const auto length : split_tokens(options.context(), degree)) {
+      edges.insert(edge);
+      edge += length;
+    }
+    edges.erase(0);
+    for (const auto token : edges) {
+      const auto x = panel.at(static_cast<double>(token), 0).x;
+      const bool query = token == options.context();
+      drawing.line({x, panel.corner.y}, {x, panel.bottom()}, query ? "#111" : "#888", 1,
+                   query ? "" : "3 3");
+    }
+    const auto middle = [&](double from, double to) { return panel.at((from + to) / 2, 0).x; };
+    const auto context = static_cast<double>(options.context());
+    drawing.text({middle(0, context), y + 12},
+                 degree == 1 ? "context" : fmt::format("context, {} pieces", degree),
+                 Anchor::kMiddle);
+    drawing.text({middle(context, static_cast<double>(options.length)), y + 12}, "query",
+                 Anchor::kMiddle);
+    for (const auto* row : rows) {
+      const auto& style = styles.of(label_of(*row));
+      std::vector<Point> line;
+      const auto draw = [&] {
+        if (!line.empty()) {
+          drawing.polyline(line, style, 1.5);
+        }
+        line.clear();
+      };
+      for (const auto& bin : row->entropy_text) {
+        if (row->pieces > 1 && edges.contains(bin.first)) {
+          draw();
+        }
+        line.push_back(panel.at(
+            static_cast<double>(bin.first) + static_cast<double>(bin.tokens) / 2, bin.entropy));
+      }
+      draw();
+      const auto every = std::max<std::size_t>(1, row->entropy_text.size() / 24);
+      for (std::size_t i = every / 2; i < row->entropy_text.size(); i += every) {
+        const auto& bin = row->entropy_text[i];
+        drawing.marker(
+            panel.at(static_cast<double>(bin.first) + static_cast<double>(bin.tokens) / 2,
+                     bin.entropy),
+            style,
+            fmt::format("{}, P = {}, tokens {} to {}: {:.3f} nats", label_of(*row), row->pieces,
+                        bin.first, bin.first + bin.tokens - 1, bin.entropy));
+      }
+    }
+    y += kHeight + 66;
+  }
+  return {
+      "entropy-along-the-text", "Attention entropy along the text",
+      "Mean over layers and heads of neighbouring tokens, each mode at its largest number of "
+      "pieces. It restarts inside every piece (dashed edges) and jumps where the query begins to "
+      "read them all. After Zhang et al. 2025, arXiv 2412.16545.",
+      drawing.document(kWidth, y)};
+}
+
+}  // namespace
+
+std::vector<Picture> pictures_of(const std::vector<Run>& runs) {
+  require(!runs.empty(), "motet::pictures_of: no run");
+  std::vector<Shown> all;
+  all.reserve(runs.size());  // series point into rows
+  for (const auto& run : runs) {
+    all.push_back(shown(run));
+  }
+  const Styles styles(all);
+  return {degree_picture(all, styles), map_picture(all), parts_picture(all),
+          text_picture(all, styles), mass_picture(all)};
+}
+
+}  // namespace motet
