@@ -86,7 +86,7 @@ class Styles {
       }
     }
   }
-  const svg::Style& of(const std::string& label) const {
+  svg::Style of(const std::string& label) const {
     return svg::style_of(std::find(labels_.begin(), labels_.end(), label) - labels_.begin());
   }
 
@@ -148,18 +148,23 @@ void draw_degrees(Drawing& drawing, const Panel& panel, const std::vector<int64_
                "pieces P (1: full attention)", Anchor::kMiddle);
 }
 
-/// Labels with their marks, in a row; returns what it took.
+/// Labels with their marks, in lines; returns where what comes below begins.
 double draw_legend(Drawing& drawing, Point at, const std::vector<std::string>& labels,
                    const Styles& styles) {
-  auto x = at.x;
+  auto x = at.x, y = at.y;
   for (const auto& label : labels) {
-    const auto& style = styles.of(label);
-    drawing.polyline({{x, at.y}, {x + 30, at.y}}, style);
-    drawing.marker({x + 15, at.y}, style);
-    drawing.text({x + 36, at.y + 4}, label);
-    x += 58 + 7.0 * static_cast<double>(label.size());
+    const auto width = 58 + 7.0 * static_cast<double>(label.size());
+    if (x + width > kWidth) {
+      x = at.x;
+      y += 20;
+    }
+    const auto style = styles.of(label);
+    drawing.polyline({{x, y}, {x + 30, y}}, style);
+    drawing.marker({x + 15, y}, style);
+    drawing.text({x + 36, y + 4}, label);
+    x += width;
   }
-  return x - at.x;
+  return y + 22;
 }
 
 std::vector<std::string> labels_of(const std::vector<Shown>& runs) {
@@ -194,12 +199,12 @@ Picture degree_picture(const std::vector<Shown>& runs, const Styles& styles) {
       {"perplexity", [](const CompareRow& row) { return row.perplexity; },
        [](const CompareRow& row) { return row.delta_stderr; }},
       {"attention entropy (nats)", [](const CompareRow& row) { return row.entropy_tok; },
-       [](const CompareRow&) { return std::optional<double>(); }}};
+       [](const CompareRow&) -> std::optional<double> { return {}; }}};
   const auto degrees = degrees_of(runs);
   constexpr double kHeight = 260, kMargin = 62;
   const auto width = (kWidth - 2 * kMargin - 20) / 2;
   Drawing drawing;
-  draw_legend(drawing, {kMargin, 12}, labels_of(runs), styles);
+  auto y = draw_legend(drawing, {kMargin, 12}, labels_of(runs), styles);
   std::vector<Range> ranges;
   for (const auto& curve : curves) {
     Range range;
@@ -213,7 +218,6 @@ Picture degree_picture(const std::vector<Shown>& runs, const Styles& styles) {
     const auto room = std::max(0.05 * (range.high - range.low), 1e-3 * std::abs(range.high));
     ranges.push_back({range.low - room, range.high + room});
   }
-  double y = 34;
   for (const auto& run : runs) {
     y = draw_title(drawing, y, run, runs.size());
     for (std::size_t i = 0; i < curves.size(); ++i) {
@@ -225,21 +229,28 @@ Picture degree_picture(const std::vector<Shown>& runs, const Styles& styles) {
                         ranges[i]};
       draw_y_axis(drawing, panel, curve.title);
       draw_degrees(drawing, panel, degrees);
+      const auto beside = [&](const CompareRow& row, const Series& series) {
+        // Bars of modes that meet stand beside each other.
+        const auto i = static_cast<double>(&series - run.series.data());
+        const auto middle = static_cast<double>(run.series.size()) / 2;
+        const auto place = place_of(degrees, row.pieces);
+        return row.pieces == 1 || !curve.error(row) ? place : place + 0.035 * (i - middle);
+      };
       for (const auto& series : run.series) {
-        const auto& style = styles.of(series.label);
+        const auto style = styles.of(series.label);
         std::vector<Point> line;
         if (run.full != nullptr && series.rows[0] != run.full) {
           line.push_back(panel.at(place_of(degrees, 1), curve.value(*run.full)));
         }
         for (const auto* row : series.rows) {
-          line.push_back(panel.at(place_of(degrees, row->pieces), curve.value(*row)));
+          line.push_back(panel.at(beside(*row, series), curve.value(*row)));
         }
         drawing.polyline(line, style);
       }
       for (const auto& series : run.series) {
-        const auto& style = styles.of(series.label);
+        const auto style = styles.of(series.label);
         for (const auto* row : series.rows) {
-          const auto x = place_of(degrees, row->pieces);
+          const auto x = beside(*row, series);
           const auto value = curve.value(*row);
           auto tip =
               fmt::format("{}, P = {}: {} {:.4g}", series.label, row->pieces, curve.title, value);
@@ -522,7 +533,7 @@ Picture mass_picture(const std::vector<Shown>& runs) {
 Picture text_picture(const std::vector<Shown>& runs, const Styles& styles) {
   constexpr double kHeight = 230, kMargin = 62;
   Drawing drawing;
-  draw_legend(drawing, {kMargin, 12}, labels_of(runs), styles);
+  auto y = draw_legend(drawing, {kMargin, 12}, labels_of(runs), styles);
   Range range{0, 0};
   for (const auto& run : runs) {
     for (const auto* row : most_pieces(run)) {
@@ -531,7 +542,6 @@ Picture text_picture(const std::vector<Shown>& runs, const Styles& styles) {
       }
     }
   }
-  double y = 34;
   for (const auto& run : runs) {
     y = draw_title(drawing, y, run, runs.size());
     const auto& options = run.run->options;
@@ -573,8 +583,23 @@ Picture text_picture(const std::vector<Shown>& runs, const Styles& styles) {
                  Anchor::kMiddle);
     drawing.text({middle(context, static_cast<double>(options.length)), y + 12}, "query",
                  Anchor::kMiddle);
-    for (const auto* row : rows) {
-      const auto& style = styles.of(label_of(*row));
+    for (auto row = rows.begin(); row != rows.end(); ++row) {
+      // Modes that differ in their reading alone share a context, which is drawn once.
+      const bool has_context = std::none_of(rows.begin(), row, [&](const CompareRow* earlier) {
+        return earlier->pieces == (*row)->pieces && earlier->prefix_tokens == (*row)->prefix_tokens;
+      });
+      std::vector<TextBin> bins;
+      for (const auto& bin : (*row)->entropy_text) {
+        if (has_context || bin.first >= options.context()) {
+          bins.push_back(bin);
+        }
+      }
+      const auto label = label_of(**row);
+      const auto style = styles.of(label);
+      const auto place = [&](const TextBin& bin) {
+        return panel.at(static_cast<double>(bin.first) + static_cast<double>(bin.tokens) / 2,
+                        bin.entropy);
+      };
       std::vector<Point> line;
       const auto draw = [&] {
         if (!line.empty()) {
@@ -582,23 +607,19 @@ Picture text_picture(const std::vector<Shown>& runs, const Styles& styles) {
         }
         line.clear();
       };
-      for (const auto& bin : row->entropy_text) {
-        if (row->pieces > 1 && edges.contains(bin.first)) {
+      for (const auto& bin : bins) {
+        if ((*row)->pieces > 1 && edges.contains(bin.first)) {
           draw();
         }
-        line.push_back(panel.at(
-            static_cast<double>(bin.first) + static_cast<double>(bin.tokens) / 2, bin.entropy));
+        line.push_back(place(bin));
       }
       draw();
-      const auto every = std::max<std::size_t>(1, row->entropy_text.size() / 24);
-      for (std::size_t i = every / 2; i < row->entropy_text.size(); i += every) {
-        const auto& bin = row->entropy_text[i];
+      const auto every = std::max<std::size_t>(1, (*row)->entropy_text.size() / 24);
+      for (std::size_t i = every / 2; i < bins.size(); i += every) {
         drawing.marker(
-            panel.at(static_cast<double>(bin.first) + static_cast<double>(bin.tokens) / 2,
-                     bin.entropy),
-            style,
-            fmt::format("{}, P = {}, tokens {} to {}: {:.3f} nats", label_of(*row), row->pieces,
-                        bin.first, bin.first + bin.tokens - 1, bin.entropy));
+            place(bins[i]), style,
+            fmt::format("{}, P = {}, tokens {} to {}: {:.3f} nats", label, (*row)->pieces,
+                        bins[i].first, bins[i].first + bins[i].tokens - 1, bins[i].entropy));
       }
     }
     y += kHeight + 66;

@@ -57,17 +57,14 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-const Style& style_of(std::size_t series) {
-  // Okabe & Ito's colors, which the color-blind tell apart.
-  static const std::array<Style, 8> kStyles{{{"#000000", "", 0},
-                                             {"#0072b2", "", 1},
-                                             {"#d55e00", "7 3", 2},
-                                             {"#009e73", "2 3", 3},
-                                             {"#cc79a7", "9 3 2 3", 4},
-                                             {"#8a6d00", "4 2", 5},
-                                             {"#3a8fc7", "1 2", 6},
-                                             {"#666666", "12 3", 7}}};
-  return kStyles[series % kStyles.size()];
+Style style_of(std::size_t series) {
+  // Okabe & Ito's colors, which the color-blind tell apart, and darker ones between them.
+  static constexpr std::array<std::string_view, 8> kColors{
+      "#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#56b4e9", "#777777"};
+  static constexpr std::array<std::string_view, 8> kDashes{"",        "",    "7 3", "2 3",
+                                                           "9 3 2 3", "4 2", "1 2", "12 3"};
+  const auto i = series % 8, cycle = series / 8;
+  return {kColors[i], kDashes[(i + 3 * cycle) % 8], static_cast<int>((i + 5 * cycle) % 8)};
 }
 
 void Drawing::line(Point a, Point b, std::string_view color, double width, std::string_view dash) {

@@ -15,7 +15,7 @@ struct Style {
   std::string_view color, dash;
   int marker;
 };
-const Style& style_of(std::size_t series);
+Style style_of(std::size_t series);
 
 enum class Anchor { kStart, kMiddle, kEnd };
 
