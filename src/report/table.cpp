@@ -168,7 +168,8 @@ std::string html_table_of(const std::vector<Run>& runs) {
 std::string csv_of(const std::vector<Run>& runs) {
   std::string text;
   for (const auto& run : runs) {
-    for (const auto& row : json_of(run).at("rows")) {
+    const auto document = json_of(run);
+    for (const auto& row : document.at("rows")) {
       std::vector<std::string> names{"model", "data"};
       std::vector<std::string> cells{quoted(run.model.name), quoted(run.data.name)};
       for (const auto& [name, value] : row.items()) {
