@@ -13,6 +13,7 @@
 #include "motet/attention/kernel.h"
 #include "motet/eval/run.h"
 #include "motet/files.h"
+#include "motet/model/safetensors.h"
 #include "motet/report/json.h"
 #include "motet/report/table.h"
 #include "motet/text/tokenizer.h"
@@ -33,6 +34,7 @@ struct Options : program::Options {
   std::string prefix =
       "Given the following partial context, predict the words that come next:\\n\\n";
   std::string positions = "spread";
+  bool save_stats = false;
 };
 
 void add_options(CLI::App& app, Options& options) {
@@ -57,6 +59,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--positions", options.positions, "of the pieces' tokens")
       ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
       ->capture_default_str();
+  app.add_flag("--save-stats", options.save_stats,
+               "every statistic of every row, in stats.safetensors beside run.json");
   program::add_options(app, options);
 }
 
@@ -141,10 +145,36 @@ void go_on(const Options& options, motet::Run& run) {
   run.segment_rows = std::move(earlier.segment_rows);
 }
 
-void save(const Options& options, const motet::Run& run) {
-  if (!options.out.empty()) {
-    motet::save_run(run, options.out / "run.json");
+std::filesystem::path stats_path(const Options& options) {
+  return options.out / "stats.safetensors";
+}
+
+/// Statistics of the segments that a run has already.
+motet::CompareStatistics earlier_stats(const Options& options, const motet::Run& run) {
+  motet::CompareStatistics statistics;
+  if (!options.save_stats || run.segment_rows.empty()) {
+    return statistics;
   }
+  motet::require(
+      std::filesystem::exists(stats_path(options)), options.out.string(),
+      ": the run that is to go on was begun without --save-stats; leave it out, or begin "
+      "anew with --overwrite");
+  const auto file = motet::SafeTensors::open(stats_path(options));
+  for (const auto& name : file.names()) {
+    statistics[name] = file.tensor(name);
+  }
+  return statistics;
+}
+
+void save(const Options& options, const motet::Run& run,
+          const motet::CompareStatistics& statistics) {
+  if (options.out.empty()) {
+    return;
+  }
+  if (options.save_stats && !statistics.empty()) {  // before the run that says they are there
+    motet::save_safetensors(stats_path(options), statistics);
+  }
+  motet::save_run(run, options.out / "run.json");
 }
 
 std::string model_name(const Options& options, const motet::Config& config) {
@@ -160,6 +190,9 @@ void compare(const Options& options, const std::vector<std::string>& command) {
                  ": its tokenizer has ids up to ", tokenizer.size() - 1,
                  ", but config.json gives the model a vocabulary of ", config.vocabulary,
                  "; they are not of the same model");
+  if (options.save_stats && options.out.empty()) {
+    throw UsageError("--save-stats needs --out DIR");
+  }
   const auto compare = compare_options(options, config, tokenizer);
   const auto plan = motet::plan_compare(config, compare);
   const auto text = motet::read_file(options.text);
@@ -186,13 +219,15 @@ void compare(const Options& options, const std::vector<std::string>& command) {
   run.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
   run.threads = at::get_num_threads();
   run.left_out = plan.left_out;
+  motet::CompareStatistics statistics;
   if (!options.out.empty()) {
     std::error_code error;
     std::filesystem::create_directories(options.out, error);
     motet::require(std::filesystem::is_directory(options.out), options.out.string(),
                    ": cannot be made: ", error.message());
     go_on(options, run);
-    save(options, run);
+    statistics = earlier_stats(options, run);
+    save(options, run, statistics);
   }
 
   for (const auto& left_out : plan.left_out) {
@@ -223,10 +258,11 @@ void compare(const Options& options, const std::vector<std::string>& command) {
         continue;
       }
       const auto first = tokens.begin() + segment * compare.length;
-      const auto rows = motet::compare_segment(*model, {first, first + compare.length}, compare,
-                                               plan, segment, step);
+      const auto rows =
+          motet::compare_segment(*model, {first, first + compare.length}, compare, plan, segment,
+                                 step, options.save_stats ? &statistics : nullptr);
       run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
-      save(options, run);
+      save(options, run, statistics);
     }
   }
   fmt::print("{}, {}, {} of {} tokens, {} scored, positions {}\n\n{}", run.model.name,

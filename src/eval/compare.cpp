@@ -106,14 +106,21 @@ std::vector<TextBin> bins_of(const torch::Tensor& entropy, int64_t first, int64_
 class SegmentRun {
  public:
   SegmentRun(const Decoder& model, const std::vector<int64_t>& tokens,
-             const CompareOptions& options, int64_t segment, const CompareProgress& progress)
+             const CompareOptions& options, int64_t segment, const CompareProgress& progress,
+             CompareStatistics* statistics)
       : model_(model),
         options_(options),
         segment_(segment),
         progress_(progress),
+        statistics_(statistics),
         context_(tokens.begin(), tokens.begin() + options.context()),
         query_(tokens.begin() + options.context(), tokens.end() - 1),
-        targets_(tokens.begin() + options.context() + 1, tokens.end()) {}
+        targets_(tokens.begin() + options.context() + 1, tokens.end()) {
+    if (statistics_ != nullptr) {
+      (*statistics_)[std::to_string(segment) + "/tokens"] = torch::tensor(query_);
+      (*statistics_)[std::to_string(segment) + "/targets"] = torch::tensor(targets_);
+    }
+  }
 
   CompareRow run(const CompareMode& mode) {
     const auto layout = layout_of(options_, mode);
@@ -175,10 +182,29 @@ class SegmentRun {
     if (peak && encoded_.peak_bytes) {
       row.peak_bytes = std::max(*peak, *encoded_.peak_bytes);
     }
+    if (statistics_ != nullptr) {
+      keep(row, predictions.nll, entropy, mass);
+    }
     return row;
   }
 
  private:
+  void keep(const CompareRow& row, const torch::Tensor& nll, const EntropyProbe& entropy,
+            const MassProbe& mass) {
+    const auto name =
+        std::to_string(segment_) + "/" + label_of(row) + "/" + std::to_string(row.pieces) + "/";
+    (*statistics_)[name + "nll"] = nll;
+    const auto add = [&](const char* what, const RowStatistic& statistic) {
+      (*statistics_)[name + what] = statistic.rows().squeeze(1).contiguous();
+    };
+    add("entropy", entropy.entropy());
+    add("between", entropy.between());
+    add("within", entropy.within());
+    add("mass_prefix", mass.prefix());
+    add("mass_own", mass.own());
+    add("mass_top_piece", mass.top_piece());
+  }
+
   /// Modes of one degree that differ only in their reading share one encoded context.
   void encode_for(const CompareMode& mode, const Layout& layout, Progress& progress) {
     const std::pair key(mode.pieces, mode.prefix);
@@ -209,6 +235,7 @@ class SegmentRun {
   const CompareOptions& options_;
   int64_t segment_;
   const CompareProgress& progress_;
+  CompareStatistics* statistics_;  // null: none are wanted
   std::vector<int64_t> context_, query_, targets_;
   Encoded encoded_;
   std::pair<int64_t, bool> encoded_for_{0, false};
@@ -346,10 +373,11 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
 
 std::vector<CompareRow> compare_segment(const Decoder& model, const std::vector<int64_t>& tokens,
                                         const CompareOptions& options, const ComparePlan& plan,
-                                        int64_t segment, const CompareProgress& progress) {
+                                        int64_t segment, const CompareProgress& progress,
+                                        CompareStatistics* statistics) {
   require(static_cast<int64_t>(tokens.size()) == options.length,
           "motet::compare_segment: ", tokens.size(), " tokens, a segment has ", options.length);
-  SegmentRun run(model, tokens, options, segment, progress);
+  SegmentRun run(model, tokens, options, segment, progress, statistics);
   std::vector<CompareRow> rows(plan.modes.size());
   std::vector<bool> done(plan.modes.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -6,5 +6,8 @@ namespace motet {
 
 Family gpt2_family();
 Family llama_family();
+Family mistral_family();
+Family qwen2_family();
+Family qwen3_family();
 
 }  // namespace motet

@@ -11,7 +11,8 @@ namespace {
 std::map<std::string, Family>& families() {
   static std::map<std::string, Family> known = [] {
     std::map<std::string, Family> shipped;
-    for (auto family : {gpt2_family(), llama_family()}) {
+    for (auto family :
+         {gpt2_family(), llama_family(), mistral_family(), qwen2_family(), qwen3_family()}) {
       shipped.emplace(family.model_type, std::move(family));
     }
     return shipped;

@@ -74,7 +74,7 @@ Config configure(const nlohmann::json& json, const std::string& where) {
   config.norm_epsilon = read.number("layer_norm_epsilon", 1e-5);
   config.activation = read.text("activation_function", "gelu_new");
   config.tied = read.flag("tie_word_embeddings", true);
-  config.attention_bias = config.mlp_bias = true;
+  config.attention_bias = config.attention_out_bias = config.mlp_bias = true;
   config.scale_scores = read.flag("scale_attn_weights", true);
   config.scale_scores_by_layer = read.flag("scale_attn_by_inverse_layer_idx", false);
   activation_named(config.activation, where);

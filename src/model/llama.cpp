@@ -6,7 +6,8 @@
 #include "motet/error.h"
 
 /// Llama: Touvron et al. 2023, arXiv 2302.13971; grouped-query attention: Ainslie et al. 2023,
-/// arXiv 2305.13245.
+/// arXiv 2305.13245. Mistral is the same block; Qwen2 has other biases, and Qwen3 norms queries and
+/// keys (Qwen3 technical report, arXiv 2505.09388).
 namespace motet {
 namespace {
 
@@ -28,7 +29,15 @@ class LlamaBlock : public Block {
     query_ = linear("query", config.width, queries, config.attention_bias);
     key_ = linear("key", config.width, keys, config.attention_bias);
     value_ = linear("value", config.width, keys, config.attention_bias);
-    out_ = linear("out", queries, config.width, config.attention_bias);
+    out_ = linear("out", queries, config.width, config.attention_out_bias);
+    if (config.query_key_norm) {
+      const auto head_norm = [&](const char* name) {
+        return register_module(
+            name, std::make_shared<RmsNorm>(config.features, config.norm_epsilon, options));
+      };
+      norm_query_ = head_norm("norm_query");
+      norm_key_ = head_norm("norm_key");
+    }
     norm_mlp_ = norm("norm_mlp");
     gate_ = linear("gate", config.width, config.inner, config.mlp_bias);
     up_ = linear("up", config.width, config.inner, config.mlp_bias);
@@ -43,11 +52,21 @@ class LlamaBlock : public Block {
 
  private:
   Tensor attend(const Tensor& x, const Rotation& rotation, Attention& attention) const {
-    const auto q = rotate(split_heads(query_->forward(x), config_.heads), rotation);
-    const auto k = rotate(split_heads(key_->forward(x), config_.kv_heads), rotation);
+    const auto q = rotate(heads(query_->forward(x), config_.heads, norm_query_), rotation);
+    const auto k = rotate(heads(key_->forward(x), config_.kv_heads, norm_key_), rotation);
     const auto v = split_heads(value_->forward(x), config_.kv_heads);
     const auto scale = 1 / std::sqrt(static_cast<double>(config_.features));
     return out_->forward(join_heads(attention.attend(layer_, q, k, v, scale)));
+  }
+
+  /// [batch, heads, rows, features], normed where the family does.
+  Tensor heads(const Tensor& x, int64_t heads, const std::shared_ptr<RmsNorm>& norm) const {
+    if (norm == nullptr) {
+      return split_heads(x, heads);
+    }
+    const auto apart = x.unflatten(2, {heads, config_.features});
+    const auto wide = x.scalar_type() == torch::kFloat64 ? apart : apart.to(torch::kFloat32);
+    return norm->forward(wide).transpose(1, 2);
   }
 
   Tensor mlp(const Tensor& x) const {
@@ -57,6 +76,7 @@ class LlamaBlock : public Block {
   Config config_;
   int64_t layer_;
   std::shared_ptr<RmsNorm> norm_attention_, norm_mlp_;
+  std::shared_ptr<RmsNorm> norm_query_, norm_key_;  // null where the family has none
   std::shared_ptr<Linear> query_, key_, value_, out_, gate_, up_, down_;
   Activation activation_;
 };
@@ -75,10 +95,37 @@ Config configure(const nlohmann::json& json, const std::string& where) {
   config.norm_epsilon = read.number("rms_norm_eps", 1e-6);
   config.activation = read.text("hidden_act", "silu");
   config.tied = read.flag("tie_word_embeddings", false);
-  config.attention_bias = read.flag("attention_bias", false);
+  config.attention_bias = config.attention_out_bias = read.flag("attention_bias", false);
   config.mlp_bias = read.flag("mlp_bias", false);
   config.rope = rope_from(json, where);
   activation_named(config.activation, where);
+  return config;
+}
+
+Config configure_mistral(const nlohmann::json& json, const std::string& where) {
+  auto config = configure(json, where);
+  const auto window = ConfigReader(json, where).size("sliding_window", config.positions);
+  require(
+      window >= config.positions, where, ": a sliding window of ", window,
+      " tokens is not known here; set sliding_window to null where texts are no longer than that");
+  config.attention_bias = config.attention_out_bias = config.mlp_bias = false;
+  return config;
+}
+
+Config configure_qwen2(const nlohmann::json& json, const std::string& where) {
+  auto config = configure(json, where);
+  require(!ConfigReader(json, where).flag("use_sliding_window", false), where,
+          ": use_sliding_window is not known here; attention over all keys is");
+  config.attention_bias = true;
+  config.attention_out_bias = config.mlp_bias = false;
+  return config;
+}
+
+Config configure_qwen3(const nlohmann::json& json, const std::string& where) {
+  auto config = configure_qwen2(json, where);
+  config.attention_bias = config.attention_out_bias =
+      ConfigReader(json, where).flag("attention_bias", false);
+  config.query_key_norm = true;
   return config;
 }
 
@@ -96,6 +143,8 @@ std::vector<TensorName> names(const Config&) {
   layer("key", "self_attn.k_proj");
   layer("value", "self_attn.v_proj");
   layer("out", "self_attn.o_proj");
+  layer("norm_query", "self_attn.q_norm");
+  layer("norm_key", "self_attn.k_norm");
   layer("norm_mlp", "post_attention_layernorm");
   layer("gate", "mlp.gate_proj");
   layer("up", "mlp.up_proj");
@@ -103,10 +152,9 @@ std::vector<TensorName> names(const Config&) {
   return names;
 }
 
-}  // namespace
-
-Family llama_family() {
-  return {.model_type = "llama",
+Family family_of(const char* model_type,
+                 Config (*configure)(const nlohmann::json&, const std::string&)) {
+  return {.model_type = model_type,
           .configure = configure,
           .make_block = [](const Config& config,
                            int64_t layer) { return std::make_shared<LlamaBlock>(config, layer); },
@@ -119,5 +167,12 @@ Family llama_family() {
           .prefix = "",
           .ignored = {".rotary_emb.inv_freq"}};
 }
+
+}  // namespace
+
+Family llama_family() { return family_of("llama", configure); }
+Family mistral_family() { return family_of("mistral", configure_mistral); }
+Family qwen2_family() { return family_of("qwen2", configure_qwen2); }
+Family qwen3_family() { return family_of("qwen3", configure_qwen3); }
 
 }  // namespace motet

@@ -165,6 +165,35 @@ TEST(Segment, IsWhatEncodeAndReadSay) {
   }
 }
 
+TEST(CompareSegment, KeepsTheStatisticsOfEveryRow) {
+  const auto model = golden("llama_default");
+  const auto options = small_options();
+  const auto plan = plan_compare(model->config(), options);
+  CompareStatistics statistics;
+  const auto tokens = some_tokens(36, 3);
+  const auto rows = compare_segment(*model, tokens, options, plan, 3, {}, &statistics);
+  EXPECT_EQ(statistics.size(), 2 + rows.size() * 7);
+  const auto targets = torch::tensor(std::vector<int64_t>(tokens.end() - 8, tokens.end()));
+  EXPECT_TRUE(torch::equal(statistics.at("3/targets"), targets));
+  EXPECT_EQ(statistics.at("3/tokens").size(0), 8);
+  for (const auto& row : rows) {
+    const auto name = "3/" + label_of(row) + "/" + std::to_string(row.pieces) + "/";
+    SCOPED_TRACE(name);
+    const auto mean = [&](const char* what) {
+      return statistics.at(name + what).to(torch::kFloat64).mean().item<double>();
+    };
+    EXPECT_EQ(statistics.at(name + "entropy").sizes(), (std::vector<int64_t>{2, 4, 8}));
+    EXPECT_EQ(statistics.at(name + "nll").sizes(), (std::vector<int64_t>{8}));
+    EXPECT_NEAR(mean("nll"), row.nll, 1e-12);
+    EXPECT_NEAR(mean("entropy"), row.entropy_tok, 1e-6);
+    EXPECT_NEAR(mean("between"), row.entropy_between, 1e-6);
+    EXPECT_NEAR(mean("within"), row.entropy_within, 1e-6);
+    EXPECT_NEAR(mean("mass_prefix"), row.mass_prefix, 1e-6);
+    EXPECT_NEAR(mean("mass_own"), row.mass_own, 1e-6);
+    EXPECT_NEAR(mean("mass_top_piece"), row.mass_top_piece, 1e-6);
+  }
+}
+
 TEST(OverSegments, JoinsAsIfTheTokensWereOneSample) {
   const auto run = small_run();
   const auto rows = over_segments(run.segment_rows);

@@ -37,9 +37,12 @@ import zlib
 import safetensors.torch
 import torch
 import transformers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-from transformers import modeling_rope_utils
+from transformers import (AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig,
+                          Qwen2Config, Qwen3Config, modeling_rope_utils)
 from transformers.models.llama import modeling_llama
+from transformers.models.mistral import modeling_mistral
+from transformers.models.qwen2 import modeling_qwen2
+from transformers.models.qwen3 import modeling_qwen3
 
 LENGTH = 40
 VOCABULARY = 40
@@ -59,11 +62,11 @@ class Case:
 # --- the cases ------------------------------------------------------------------------------------
 
 
-def llama(**options):
+def llama(kind=LlamaConfig, **options):
     defaults = dict(vocab_size=VOCABULARY, hidden_size=16, intermediate_size=20,
                     num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
                     max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=True)
-    return LlamaConfig(**{**defaults, **options})
+    return kind(**{**defaults, **options})
 
 
 def scaled(**rope):
@@ -194,6 +197,11 @@ CASES = [
     Case("llama_old_rope", llama(**rope(rope_type="linear", rope_theta=100000.0, factor=2.0)),
          without=[default_rope(100000.0), rope(rope_type="linear", rope_theta=10000.0, factor=2.0)],
          finish=old_rope),
+    Case("mistral_default", llama(MistralConfig, sliding_window=None, head_dim=6)),
+    Case("qwen2_default", llama(Qwen2Config)),
+    Case("qwen3_default", llama(Qwen3Config, head_dim=6)),
+    Case("qwen3_biases", llama(Qwen3Config, head_dim=4, attention_bias=True),
+         without=[{"attention_bias": False}]),
     Case("gpt2_default", gpt2(n_inner=None)),
     Case("gpt2_inner", gpt2(n_inner=40, layer_norm_epsilon=0.05),
          without=[{"layer_norm_epsilon": 1e-5}]),
@@ -221,9 +229,11 @@ def randomise(model, gain):
     """Weights that keep the residual stream near 1, with no norm at one and no bias at zero."""
     for name, parameter in model.named_parameters():
         kind = name.split(".")[-2]
-        if kind.startswith(("norm", "ln_")) or kind.endswith("layernorm"):
+        if kind.startswith(("norm", "ln_")) or kind.endswith(("layernorm", "_norm")):
             if name.endswith("weight"):
                 parameter.uniform_(0.5, 1.5)
+                if kind in ("q_norm", "k_norm"):  # they undo the gain of what they norm
+                    parameter *= gain
             else:
                 parameter.normal_(std=0.3)
         elif parameter.dim() == 1:
@@ -243,8 +253,7 @@ def randomise(model, gain):
 def store(case, directory):
     """Writes config.json and the weights."""
     torch.manual_seed(zlib.crc32(case.name.encode()))
-    family = LlamaForCausalLM if case.config.model_type == "llama" else GPT2LMHeadModel
-    model = family(case.config)
+    model = AutoModelForCausalLM.from_config(case.config)
     randomise(model, case.gain)
     model.to(case.dtype)
     directory.mkdir(parents=True, exist_ok=True)
@@ -268,8 +277,9 @@ class Float64Torch:
 
 @contextlib.contextmanager
 def exact():
-    """Lifts the casts to float32 inside transformers' Llama."""
-    modules = (modeling_llama, modeling_rope_utils)
+    """Lifts the casts to float32 inside transformers' Llama and its like."""
+    modules = (modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3,
+               modeling_rope_utils)
     for module in modules:
         module.torch = Float64Torch()
     try:

@@ -82,8 +82,9 @@ TEST_F(Damaged, ConfigMalformed) {
 
 TEST_F(Damaged, ConfigOfAnotherFamily) {
   edit_config("model_type", "mamba");
-  EXPECT_EQ(load_error(),
-            config_ + ": the model family 'mamba' is not known here; known: gpt2, llama");
+  EXPECT_EQ(load_error(), config_ +
+                              ": the model family 'mamba' is not known here; known: gpt2, llama, "
+                              "mistral, qwen2, qwen3");
 }
 
 TEST_F(Damaged, ConfigFieldsOutOfRange) {

@@ -11,6 +11,7 @@
 
 #include "motet/attention/kernel.h"
 #include "motet/eval/run.h"
+#include "motet/model/safetensors.h"
 #include "motet/report/json.h"
 #include "program/program.h"
 #include "temporary.h"
@@ -227,6 +228,29 @@ TEST_F(Compare, RunsWithTheKernelOfTheEnvironment) {
   EXPECT_EQ(outcome.err,
             "motet-compare: MOTET_KERNEL=abacus: no such kernel; there are avx512, avx2, "
             "portable\n");
+}
+
+TEST_F(Compare, SavesStatisticsAndGoesOnWithThem) {
+  const auto path = std::filesystem::path(out_) / "stats.safetensors";
+  ASSERT_EQ(run(small({"--save-stats"})).code, 0);
+  const auto whole = SafeTensors::open(path);
+  EXPECT_EQ(whole.tensor("1/both/4/entropy").sizes(), (std::vector<int64_t>{2, 2, 12}));
+  // A run whose second segment is still to do keeps the first one's.
+  auto one = load_run(out_ + "/run.json");
+  std::erase_if(one.segment_rows, [](const CompareRow& row) { return *row.segment == 1; });
+  save_run(one, out_ + "/run.json");
+  const auto first = whole.tensor("0/both/4/entropy").clone();
+  ASSERT_EQ(run(small({"--save-stats", "--resume"})).code, 0);
+  const auto again = SafeTensors::open(path);
+  EXPECT_EQ(again.names(), whole.names());
+  EXPECT_TRUE(torch::equal(again.tensor("0/both/4/entropy"), first));
+  std::filesystem::remove(path);
+  expect_error(small({"--save-stats", "--resume"}), 1,
+               out_ +
+                   ": the run that is to go on was begun without --save-stats; leave it out, or "
+                   "begin anew with --overwrite");
+  expect_error({"--length", "48", "--scored", "12", "--segments", "1", "--save-stats"}, 2,
+               "--save-stats needs --out DIR");
 }
 
 TEST_F(Compare, TextErrors) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -95,11 +96,18 @@ std::string label_of(const CompareRow& row);
 /// throws ends the run.
 using CompareProgress = std::function<void(double flops)>;
 
+/// Tensors by their names, each row of every mode for itself. `SEGMENT/tokens` are the query's
+/// tokens and `SEGMENT/targets` those that follow each of them, [rows], int64.
+/// `SEGMENT/LABEL/P/nll` is [rows], float64; entropy, between, within, mass_prefix, mass_own and
+/// mass_top_piece in place of nll are [layers, heads, rows], fp32. LABEL is that of label_of.
+using CompareStatistics = std::map<std::string, torch::Tensor>;
+
 /// Runs every mode of the plan on one segment: `tokens` are the segment's, `segment` its number in
-/// the file.
+/// the file. Adds to `statistics`, unless null.
 std::vector<CompareRow> compare_segment(const Decoder& model, const std::vector<int64_t>& tokens,
                                         const CompareOptions& options, const ComparePlan& plan,
-                                        int64_t segment, const CompareProgress& progress = {});
+                                        int64_t segment, const CompareProgress& progress = {},
+                                        CompareStatistics* statistics = nullptr);
 
 /// Rows of single segments joined to one row a mode, in the order of their first appearance.
 std::vector<CompareRow> over_segments(const std::vector<CompareRow>& segment_rows);

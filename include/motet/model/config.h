@@ -23,9 +23,11 @@ struct Config {
   int64_t inner = 0;      ///< width inside the MLP
   int64_t positions = 0;  ///< that the model was made for; a learned table has no more
   double norm_epsilon = 1e-5;
-  std::string activation;  ///< Hugging Face's name: "silu", "gelu_new", ...
-  bool tied = false;       ///< the output layer is the embedding
-  bool attention_bias = false;
+  std::string activation;           ///< Hugging Face's name: "silu", "gelu_new", ...
+  bool tied = false;                ///< the output layer is the embedding
+  bool attention_bias = false;      ///< of queries, keys and values
+  bool attention_out_bias = false;  ///< of the product that joins the heads
+  bool query_key_norm = false;      ///< each head's queries and keys are normed before rotation
   bool mlp_bias = false;
   std::optional<Rope> rope;            ///< nothing: learned positions
   bool scale_scores = true;            ///< by 1 / sqrt(features)

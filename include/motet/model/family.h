@@ -39,7 +39,7 @@ void register_family(Family family);
 /// The family, or null.
 const Family* find_family(const std::string& model_type);
 
-/// Known families, for messages: "gpt2, llama".
+/// Known families, for messages: "gpt2, llama, ...".
 std::string family_names();
 
 }  // namespace motet
