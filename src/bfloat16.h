@@ -13,6 +13,8 @@ inline float widen(uint16_t bits) {
   return x;
 }
 
+inline float widen(float x) { return x; }
+
 /// To the nearest bf16, ties to even.
 inline uint16_t narrow(float x) {
   uint32_t bits;

@@ -22,8 +22,6 @@ HWY_BEFORE_NAMESPACE();
 namespace motet::elementwise {
 namespace HWY_NAMESPACE {
 
-HWY_INLINE float Read(float x) { return x; }
-HWY_INLINE float Read(uint16_t x) { return widen(x); }
 HWY_INLINE void Write(float x, float* to) { *to = x; }
 HWY_INLINE void Write(float x, uint16_t* to) { *to = narrow(x); }
 
@@ -51,7 +49,7 @@ void Norm(const NormRows& rows, int64_t first, int64_t last) {
     const auto mean = static_cast<float>(sum / static_cast<double>(rows.width));
     const auto factor = 1 / std::sqrt(mean + rows.epsilon);
     for (int64_t f = 0; f < rows.width; ++f) {
-      Write(x[f] * factor * Read(weight[f]), out + f);
+      Write(x[f] * factor * widen(weight[f]), out + f);
     }
   }
 }
@@ -68,7 +66,7 @@ void Rotate(const RotateRows& rows, int64_t first, int64_t last) {
     const auto* HWY_RESTRICT sin = rows.sin + row * half;
     auto* HWY_RESTRICT out = static_cast<Element*>(rows.out) + index * rows.features;
     for (int64_t f = 0; f < half; ++f) {
-      const auto a = Read(x[f]), b = Read(x[half + f]);
+      const auto a = widen(x[f]), b = widen(x[half + f]);
       Write(a * cos[f] - b * sin[f], out + f);
       Write(b * cos[f] + a * sin[f], out + half + f);
     }
@@ -110,7 +108,8 @@ bool fused(const Tensor& x, torch::ScalarType type, bool gradient) {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
-  if (x.scalar_type() != torch::kFloat32 ||
+  if (x.scalar_type() != torch::kFloat32 || x.dim() == 0 || x.numel() == 0 ||
+      weight.sizes() != x.sizes().slice(x.dim() - 1) || !weight.is_cpu() ||
       !fused(x, weight.scalar_type(), x.requires_grad() || weight.requires_grad())) {
     const auto normed = x * torch::rsqrt(x.square().mean(-1, true) + epsilon);
     return (normed * weight).to(weight.scalar_type());
@@ -132,7 +131,12 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
 }
 
 Tensor rotate_pairs(const Tensor& x, const Tensor& cos, const Tensor& sin) {
-  if (x.dim() != 4 || x.stride(3) != 1 || !fused(x, x.scalar_type(), x.requires_grad())) {
+  const auto angles = [&](const Tensor& of) {
+    return of.is_cpu() && of.scalar_type() == torch::kFloat32 && of.is_contiguous() &&
+           of.dim() == 2 && of.size(0) == x.size(2) && 2 * of.size(1) == x.size(3);
+  };
+  if (x.dim() != 4 || x.stride(3) != 1 || !angles(cos) || !angles(sin) ||
+      !fused(x, x.scalar_type(), x.requires_grad())) {
     const auto wide = x.scalar_type() == torch::kFloat64 ? x : x.to(torch::kFloat32);
     const auto halves = wide.chunk(2, -1);
     return torch::cat({halves[0] * cos - halves[1] * sin, halves[1] * cos + halves[0] * sin}, -1)

@@ -47,9 +47,6 @@ HWY_INLINE Pair Load(const uint16_t* from) {
           hn::BitCast(d, hn::And(bits, hn::Set(wide, 0xffff0000U)))};
 }
 
-HWY_INLINE float Read(float x) { return x; }
-HWY_INLINE float Read(uint16_t x) { return widen(x); }
-
 /// Lays out a row of x for products with weights of its dtype: pair by pair.
 template <class Element>
 void LayOut(const void* row, int64_t in, float* HWY_RESTRICT to) {
@@ -59,12 +56,12 @@ void LayOut(const void* row, int64_t in, float* HWY_RESTRICT to) {
   int64_t i = 0;
   for (; kApart && i + 2 * kHalf <= in; i += 2 * kHalf) {
     for (int64_t k = 0; k < kHalf; ++k) {
-      to[i + k] = Read(from[i + 2 * k]);
-      to[i + kHalf + k] = Read(from[i + 2 * k + 1]);
+      to[i + k] = widen(from[i + 2 * k]);
+      to[i + kHalf + k] = widen(from[i + 2 * k + 1]);
     }
   }
   for (int64_t k = 0; i + k < in; ++k) {
-    to[i + (kApart ? k % 2 * kHalf + k / 2 : k)] = Read(from[i + k]);
+    to[i + (kApart ? k % 2 * kHalf + k / 2 : k)] = widen(from[i + k]);
   }
 }
 
@@ -173,7 +170,7 @@ namespace {
 using few_rows::Product;
 using torch::Tensor;
 
-constexpr int64_t kMostRows = 16;   // with more, LibTorch's product is the faster one
+constexpr int64_t kMostRows = 16;   // with more, reading the weight is no longer all the work
 constexpr int64_t kBlockOuts = 32;  // rows of the weight that stay near for all rows of x
 constexpr int64_t kPadding = 32;    // floats: a pair of the longest vectors
 
@@ -190,7 +187,8 @@ bool multiplies_few_rows(const Tensor& x, const Tensor& weight) {
   const bool differentiated =
       at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
   return (type == torch::kFloat32 || type == torch::kBFloat16) && weight.scalar_type() == type &&
-         x.is_cpu() && weight.is_contiguous() && x.numel() > 0 &&
+         x.is_cpu() && weight.is_cpu() && weight.dim() == 2 && weight.is_contiguous() &&
+         x.dim() > 0 && x.size(-1) == weight.size(1) && x.numel() > 0 &&
          x.numel() / x.size(-1) <= kMostRows && !differentiated && kernel_name() != "portable";
 }
 

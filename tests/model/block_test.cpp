@@ -90,6 +90,18 @@ TEST_P(BlockByKernel, ARowDoesNotDependOnItsNeighboursOrThreads) {
   at::set_num_threads(threads);
 }
 
+/// Never read past their end: whatever the kernel, LibTorch's own error.
+TEST_P(BlockByKernel, ShapesThatDoNotFitAreErrors) {
+  const at::NoGradGuard no_grad;
+  EXPECT_THROW(linear(torch::ones({1, 2, 16}), torch::ones({4, 24}), Tensor()), c10::Error);
+  EXPECT_THROW(linear(torch::ones({1, 2, 32}), torch::ones({4, 24}), Tensor()), c10::Error);
+  RmsNorm norm(8, 1e-5, torch::TensorOptions());
+  EXPECT_THROW(norm.forward(torch::ones({1, 2, 16})), c10::Error);
+  const auto x = torch::ones({1, 2, 6, 24});
+  EXPECT_THROW(rotate(x, {torch::ones({4, 12}), torch::ones({4, 12})}), c10::Error);
+  EXPECT_THROW(rotate(x, {torch::ones({6, 8}), torch::ones({6, 8})}), c10::Error);
+}
+
 TEST_P(BlockByKernel, RmsNormEqualsItsDefinitionInFloat64) {
   const at::NoGradGuard no_grad;
   torch::manual_seed(5);
