@@ -16,6 +16,7 @@
 #include "motet/model/safetensors.h"
 #include "motet/report/json.h"
 #include "motet/report/table.h"
+#include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
 #include "motet/version.h"
 #include "program.h"
@@ -26,7 +27,8 @@ namespace {
 using program::UsageError;
 
 struct Options : program::Options {
-  std::filesystem::path text;
+  std::vector<std::filesystem::path> text;
+  std::string field = "text";
   std::optional<int64_t> length, scored, select;
   int64_t segments = 4, skip = 0;
   std::vector<int64_t> pieces{1, 2, 4, 8};
@@ -34,11 +36,19 @@ struct Options : program::Options {
   std::string prefix =
       "Given the following partial context, predict the words that come next:\\n\\n";
   std::string positions = "spread";
-  bool save_stats = false;
+  std::vector<std::string> oracles;
+  program::AblationOptions ablation;
+  std::vector<int64_t> rows;
+  bool bos = false, diagnose = false, save_stats = false;
 };
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("--text", options.text, "UTF-8 file")->required();
+  app.add_option("--text", options.text,
+                 "UTF-8 files, folders of .txt and .jsonl files, or - for standard input; a\n"
+                 ".jsonl file has a text in each line. No segment crosses from text to text")
+      ->required();
+  app.add_option("--field", options.field, "that holds the text of a .jsonl file's objects")
+      ->capture_default_str();
   app.add_option(
       "--length", options.length,
       "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
@@ -49,6 +59,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--pieces", options.pieces, "degrees P")->delimiter(',')->capture_default_str();
   app.add_option("--prefix", options.prefix, "shared prefix of sink and both; knows \\n")
       ->capture_default_str();
+  app.add_flag("--bos", options.bos,
+               "put the tokenizer's first token before everything, in every mode");
   app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
   app.add_option(
          "--readings", options.readings,
@@ -59,8 +71,20 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--positions", options.positions, "of the pieces' tokens")
       ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
       ->capture_default_str();
+  app.add_option("--oracle", options.oracles,
+                 "keys, values or both from a run of one piece, as mode `oracle`; in some layers:\n"
+                 "both:0+4-9, or in all but those: both:not:5. Several are several modes")
+      ->delimiter(',');
+  program::add_ablation_options(app, options.ablation);
+  app.add_flag("--diagnose", options.diagnose,
+               "norms of queries, keys and values, cosines and scores, by head and by place in\n"
+               "the piece: in run.json and on the page");
+  app.add_option("--rows", options.rows,
+                 "query rows (from 0) whose attention itself goes into run.json and on the page")
+      ->delimiter(',');
   app.add_flag("--save-stats", options.save_stats,
                "every statistic of every row, in stats.safetensors beside run.json");
+  program::add_config_option(app, options);
   program::add_options(app, options);
 }
 
@@ -68,6 +92,18 @@ void note(const Options& options, const std::string& text) {
   if (!options.quiet) {
     fmt::print(stderr, "{}\n", text);
   }
+}
+
+/// What the tokenizer would put first, or, where it puts nothing, what config.json calls BOS.
+std::vector<int64_t> bos_of(const Options& options, const motet::Config& config,
+                            const motet::Tokenizer& tokenizer) {
+  if (!tokenizer.usual_prefix().empty()) {
+    return tokenizer.usual_prefix();
+  }
+  const auto id = config.source.value("bos_token_id", nlohmann::json());
+  motet::require(id.is_number_integer(), "--bos: neither the tokenizer nor config.json of ",
+                 options.model.string(), " has a first token; leave --bos out");
+  return {id.get<int64_t>()};
 }
 
 motet::CompareOptions compare_options(const Options& options, const motet::Config& config,
@@ -82,7 +118,16 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   compare.select = options.select.value_or(compare.select);
   compare.readings = options.readings;
   compare.positions = motet::positions_named(options.positions);
+  if (options.bos) {
+    compare.bos = bos_of(options, config, tokenizer);
+  }
+  compare.ablation = options.ablation.ablation();
+  compare.diagnose = options.diagnose;
+  compare.rows = options.rows;
   try {
+    for (const auto& oracle : options.oracles) {
+      compare.oracles.push_back(motet::oracle_named(oracle));
+    }
     compare.validate();
   } catch (const motet::Error& error) {
     throw UsageError(error.what());
@@ -98,39 +143,113 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
 }
 
 std::vector<int64_t> tokens_of(const Options& options, const motet::Tokenizer& tokenizer,
-                               const std::string& text) {
-  motet::require(!text.empty(), options.text.string(), ": is empty");
+                               const motet::Document& document) {
   try {
-    auto encoding = tokenizer.encode(text);
+    auto encoding = tokenizer.encode(document.text);
     if (encoding.left_out_bytes > 0) {
       note(options,
            fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
-                       encoding.left_out_bytes, options.text.string()));
+                       encoding.left_out_bytes, document.name));
     }
     return std::move(encoding.ids);
   } catch (const motet::Error& error) {
-    motet::fail(options.text.string(), ": ", error.what());
+    motet::fail(document.name, ": ", error.what());
   }
 }
 
-void check_length(const Options& options, const motet::CompareOptions& compare, int64_t tokens) {
+/// What the run is made from: its texts in tokens.
+struct Text {
+  motet::Source source;
+  std::vector<std::vector<int64_t>> documents;
+
+  int64_t tokens() const {
+    int64_t sum = 0;
+    for (const auto& document : documents) {
+      sum += static_cast<int64_t>(document.size());
+    }
+    return sum;
+  }
+  /// Segments of `length` that lie in one text each.
+  int64_t segments(int64_t length) const {
+    int64_t sum = 0;
+    for (const auto& document : documents) {
+      sum += static_cast<int64_t>(document.size()) / length;
+    }
+    return sum;
+  }
+  std::vector<int64_t> segment(int64_t index, int64_t length) const {
+    for (const auto& document : documents) {
+      const auto here = static_cast<int64_t>(document.size()) / length;
+      if (index < here) {
+        const auto first = document.begin() + index * length;
+        return {first, first + length};
+      }
+      index -= here;
+    }
+    motet::fail("segment ", index, " is not there");
+  }
+};
+
+Text text_of(const Options& options, const motet::Tokenizer& tokenizer) {
+  const auto documents = motet::read_documents(options.text, options.field);
+  Text text;
+  std::string hashes;
+  for (const auto& document : documents) {
+    text.documents.push_back(tokens_of(options, tokenizer, document));
+    hashes += motet::sha256(document.text) + "\n";
+  }
+  const auto& first = options.text[0];
+  text.source.name = first == "-" ? "standard input" : first.filename().string();
+  if (options.text.size() > 1) {
+    text.source.name = fmt::format("{} and {} more", text.source.name, options.text.size() - 1);
+  }
+  if (documents.size() > 1) {
+    text.source.name += fmt::format(" ({} texts)", documents.size());
+  }
+  text.source.hash =
+      documents.size() == 1 ? motet::sha256(documents[0].text) : motet::sha256(hashes);
+  return text;
+}
+
+void check_length(const Options& options, const motet::CompareOptions& compare, const Text& text) {
   const auto segments = compare.skip + compare.segments;
-  if (tokens >= segments * compare.length) {
+  if (text.segments(compare.length) >= segments) {
     return;
   }
-  const auto largest = tokens / segments;
-  motet::fail(options.text.string(), ": ", tokens, " tokens are too few for ", segments,
-              " segments (--skip ", compare.skip, " --segments ", compare.segments,
-              ") of --length ", compare.length,
+  auto largest = compare.length;
+  while (largest > 0 && text.segments(largest) < segments) {
+    --largest;
+  }
+  std::string names;
+  for (const auto& path : options.text) {
+    names += (names.empty() ? "" : ", ") + path.string();
+  }
+  motet::fail(names, ": ", text.tokens(), " tokens ",
+              text.documents.size() == 1 ? std::string()
+                                         : fmt::format("in {} texts ", text.documents.size()),
+              "are too few for ", segments, " segments (--skip ", compare.skip, " --segments ",
+              compare.segments, ") of --length ", compare.length,
               largest >= compare.scored + 2
                   ? fmt::format("; the largest --length that would do is {}", largest)
                   : "; choose fewer segments or a longer text");
 }
 
+std::filesystem::path stats_path(const Options& options) {
+  return options.out / "stats.safetensors";
+}
+
 /// The run that --out holds, or an empty one. Nothing of another run is ever overwritten unasked.
 void go_on(const Options& options, motet::Run& run) {
   const auto path = options.out / "run.json";
-  if (!std::filesystem::exists(path) || options.overwrite) {
+  if (options.overwrite) {  // nothing of the earlier run stays beside the new one
+    for (const auto* name : {"run.json", "stats.safetensors", "index.html", "pictures"}) {
+      std::error_code error;
+      std::filesystem::remove_all(options.out / name, error);
+      motet::require(!error, (options.out / name).string(),
+                     ": cannot be removed: ", error.message());
+    }
+  }
+  if (!std::filesystem::exists(path)) {
     return;
   }
   motet::require(options.resume, options.out.string(),
@@ -142,11 +261,10 @@ void go_on(const Options& options, motet::Run& run) {
                    ": it has ", found[field].dump(), ", this command has ", wanted[field].dump(),
                    "; choose another --out");
   }
+  motet::require(options.save_stats || !std::filesystem::exists(stats_path(options)),
+                 options.out.string(),
+                 ": the run that is to go on was begun with --save-stats; give it, too");
   run.segment_rows = std::move(earlier.segment_rows);
-}
-
-std::filesystem::path stats_path(const Options& options) {
-  return options.out / "stats.safetensors";
 }
 
 /// Statistics of the segments that a run has already.
@@ -183,7 +301,25 @@ std::string model_name(const Options& options, const motet::Config& config) {
   return name.empty() ? directory : name;
 }
 
-void compare(const Options& options, const std::vector<std::string>& command) {
+/// Says where a run that is repeated is not of the same model and text.
+void compare_with_config(const Options& options, const motet::Run& run) {
+  if (options.config.empty()) {
+    return;
+  }
+  const auto earlier = motet::load_run(options.config);
+  const auto tell = [&](const char* what, const motet::Source& then, const motet::Source& now) {
+    if (then.hash != now.hash) {
+      note(options,
+           fmt::format("note: the {} is not that of {}: {} then, {} now (SHA-256 {:.8} and "
+                       "{:.8})",
+                       what, options.config.string(), then.name, now.name, then.hash, now.hash));
+    }
+  };
+  tell("model", earlier.model, run.model);
+  tell("text", earlier.data, run.data);
+}
+
+void compare(const Options& options) {
   const auto config = motet::load_config(options.model);
   const auto tokenizer = motet::Tokenizer::load(options.model);
   motet::require(tokenizer.size() <= config.vocabulary, options.model.string(),
@@ -195,10 +331,9 @@ void compare(const Options& options, const std::vector<std::string>& command) {
   }
   const auto compare = compare_options(options, config, tokenizer);
   const auto plan = motet::plan_compare(config, compare);
-  const auto text = motet::read_file(options.text);
-  const auto tokens = tokens_of(options, tokenizer, text);
-  check_length(options, compare, static_cast<int64_t>(tokens.size()));
-  if (!tokenizer.usual_prefix().empty()) {
+  const auto text = text_of(options, tokenizer);
+  check_length(options, compare, text);
+  if (!tokenizer.usual_prefix().empty() && !options.bos) {
     note(options,
          fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
                      tokenizer.decode(tokenizer.usual_prefix())));
@@ -206,12 +341,12 @@ void compare(const Options& options, const std::vector<std::string>& command) {
   const auto model = motet::load_model(options.model, options.load());
 
   motet::Run run;
-  run.command = command;
+  run.command = options.command;
   run.version = motet::version();
   run.revision = motet::revision();
   run.model = {model_name(options, config), motet::model_hash(options.model)};
-  run.data = {options.text.filename().string(), motet::sha256(text)};
-  run.data_tokens = static_cast<int64_t>(tokens.size());
+  run.data = text.source;
+  run.data_tokens = text.tokens();
   run.options = compare;
   run.seed = options.seed;
   run.dtype = options.dtype;
@@ -219,6 +354,7 @@ void compare(const Options& options, const std::vector<std::string>& command) {
   run.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
   run.threads = at::get_num_threads();
   run.left_out = plan.left_out;
+  compare_with_config(options, run);
   motet::CompareStatistics statistics;
   if (!options.out.empty()) {
     std::error_code error;
@@ -257,10 +393,9 @@ void compare(const Options& options, const std::vector<std::string>& command) {
       if (std::find(done.begin(), done.end(), segment) != done.end()) {
         continue;
       }
-      const auto first = tokens.begin() + segment * compare.length;
       const auto rows =
-          motet::compare_segment(*model, {first, first + compare.length}, compare, plan, segment,
-                                 step, options.save_stats ? &statistics : nullptr);
+          motet::compare_segment(*model, text.segment(segment, compare.length), compare, plan,
+                                 segment, step, options.save_stats ? &statistics : nullptr);
       run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
       save(options, run, statistics);
     }
@@ -287,7 +422,5 @@ int main(int argc, char** argv) {
       "motet-compare");
   Options options;
   add_options(app, options);
-  std::vector<std::string> command(argv, argv + argc);
-  command[0] = app.get_name();
-  return program::run(app, argc, argv, options, [&] { compare(options, command); });
+  return program::run(app, argc, argv, options, [&] { compare(options); });
 }

@@ -3,6 +3,7 @@
 #include "motet/model/generate.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -21,10 +22,17 @@ struct Options : program::Options {
   std::filesystem::path documents;
   std::string query, mode = "parallel", reading, positions = "spread";
   std::optional<std::string> prefix;
-  int64_t select = 2;
+  std::optional<int64_t> select;
+  std::optional<double> top_p;
+  program::AblationOptions ablation;
   bool chat = false, probe = false;
   motet::GenerateOptions generate;
 };
+
+bool has_prefix(const Options& options) { return options.mode == "sink" || options.mode == "both"; }
+bool selects(const Options& options) {
+  return options.reading.empty() && (options.mode == "selective" || options.mode == "both");
+}
 
 void add_options(CLI::App& app, Options& options) {
   auto* pieces = app.add_option("--pieces", options.pieces, "UTF-8 files, a piece each");
@@ -41,8 +49,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option(
       "--prefix", options.prefix,
       "shared prefix, of sink and both; knows \\n. Lines of --documents may have their own");
-  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps")
-      ->capture_default_str();
+  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
   app.add_option("--positions", options.positions, "of the pieces' tokens")
       ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
       ->capture_default_str();
@@ -50,10 +57,12 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--temperature", options.generate.sampling.temperature,
                  "0: the most likely token, always")
       ->capture_default_str();
-  app.add_option("--top-p", options.generate.sampling.top_p)->capture_default_str();
+  app.add_option("--top-p", options.top_p,
+                 "draws from the most likely tokens that have this probability together; 1");
   app.add_flag("--chat", options.chat, "the query is a user's message (ChatML models)");
   app.add_flag("--probe", options.probe,
                "a line a token: entropy, mass of own tokens, and the piece with the most");
+  program::add_ablation_options(app, options.ablation);
   program::add_options(app, options);
 }
 
@@ -63,8 +72,6 @@ struct Task {
   std::string query;
   std::optional<std::string> prefix;
 };
-
-bool has_prefix(const Options& options) { return options.mode == "sink" || options.mode == "both"; }
 
 std::vector<Task> tasks_of(const Options& options) {
   std::vector<Task> tasks;
@@ -122,6 +129,45 @@ std::vector<Task> tasks_of(const Options& options) {
   return tasks;
 }
 
+/// Options that would change nothing are mistakes.
+void check(Options& options, const std::vector<Task>& tasks) {
+  if (options.select && !selects(options)) {
+    throw UsageError(options.reading.empty()
+                         ? fmt::format("--select {}: --mode {} reads every piece; selective and "
+                                       "both select",
+                                       *options.select, options.mode)
+                         : fmt::format("--select {}: --reading {} takes the place of what the mode "
+                                       "selects; write --reading select:{}",
+                                       *options.select, options.reading, *options.select));
+  }
+  if (options.mode == "full" && !options.reading.empty()) {
+    throw UsageError(
+        fmt::format("--reading {}: --mode full has one piece, and reads it all", options.reading));
+  }
+  if (options.prefix && !has_prefix(options)) {
+    throw UsageError(fmt::format("--prefix: --mode {} has none; sink and both have", options.mode));
+  }
+  if (options.top_p && options.generate.sampling.temperature == 0) {
+    throw UsageError(fmt::format(
+        "--top-p {}: at --temperature 0 the most likely token is taken, always", *options.top_p));
+  }
+  options.generate.sampling.top_p = options.top_p.value_or(1);
+  if (options.out.empty() && (options.resume || options.overwrite)) {
+    throw UsageError("--resume and --overwrite need --out DIR");
+  }
+  try {
+    options.generate.sampling.validate();
+  } catch (const motet::Error& error) {
+    throw UsageError(error.what());
+  }
+  const auto left_out =
+      std::count_if(tasks.begin(), tasks.end(), [](const Task& task) { return task.prefix; });
+  if (left_out > 0 && !has_prefix(options) && !options.quiet) {
+    fmt::print(stderr, "note: --mode {} leaves out the prefix of {} line{}\n", options.mode,
+               left_out, left_out == 1 ? "" : "s");
+  }
+}
+
 /// The user's message as ChatML models have it: Hugging Face's template of that name.
 void check_chat(const Options& options, const motet::Tokenizer& tokenizer) {
   motet::require(
@@ -161,9 +207,8 @@ class Answering {
   Answering(const Options& options, const motet::Decoder& model, const motet::Tokenizer& tokenizer)
       : options_(options), model_(model), tokenizer_(tokenizer) {
     const auto reading = !options.reading.empty() ? options.reading
-                         : options.mode == "selective" || options.mode == "both"
-                             ? fmt::format("select:{}", options.select)
-                             : "all";
+                         : selects(options) ? fmt::format("select:{}", options.select.value_or(2))
+                                            : "all";
     try {
       reading_ = motet::reading_named(reading);
     } catch (const motet::Error& error) {
@@ -171,10 +216,28 @@ class Answering {
     }
   }
 
+  /// What an answer depends on, beside model and pieces.
+  nlohmann::ordered_json settings(const Task& task) const {
+    nlohmann::ordered_json json{{"mode", options_.mode},
+                                {"reading", reading_->name()},
+                                {"positions", options_.positions},
+                                {"chat", options_.chat},
+                                {"temperature", options_.generate.sampling.temperature},
+                                {"top_p", options_.generate.sampling.top_p},
+                                {"seed", options_.seed},
+                                {"query", task.query}};
+    if (has_prefix(options_)) {
+      json["prefix"] = prefix_of(task);
+    }
+    if (!options_.ablation.heads.empty()) {
+      json["ablate"] = options_.ablation.heads;
+      json["ablate_by"] = options_.ablation.by;
+    }
+    return json;
+  }
+
   nlohmann::ordered_json answer(const Task& task) {
-    auto prefix = task.prefix ? *task.prefix
-                              : program::unescaped(options_.prefix.value_or(
-                                    "Answer the question with these passages:\\n\\n"));
+    auto prefix = prefix_of(task);
     auto query = task.query;
     if (options_.chat) {
       prefix = "<|im_start|>user\n" + prefix;
@@ -198,7 +261,8 @@ class Answering {
     motet::EntropyProbe entropy;
     motet::MassProbe mass;
     motet::Reader reader(model_, context, *reading_,
-                         options_.probe ? motet::Probes{&entropy, &mass} : motet::Probes{});
+                         options_.probe ? motet::Probes{&entropy, &mass} : motet::Probes{},
+                         options_.ablation.ablation());
     auto generate = options_.generate;
     generate.sampling.seed = static_cast<uint64_t>(options_.seed);
     generate.stop = stop_tokens();
@@ -223,11 +287,9 @@ class Answering {
       return !program::interrupted();
     });
     fmt::print("{}\n", options_.probe ? "\n" + text : text.substr(shown.size()));
-    nlohmann::ordered_json json{{"mode", options_.mode},
-                                {"reading", reading_->name()},
-                                {"query", task.query},
-                                {"answer", text},
-                                {"tokens", answer}};
+    auto json = settings(task);
+    json["answer"] = text;
+    json["tokens"] = answer;
     if (options_.probe) {
       json["statistics"] = statistics;
     }
@@ -235,6 +297,12 @@ class Answering {
   }
 
  private:
+  std::string prefix_of(const Task& task) const {
+    return task.prefix ? *task.prefix
+                       : program::unescaped(options_.prefix.value_or(
+                             "Answer the question with these passages:\\n\\n"));
+  }
+
   std::vector<int64_t> ids(const std::string& text) const { return tokenizer_.encode(text).ids; }
 
   std::vector<int64_t> stop_tokens() const {
@@ -282,38 +350,74 @@ class Answering {
   std::shared_ptr<motet::Reading> reading_;
 };
 
-void generate(const Options& options) {
-  try {
-    options.generate.sampling.validate();
-  } catch (const motet::Error& error) {
-    throw UsageError(error.what());
-  }
-  const auto tasks = tasks_of(options);
+/// Answers that --out holds already, a line each, in the order of the tasks. Nothing of another
+/// run is overwritten unasked.
+std::vector<std::string> earlier_answers(const Options& options, const std::vector<Task>& tasks,
+                                         const Answering& answering) {
   const auto path = options.out / "answers.jsonl";
-  motet::require(options.out.empty() || options.overwrite || !std::filesystem::exists(path),
-                 options.out.string(), ": holds answers already; --overwrite replaces them");
+  if (options.out.empty() || options.overwrite || !std::filesystem::exists(path)) {
+    return {};
+  }
+  motet::require(options.resume, options.out.string(),
+                 ": holds answers already; --resume goes on with them, --overwrite replaces them");
+  std::vector<std::string> lines;
+  const auto text = motet::read_file(path);
+  for (std::size_t first = 0; first < text.size();) {
+    const auto last = std::min(text.find('\n', first), text.size());
+    lines.push_back(text.substr(first, last - first));
+    first = last + 1;
+    const auto where = fmt::format("{}:{}", path.string(), lines.size());
+    const auto json = nlohmann::json::parse(lines.back(), nullptr, /*allow_exceptions=*/false);
+    motet::require(json.is_object(), where, ": is damaged; --overwrite begins anew");
+    motet::require(lines.size() <= tasks.size(), where,
+                   ": is an answer more than there are queries");
+    const auto wanted = answering.settings(tasks[lines.size() - 1]);
+    for (const auto& [name, value] : wanted.items()) {
+      motet::require(json.contains(name) && json[name] == value, where, ": was made with another ",
+                     name, ": ", json.contains(name) ? json[name].dump() : "none",
+                     ", this command has ", value.dump(), "; choose another --out");
+    }
+  }
+  return lines;
+}
+
+void generate(Options& options) {
+  const auto tasks = tasks_of(options);
+  check(options, tasks);
   const auto tokenizer = motet::Tokenizer::load(options.model);
   if (options.chat) {
     check_chat(options, tokenizer);
   }
   const auto model = motet::load_model(options.model, options.load());
   Answering answering(options, *model, tokenizer);
-  std::string answers;
-  for (std::size_t i = 0; i < tasks.size() && !program::interrupted(); ++i) {
-    if (tasks.size() > 1) {
-      fmt::print("{}[{}] {}\n", i == 0 ? "" : "\n", i + 1, tasks[i].query);
-    }
-    answers +=
-        answering.answer(tasks[i]).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) +
-        "\n";
-  }
+  auto answers = earlier_answers(options, tasks, answering);
   if (!options.out.empty()) {
     std::error_code error;
     std::filesystem::create_directories(options.out, error);
-    motet::write_file(path, answers);
+    motet::require(std::filesystem::is_directory(options.out), options.out.string(),
+                   ": cannot be made: ", error.message());
   }
-  if (program::interrupted()) {
-    throw program::Interrupted("interrupted");
+  if (!answers.empty() && !options.quiet) {
+    fmt::print(stderr, "{} of {} answers are in {} already\n", answers.size(), tasks.size(),
+               options.out.string());
+  }
+  for (auto i = answers.size(); i < tasks.size(); ++i) {
+    if (tasks.size() > 1) {
+      fmt::print("{}[{}] {}\n", i == 0 ? "" : "\n", i + 1, tasks[i].query);
+    }
+    const auto answer = answering.answer(tasks[i]);
+    if (program::interrupted()) {  // what was cut short is no answer
+      throw program::Interrupted(
+          options.out.empty()
+              ? std::string("interrupted; without --out nothing is kept")
+              : fmt::format("interrupted; {} of {} answers are in {}; --resume goes on with them",
+                            i, tasks.size(), options.out.string()));
+    }
+    answers.push_back(answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    if (!options.out.empty()) {
+      motet::write_file(options.out / "answers.jsonl",
+                        fmt::format("{}\n", fmt::join(answers, "\n")));
+    }
   }
 }
 

@@ -9,8 +9,12 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <nlohmann/json.hpp>
+#include <set>
 
 #include "motet/attention/kernel.h"
+#include "motet/files.h"
+#include "motet/model/hub.h"
 #include "motet/version.h"
 
 namespace program {
@@ -28,7 +32,72 @@ double now() {
   return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
 }
 
+/// Words of a command line: the program's name, then every option with its values.
+std::vector<std::vector<std::string>> options_of(const std::vector<std::string>& command) {
+  std::vector<std::vector<std::string>> options(1);
+  for (const auto& word : command) {
+    if (word.starts_with("--") && word.size() > 2) {
+      options.emplace_back();
+    }
+    options.back().push_back(word);
+  }
+  return options;
+}
+
+std::string name_of(const std::vector<std::string>& option) {
+  return option.empty() ? "" : option[0].substr(0, option[0].find('='));
+}
+
+/// The command with the options of the run that its `--config` names, where it has none of its own.
+/// Where results go is never repeated.
+std::vector<std::string> with_config(std::vector<std::string> command) {
+  std::string path;
+  std::set<std::string> given{"--config", "--out", "--overwrite", "--resume", "--quiet"};
+  for (const auto& option : options_of(command)) {
+    given.insert(name_of(option));
+    if (name_of(option) == "--config") {
+      path = option[0] != "--config" ? option[0].substr(sizeof("--config=") - 1)
+             : option.size() > 1     ? option[1]
+                                     : "";
+    }
+  }
+  if (path.empty()) {
+    return command;
+  }
+  const auto json = nlohmann::json::parse(motet::read_file(path), nullptr, false);
+  motet::require(json.is_object() && json.contains("command") && json["command"].is_array() &&
+                     !json["command"].empty(),
+                 path, ": is no run.json; it has no 'command'");
+  const auto recorded = json["command"].get<std::vector<std::string>>();
+  motet::require(recorded[0] == command[0], path, ": is a run of ", recorded[0], ", not of ",
+                 command[0]);
+  for (const auto& option : options_of(recorded)) {
+    if (option != options_of(recorded).front() && given.count(name_of(option)) == 0) {
+      command.insert(command.end(), option.begin(), option.end());
+    }
+  }
+  return command;
+}
+
 }  // namespace
+
+motet::Ablation AblationOptions::ablation() const {
+  motet::Ablation ablation;
+  if (heads.empty()) {
+    return ablation;
+  }
+  ablation.kind = motet::ablate_named(by);
+  if (std::filesystem::is_regular_file(heads)) {
+    ablation.heads = motet::heads_named(motet::read_file(heads), heads);
+  } else {
+    try {
+      ablation.heads = motet::heads_named(heads, "--ablate");
+    } catch (const motet::Error& error) {
+      throw UsageError(fmt::format("{}, and no file has this name", error.what()));
+    }
+  }
+  return ablation;
+}
 
 motet::LoadOptions Options::load() const {
   return {.dtype = dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat32,
@@ -42,7 +111,8 @@ void add_basic_options(CLI::App& app, Options& options) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("--model", options.model, "directory of a model in Hugging Face format")
+  app.add_option("--model", options.model,
+                 "directory of a model in Hugging Face format, or its id in the local hub cache")
       ->envname("MOTET_MODEL")
       ->required();
   app.add_option("--dtype", options.dtype, "of weights and activations")
@@ -62,9 +132,35 @@ void add_options(CLI::App& app, Options& options) {
   add_basic_options(app, options);
 }
 
+void add_config_option(CLI::App& app, Options& options) {
+  app.add_option("--config", options.config,
+                 "run.json of a run to repeat; options beside it replace its own");
+}
+
+void add_ablation_options(CLI::App& app, AblationOptions& options) {
+  auto* heads = app.add_option("--ablate", options.heads,
+                               "heads that are switched off while the query is read:\n"
+                               "LAYER.HEAD,... (both count from 0), or a file of them");
+  app.add_option("--ablate-by", options.by,
+                 "what takes their place: zero, the mean over the query's rows so far, or what\n"
+                 "the head reads from own keys only")
+      ->check(CLI::IsMember({"zero", "mean", "own"}))
+      ->capture_default_str()
+      ->needs(heads);
+}
+
 int run(CLI::App& app, int argc, char** argv, Options& options, const std::function<void()>& body) {
+  options.command.assign(argv, argv + argc);
+  options.command[0] = app.get_name();
   try {
-    app.parse(argc, argv);
+    if (app.get_option_no_throw("--config") != nullptr) {
+      options.command = with_config(std::move(options.command));
+    }
+    std::vector<std::string> words(options.command.rbegin(), options.command.rend() - 1);
+    app.parse(std::move(words));  // CLI11 takes them from the back
+  } catch (const motet::Error& error) {
+    fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
+    return 1;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
       return app.exit(error);  // --help, --version
@@ -76,6 +172,9 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
   std::signal(SIGINT, stop);
   std::signal(SIGTERM, stop);
   try {
+    if (!options.model.empty()) {
+      options.model = motet::model_directory(options.model.string());
+    }
     motet::kernel_name();  // a MOTET_KERNEL that cannot be is an error at once
     motet::require(options.device != "cuda" || torch::cuda::is_available(),
                    "--device cuda: this LibTorch finds no CUDA device; leave --device out");

@@ -5,8 +5,10 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "motet/error.h"
+#include "motet/model/ablation.h"
 #include "motet/model/weights.h"
 
 /// What every program shares: options, exit codes, progress, interruption.
@@ -25,7 +27,8 @@ class Interrupted : public motet::Error {
 };
 
 struct Options {
-  std::filesystem::path model;
+  std::filesystem::path model;   ///< the directory, also where a hub id was given
+  std::filesystem::path config;  ///< run.json of the run that is repeated, if any
   std::string dtype = "float32";
   std::string device = "cpu";
   int threads = 0;  ///< 0: as many as LibTorch takes
@@ -34,14 +37,27 @@ struct Options {
   bool overwrite = false;
   bool resume = false;
   bool quiet = false;
+  std::vector<std::string> command;  ///< that was run: with what `--config` brought
 
   motet::LoadOptions load() const;
+};
+
+/// Heads that are switched off.
+struct AblationOptions {
+  std::string heads;  ///< LAYER.HEAD,..., or a file of them
+  std::string by = "zero";
+
+  motet::Ablation ablation() const;  ///< of no heads, where none are named
 };
 
 /// Adds the options of programs that run a model.
 void add_options(CLI::App& app, Options& options);
 /// Adds those that every program takes.
 void add_basic_options(CLI::App& app, Options& options);
+/// Adds --config, for programs that leave a run.json.
+void add_config_option(CLI::App& app, Options& options);
+/// Adds --ablate and --ablate-by.
+void add_ablation_options(CLI::App& app, AblationOptions& options);
 
 /// Parses the command line and runs `body`, after threads and seed are set. Returns the exit code:
 /// 0, 1 (the run failed) or 2 (the command line is wrong). Errors go to stderr, behind the

@@ -5,12 +5,16 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
+#include <map>
 #include <utility>
 
 #include "motet/error.h"
 #include "motet/eval/metrics.h"
 #include "motet/model/encode.h"
+#include "motet/probe/diagnosis.h"
 #include "motet/probe/entropy.h"
+#include "motet/probe/probabilities.h"
 
 namespace motet {
 namespace {
@@ -35,20 +39,36 @@ struct Cost {
   double encode_layer, read_layer, head;
 };
 
-Cost cost_of(const Config& config, const Layout& layout, int64_t query) {
+/// `passes`: how often the reading has the layers run over the query.
+Cost cost_of(const Config& config, const Layout& layout, int64_t query, double passes = 1) {
   const auto encode = encode_sets(layout);
   const auto read = read_sets(layout.prefix, layout.pieces, {query}, {0});
   const auto rows = static_cast<double>(query);
   return {layer_flops(config, static_cast<double>(layout.tokens()),
                       static_cast<double>(encode.pairs())),
-          layer_flops(config, rows, static_cast<double>(read.pairs())),
+          passes * layer_flops(config, rows, static_cast<double>(read.pairs())),
           2 * rows * static_cast<double>(config.width * config.vocabulary)};
 }
 
-Layout layout_of(const CompareOptions& options, const CompareMode& mode) {
-  return make_layout(mode.prefix ? static_cast<int64_t>(options.prefix.size()) : 0,
-                     split_tokens(options.context(), mode.pieces), options.positions);
+/// What every piece sees: BOS, and the prefix in modes that have it.
+std::vector<int64_t> prefix_of(const CompareOptions& options, bool prefix) {
+  auto tokens = options.bos;
+  if (prefix) {
+    tokens.insert(tokens.end(), options.prefix.begin(), options.prefix.end());
+  }
+  return tokens;
 }
+
+Layout layout_of(const CompareOptions& options, int64_t pieces, bool prefix) {
+  return make_layout(static_cast<int64_t>(prefix_of(options, prefix).size()),
+                     split_tokens(options.context(), pieces), options.positions);
+}
+
+Layout layout_of(const CompareOptions& options, const CompareMode& mode) {
+  return layout_of(options, mode.pieces, mode.prefix);
+}
+
+double passes_of(const Reading& reading) { return reading.needs().layers ? 2 : 1; }
 
 /// Counts work, layer by layer, without asking for anything to be computed.
 class Progress : public Probe {
@@ -87,19 +107,48 @@ std::vector<std::vector<double>> nested(const torch::Tensor& heads) {
   return layers;
 }
 
+/// Where bins of `rows` neighbours begin, and how many each holds: as fine as `count` of them in a
+/// segment of `length`.
+std::vector<std::pair<int64_t, int64_t>> spread_bins(int64_t rows, int64_t length,
+                                                     int64_t count = 192) {
+  const auto bins = std::clamp<int64_t>((count * rows + length - 1) / length, 1, rows);
+  std::vector<std::pair<int64_t, int64_t>> all;
+  for (int64_t bin = 0; bin < bins; ++bin) {
+    const auto from = bin * rows / bins, to = (bin + 1) * rows / bins;
+    all.emplace_back(from, to - from);
+  }
+  return all;
+}
+
 /// Entropies of neighbouring rows, [layers, batch, heads, rows], `rows` of which belong together
 /// and begin at token `first` of the segment.
 std::vector<TextBin> bins_of(const torch::Tensor& entropy, int64_t first, int64_t length) {
-  constexpr int64_t kBins = 192;  // of a segment
-  const auto rows = entropy.size(3);
   const auto mean = entropy.to(torch::kFloat64).mean({0, 1, 2});
-  const auto bins = std::clamp<int64_t>((kBins * rows + length - 1) / length, 1, rows);
   std::vector<TextBin> all;
-  for (int64_t bin = 0; bin < bins; ++bin) {
-    const auto from = bin * rows / bins, to = (bin + 1) * rows / bins;
-    all.push_back({first + from, to - from, mean.slice(0, from, to).mean().item<double>()});
+  for (const auto& [from, rows] : spread_bins(entropy.size(3), length)) {
+    all.push_back({first + from, rows, mean.slice(0, from, from + rows).mean().item<double>()});
   }
   return all;
+}
+
+Diagnosis summary_of(const DiagnosisProbe& probe) {
+  constexpr int64_t kPlaces = 64;
+  const auto key_norm = probe.key_norm(), value_norm = probe.value_norm(), cosine = probe.cosine(),
+             abs_score = probe.abs_score();
+  Diagnosis diagnosis{.query_norm = nested(probe.query_norm().heads()),
+                      .key_norm = nested(key_norm.mean(2)),
+                      .value_norm = nested(value_norm.mean(2)),
+                      .cosine = nested(cosine.mean(2)),
+                      .abs_score = nested(abs_score.mean(2)),
+                      .places = {}};
+  for (const auto& [from, count] : spread_bins(key_norm.size(2), key_norm.size(2), kPlaces)) {
+    const auto mean = [from = from, count = count](const torch::Tensor& x) {
+      return x.slice(2, from, from + count).mean().item<double>();
+    };
+    diagnosis.places.push_back(
+        {from, count, mean(key_norm), mean(value_norm), mean(cosine), mean(abs_score)});
+  }
+  return diagnosis;
 }
 
 /// One mode over one segment, but for the figures against `full`.
@@ -124,14 +173,26 @@ class SegmentRun {
 
   CompareRow run(const CompareMode& mode) {
     const auto layout = layout_of(options_, mode);
-    Progress progress(progress_, cost_of(model_.config(), layout, options_.scored));
-    encode_for(mode, layout, progress);
+    encode_for(mode.pieces, mode.prefix);
+    EncodedContext mixed;
+    if (mode.oracle) {
+      mixed = oracle(model_.config(), encoded_.context, full_context(mode.prefix), *mode.oracle);
+    }
+    const auto& context = mode.oracle ? mixed : encoded_.context;
 
     EntropyProbe entropy;
     MassProbe mass;
+    DiagnosisProbe diagnosis;
+    ProbabilityProbe probabilities(options_.rows);
+    Progress progress(progress_,
+                      cost_of(model_.config(), layout, options_.scored, passes_of(*mode.reading)));
+    Probes probes{&entropy, &mass, &probabilities, &progress};
+    if (options_.diagnose) {
+      probes.push_back(&diagnosis);
+    }
     const bool peaks = reset_peak_memory();
     const auto start = Clock::now();
-    Reader reader(model_, encoded_.context, *mode.reading, {&entropy, &mass, &progress});
+    Reader reader(model_, context, *mode.reading, probes, options_.ablation);
     const auto hidden = reader.read(query_);
     const auto read_seconds = seconds_since(start);
     if (mode.name == "full") {
@@ -146,9 +207,9 @@ class SegmentRun {
 
     CompareRow row;
     row.mode = mode.name;
-    row.reading = mode.reading->name();
+    row.reading = mode.oracle ? "oracle(" + mode.oracle->name() + ")" : mode.reading->name();
     row.pieces = mode.pieces;
-    row.prefix_tokens = layout.prefix;
+    row.prefix_tokens = mode.prefix ? static_cast<int64_t>(options_.prefix.size()) : 0;
     row.selected = mode.selected;
     row.positions = name_of(options_.positions);
     row.tokens = options_.scored;
@@ -182,42 +243,82 @@ class SegmentRun {
     if (peak && encoded_.peak_bytes) {
       row.peak_bytes = std::max(*peak, *encoded_.peak_bytes);
     }
+    if (options_.diagnose) {
+      row.diagnosis = summary_of(diagnosis);
+    }
+    for (const auto shown : options_.rows) {
+      row.attention.push_back(attention_of(shown, probabilities.row(shown), layout));
+    }
     if (statistics_ != nullptr) {
-      keep(row, predictions.nll, entropy, mass);
+      const auto add = keep(row, predictions.nll, entropy, mass);
+      if (options_.diagnose) {
+        add("query_norm", diagnosis.query_norm().rows().squeeze(1));
+        add("key_norm", diagnosis.key_norm());
+        add("value_norm", diagnosis.value_norm());
+        add("cosine", diagnosis.cosine());
+        add("abs_score", diagnosis.abs_score());
+      }
+      for (const auto shown : options_.rows) {
+        add("probabilities_" + std::to_string(shown), probabilities.row(shown).squeeze(1));
+      }
     }
     return row;
   }
 
  private:
-  void keep(const CompareRow& row, const torch::Tensor& nll, const EntropyProbe& entropy,
-            const MassProbe& mass) {
+  /// Keeps the statistics of a mode; returns what keeps more of them.
+  std::function<void(const std::string&, const torch::Tensor&)> keep(const CompareRow& row,
+                                                                     const torch::Tensor& nll,
+                                                                     const EntropyProbe& entropy,
+                                                                     const MassProbe& mass) {
     const auto name =
         std::to_string(segment_) + "/" + label_of(row) + "/" + std::to_string(row.pieces) + "/";
     (*statistics_)[name + "nll"] = nll;
-    const auto add = [&](const char* what, const RowStatistic& statistic) {
-      (*statistics_)[name + what] = statistic.rows().squeeze(1).contiguous();
+    const auto add = [this, name](const std::string& what, const torch::Tensor& statistic) {
+      (*statistics_)[name + what] = statistic.to(torch::kFloat32).contiguous();
     };
-    add("entropy", entropy.entropy());
-    add("between", entropy.between());
-    add("within", entropy.within());
-    add("mass_prefix", mass.prefix());
-    add("mass_own", mass.own());
-    add("mass_top_piece", mass.top_piece());
+    const auto add_rows = [&](const char* what, const RowStatistic& statistic) {
+      add(what, statistic.rows().squeeze(1));
+    };
+    add_rows("entropy", entropy.entropy());
+    add_rows("between", entropy.between());
+    add_rows("within", entropy.within());
+    add_rows("mass_prefix", mass.prefix());
+    add_rows("mass_own", mass.own());
+    add_rows("mass_top_piece", mass.top_piece());
+    return add;
+  }
+
+  /// The context as one piece, which oracles take from.
+  const EncodedContext& full_context(bool prefix) {
+    auto& full = full_contexts_[prefix];
+    if (full.pieces.empty()) {
+      const auto layout = layout_of(options_, 1, prefix);
+      Progress progress(progress_, cost_of(model_.config(), layout, options_.scored));
+      full = encode(model_, tokens_of(prefix), layout, {&progress});
+    }
+    return full;
+  }
+
+  std::vector<int64_t> tokens_of(bool prefix) const {
+    auto tokens = prefix_of(options_, prefix);
+    tokens.insert(tokens.end(), context_.begin(), context_.end());
+    return tokens;
   }
 
   /// Modes of one degree that differ only in their reading share one encoded context.
-  void encode_for(const CompareMode& mode, const Layout& layout, Progress& progress) {
-    const std::pair key(mode.pieces, mode.prefix);
+  void encode_for(int64_t pieces, bool prefix) {
+    const std::pair key(pieces, prefix);
     if (encoded_for_ == key) {
       return;
     }
-    auto tokens = mode.prefix ? options_.prefix : std::vector<int64_t>();
-    tokens.insert(tokens.end(), context_.begin(), context_.end());
+    const auto layout = layout_of(options_, pieces, prefix);
+    Progress progress(progress_, cost_of(model_.config(), layout, options_.scored));
     encoded_ = {};  // the earlier one makes room first
     const bool peaks = reset_peak_memory();
     const auto start = Clock::now();
     EntropyProbe entropy(RowKind::kContext);
-    encoded_.context = encode(model_, tokens, layout, {&entropy, &progress});
+    encoded_.context = encode(model_, tokens_of(prefix), layout, {&entropy, &progress});
     encoded_.seconds = seconds_since(start);
     encoded_.peak_bytes = peaks ? peak_memory() : std::nullopt;
     const auto rows = entropy.entropy().rows();
@@ -229,6 +330,30 @@ class SegmentRun {
       first += length;
     }
     encoded_for_ = key;
+    if (pieces == 1 && !options_.oracles.empty()) {
+      full_contexts_[prefix] = encoded_.context;
+    }
+  }
+
+  /// Probabilities of one row, [layers, 1, heads, keys], in bins along the segment.
+  RowAttention attention_of(int64_t row, const torch::Tensor& probabilities,
+                            const Layout& layout) const {
+    RowAttention attention{row, {0}, {}};
+    const auto p = probabilities.to(torch::kFloat64).mean({1, 2});  // [layers, keys]
+    std::vector<torch::Tensor> bins{p.slice(1, 0, layout.prefix).sum(1)};
+    int64_t first = 0;
+    const auto add = [&](int64_t tokens) {
+      for (const auto& [from, length] : spread_bins(tokens, options_.length)) {
+        const auto begin = layout.prefix + first + from;
+        bins.push_back(p.slice(1, begin, begin + length).sum(1));
+        attention.edges.push_back(first + from + length);
+      }
+      first += tokens;
+    };
+    std::for_each(layout.pieces.begin(), layout.pieces.end(), add);
+    add(row + 1);
+    attention.layers = nested(torch::stack(bins, 1));
+    return attention;
   }
 
   const Decoder& model_;
@@ -239,6 +364,7 @@ class SegmentRun {
   std::vector<int64_t> context_, query_, targets_;
   Encoded encoded_;
   std::pair<int64_t, bool> encoded_for_{0, false};
+  std::map<bool, EncodedContext> full_contexts_;  // without and with prefix, for oracles
   std::optional<torch::Tensor> full_, full_nll_;  // what `full` predicts
 };
 
@@ -302,6 +428,16 @@ void CompareOptions::validate() const {
   require(skip >= 0, "--skip ", skip, ": a number of segments is wanted");
   require(select >= 1, "--select ", select, ": at least 1 piece must be kept");
   modes_of(*this);
+  for (const auto row : rows) {
+    require(row >= 0 && row < scored, "--rows ", row, ": the query's rows are 0 to ", scored - 1);
+    require(std::count(rows.begin(), rows.end(), row) == 1, "--rows: ", row, " is given twice");
+  }
+  for (const auto& oracle : oracles) {
+    require(std::count_if(
+                oracles.begin(), oracles.end(),
+                [&](const OracleOptions& other) { return other.name() == oracle.name(); }) == 1,
+            "--oracle: ", oracle.name(), " is given twice");
+  }
   require(!pieces.empty(), "--pieces: no degree is given");
   for (const auto degree : pieces) {
     require(degree >= 1, "--pieces ", degree, ": a degree is at least 1");
@@ -331,7 +467,10 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
     if (mode.prefix && options.prefix.empty()) {
       return leave_out("the prefix is empty");
     }
-    const auto needed = layout_of(options, mode).query_position + options.scored;
+    // An oracle takes from a run of one piece, which must have been.
+    const auto needed =
+        std::max(layout_of(options, mode).query_position + options.scored,
+                 mode.oracle ? layout_of(options, 1, mode.prefix).query_position : int64_t{0});
     if (config.learned_positions() && needed > config.positions) {
       return leave_out("it needs " + std::to_string(needed) + " positions, the model has " +
                        std::to_string(config.positions));
@@ -349,6 +488,11 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
       add({reading.without_prefix, degree, false, reading.selected, reading.reading});
       add({reading.with_prefix, degree, true, reading.selected, reading.reading});
     }
+    for (const auto& oracle : options.oracles) {
+      oracle.validate(config);
+      add({"oracle", degree, false, 0, all, oracle});
+      add({"oracle", degree, true, 0, all, oracle});
+    }
   }
   std::string reasons;
   for (const auto& left_out : plan.left_out) {
@@ -361,8 +505,18 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
                         [](const CompareMode& mode) { return mode.name == "full"; });
   const auto layers = static_cast<double>(config.layers);
   for (auto mode = plan.modes.begin(); mode != plan.modes.end(); ++mode) {
-    const auto cost = cost_of(config, layout_of(options, *mode), options.scored);
+    const auto cost =
+        cost_of(config, layout_of(options, *mode), options.scored, passes_of(*mode->reading));
     plan.segment_flops += layers * cost.read_layer + cost.head;
+    const bool first_oracle =
+        mode->oracle && std::none_of(plan.modes.begin(), mode, [&](const CompareMode& earlier) {
+          return earlier.prefix == mode->prefix && (earlier.oracle || earlier.pieces == 1);
+        });
+    if (first_oracle) {
+      plan.segment_flops +=
+          layers *
+          cost_of(config, layout_of(options, 1, mode->prefix), options.scored).encode_layer;
+    }
     if (std::none_of(plan.modes.begin(), mode,
                      [&](const CompareMode& earlier) { return share_context(earlier, *mode); })) {
       plan.segment_flops += layers * cost.encode_layer;
@@ -461,11 +615,31 @@ std::vector<CompareRow> over_segments(const std::vector<CompareRow>& segment_row
           &CompareRow::mass_top_piece, &CompareRow::cost_ratio}) {
       all.*field = average([&](const CompareRow& row) { return row.*field; });
     }
-    for (std::size_t layer = 0; layer < all.entropy_heads.size(); ++layer) {
-      for (std::size_t head = 0; head < all.entropy_heads[layer].size(); ++head) {
-        all.entropy_heads[layer][head] =
-            average([&](const CompareRow& row) { return row.entropy_heads[layer][head]; });
+    // `of` gives a row's table of the same shape in every segment.
+    const auto average_table = [&](auto of) {
+      auto& table = of(all);
+      for (std::size_t i = 0; i < table.size(); ++i) {
+        for (std::size_t j = 0; j < table[i].size(); ++j) {
+          table[i][j] = average([&](const CompareRow& row) { return of(row)[i][j]; });
+        }
       }
+    };
+    average_table([](auto& row) -> auto& { return row.entropy_heads; });
+    if (all.diagnosis) {
+      for (const auto field : {&Diagnosis::query_norm, &Diagnosis::key_norm, &Diagnosis::value_norm,
+                               &Diagnosis::cosine, &Diagnosis::abs_score}) {
+        average_table([field](auto& row) -> auto& { return *row.diagnosis.*field; });
+      }
+      for (std::size_t place = 0; place < all.diagnosis->places.size(); ++place) {
+        for (const auto field : {&Diagnosis::Place::key_norm, &Diagnosis::Place::value_norm,
+                                 &Diagnosis::Place::cosine, &Diagnosis::Place::abs_score}) {
+          all.diagnosis->places[place].*field =
+              average([&](const CompareRow& row) { return row.diagnosis->places[place].*field; });
+        }
+      }
+    }
+    for (std::size_t shown = 0; shown < all.attention.size(); ++shown) {
+      average_table([shown](auto& row) -> auto& { return row.attention[shown].layers; });
     }
     for (std::size_t bin = 0; bin < all.entropy_text.size(); ++bin) {
       all.entropy_text[bin].entropy =

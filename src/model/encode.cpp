@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <numeric>
+#include <cmath>
 #include <utility>
 
+#include "model/ablator.h"
+#include "motet/attention/probabilities.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -28,10 +30,10 @@ void check_positions(const char* where, const Decoder& model, const std::vector<
           "; split the context into more pieces, or shorten it or the query");
 }
 
-/// What one layer's rows are shown to the probes as.
+/// What one layer's rows are shown to the probes as. `sets` as the reading prepared them.
 void show(const Probes& probes, Observation seen, const Row& row,
           const std::optional<Tensor>& log_weight, const Tensor& query, torch::TensorList keys,
-          torch::TensorList values) {
+          torch::TensorList values, const KeySets& sets) {
   const at::NoGradGuard no_grad;
   const auto needs = needs_of(probes);
   if (needs.rows) {
@@ -42,6 +44,18 @@ void show(const Probes& probes, Observation seen, const Row& row,
     seen.query = query;
     seen.keys = keys.vec();
     seen.values = values.vec();
+  }
+  std::vector<int64_t> rows;  // of this pass
+  for (const auto named : needs.named_rows) {
+    const auto here = named - seen.first_row;
+    if (seen.kind == RowKind::kQuery && here >= 0 && here < query.size(2)) {
+      seen.named_rows.push_back(named);
+      rows.push_back(here);
+    }
+  }
+  if (!rows.empty()) {
+    seen.probabilities =
+        probabilities(query, keys, sets, log_weight, row.lse, rows, {.scale = seen.scale});
   }
   for (auto* probe : probes) {
     probe->observe(seen);
@@ -55,6 +69,7 @@ class EncodePass : public Attention {
              EncodedContext& context)
       : layers_(model.config().layers),
         sets_(encode_sets(layout)),
+        layout_(layout),
         probes_(probes),
         context_(context) {}
 
@@ -75,14 +90,18 @@ class EncodePass : public Attention {
          {.layer = layer,
           .layers = layers_,
           .kind = RowKind::kContext,
-          .queries = {0, sets_.rows()}},
-         row, {}, query, keys, values);
+          .queries = {0, sets_.rows()},
+          .prefix = layout_.prefix,
+          .pieces = layout_.pieces,
+          .scale = scale},
+         row, {}, query, keys, values, sets_);
     return row.out;
   }
 
  private:
   int64_t layers_;
   KeySets sets_;
+  const Layout& layout_;
   const Probes& probes_;
   EncodedContext& context_;
 };
@@ -131,9 +150,11 @@ class PackedPass : public Attention {
              const Probes& probes)
       : layers_(model.config().layers),
         context_rows_(layout.tokens()),
+        layout_(layout),
         encode_(encode_sets(layout)),
         read_(read_sets(layout.prefix, layout.pieces, {query}, {0})),
         reading_(reading),
+        prepared_(reading.prepare(read_)),
         probes_(probes) {}
 
   LayerReading& reading() { return reading_; }
@@ -143,7 +164,13 @@ class PackedPass : public Attention {
     const RowOptions options{.scale = scale, .entropy = needs_of(probes_).entropy};
     const auto context = [&](const Tensor& x) { return x.slice(2, 0, context_rows_); };
     const auto observation = [&](RowKind kind, int64_t rows) {
-      return Observation{.layer = layer, .layers = layers_, .kind = kind, .queries = {0, rows}};
+      return Observation{.layer = layer,
+                         .layers = layers_,
+                         .kind = kind,
+                         .queries = {0, rows},
+                         .prefix = layout_.prefix,
+                         .pieces = layout_.pieces,
+                         .scale = scale};
     };
     std::vector<Tensor> outs;
     if (context_rows_ > 0) {
@@ -151,7 +178,7 @@ class PackedPass : public Attention {
           motet::attend(context(query), context(keys), context(values), encode_, {}, options);
       if (!reading_.is_first_pass()) {
         show(probes_, observation(RowKind::kContext, context_rows_), row, {}, context(query),
-             context(keys), context(values));
+             context(keys), context(values), encode_);
       }
       outs.push_back(row.out);
     }
@@ -162,7 +189,7 @@ class PackedPass : public Attention {
           reading_.read(layer, rows, keys, values, read_, {0, rows.size(2)}, options);
       if (!first) {
         show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys,
-             values);
+             values, prepared_);
       }
       outs.push_back(row.out);
     }
@@ -171,8 +198,10 @@ class PackedPass : public Attention {
 
  private:
   int64_t layers_, context_rows_;
+  const Layout& layout_;
   KeySets encode_, read_;
   LayerReading reading_;
+  KeySets prepared_;
   const Probes& probes_;
 };
 
@@ -217,6 +246,7 @@ class Reader::Pass : public Attention {
       : reader_(reader),
         reading_(reader.reading_),
         sets_(std::move(sets)),
+        prepared_(reader.reading_.prepare(sets_)),
         queries_(std::move(queries)),
         entropy_(needs_of(reader.probes_).entropy) {}
 
@@ -240,23 +270,46 @@ class Reader::Pass : public Attention {
       all_values.push_back(own_values.filled());
     }
     const auto first = reading_.is_first_pass();
-    const auto [row, log_weight] = reading_.read(layer, query, all_keys, all_values, sets_,
-                                                 queries_, {.scale = scale, .entropy = entropy_});
+    auto rows = reading_.read(layer, query, all_keys, all_values, sets_, queries_,
+                              {.scale = scale, .entropy = entropy_});
     if (first) {  // its keys come again
       for (std::size_t i = 0; i + 1 < queries_.size(); ++i) {
         reader_.keys_[layer][i].length -= queries_[i + 1] - queries_[i];
         reader_.values_[layer][i].length -= queries_[i + 1] - queries_[i];
       }
-      return row.out;
+      return rows.row.out;
     }
+    const auto own_only = [&](int64_t head) {
+      const auto kv_head = head * keys.size(1) / query.size(1);
+      const auto of_head = [&](const std::vector<Tensor>& all) {
+        std::vector<Tensor> heads;
+        for (const auto& x : all) {
+          heads.push_back(x.narrow(1, kv_head, 1));
+        }
+        return heads;
+      };
+      auto own = torch::full({query.size(0), 1, query.size(2), sets_.sets()}, -INFINITY,
+                             rows.row.lse.options());
+      own.select(3, -1).zero_();
+      if (!rows.log_weight) {
+        rows.log_weight = torch::zeros_like(rows.row.set_lse);
+      }
+      rows.log_weight->narrow(1, head, 1).copy_(own);
+      return motet::attend(query.narrow(1, head, 1), of_head(all_keys), of_head(all_values), sets_,
+                           own, {.scale = scale, .entropy = entropy_});
+    };
+    reader_.ablator_->apply(layer, queries_, rows.row, own_only);
     show(reader_.probes_,
          {.layer = layer,
           .layers = reader_.model_.config().layers,
           .kind = RowKind::kQuery,
           .first_row = reader_.rows_,
-          .queries = queries_},
-         row, log_weight, query, all_keys, all_values);
-    return row.out;
+          .queries = queries_,
+          .prefix = context.prefix.length(),
+          .pieces = piece_lengths(context),
+          .scale = scale},
+         rows.row, rows.log_weight, query, all_keys, all_values, prepared_);
+    return rows.row.out;
   }
 
   LayerReading& reading() { return reading_; }
@@ -264,7 +317,7 @@ class Reader::Pass : public Attention {
  private:
   Reader& reader_;
   LayerReading reading_;
-  KeySets sets_;
+  KeySets sets_, prepared_;
   std::vector<int64_t> queries_;
   bool entropy_;
 };
@@ -284,8 +337,13 @@ void Reader::Own::append(const Tensor& more) {
 }
 
 Reader::Reader(const Decoder& model, const EncodedContext& context, const Reading& reading,
-               Probes probes)
-    : model_(model), context_(context), reading_(reading), probes_(std::move(probes)) {
+               Probes probes, Ablation ablation)
+    : model_(model),
+      context_(context),
+      reading_(reading),
+      probes_(std::move(probes)),
+      ablator_(std::make_unique<Ablator>(std::move(ablation), model.config().layers,
+                                         model.config().heads)) {
   const auto& config = model.config();
   const auto check = [&](const EncodedPiece& piece, const std::string& name) {
     if (piece.length() == 0) {
@@ -307,6 +365,8 @@ Reader::Reader(const Decoder& model, const EncodedContext& context, const Readin
     require(context.pieces[i].length() > 0, "motet::Reader: piece ", i + 1, " is empty");
   }
 }
+
+Reader::~Reader() = default;
 
 Tensor Reader::read(const std::vector<std::vector<int64_t>>& queries) {
   require(!queries.empty(), "motet::Reader: no queries");
@@ -350,8 +410,8 @@ Tensor Reader::read(const std::vector<int64_t>& query) {
 }
 
 Tensor read(const Decoder& model, const EncodedContext& context, const std::vector<int64_t>& query,
-            const Reading& reading, const Probes& probes) {
-  Reader reader(model, context, reading, probes);
+            const Reading& reading, const Probes& probes, const Ablation& ablation) {
+  Reader reader(model, context, reading, probes, ablation);
   const auto hidden = reader.read(query);
   const at::NoGradGuard no_grad;
   return model.logits(hidden);

@@ -27,6 +27,69 @@ ordered_json value_of(const std::vector<TextBin>& bins) {
   return list;
 }
 
+template <class Place, class Visit>
+void for_each_place_field(Place& place, Visit visit) {
+  visit("first", place.first);
+  visit("tokens", place.tokens);
+  visit("key_norm", place.key_norm);
+  visit("value_norm", place.value_norm);
+  visit("cosine", place.cosine);
+  visit("abs_score", place.abs_score);
+}
+
+template <class Figures, class Visit>
+void for_each_diagnosis_field(Figures& diagnosis, Visit visit) {
+  visit("query_norm", diagnosis.query_norm);
+  visit("key_norm", diagnosis.key_norm);
+  visit("value_norm", diagnosis.value_norm);
+  visit("cosine", diagnosis.cosine);
+  visit("abs_score", diagnosis.abs_score);
+}
+
+ordered_json value_of(const std::optional<Diagnosis>& diagnosis) {
+  if (!diagnosis) {
+    return {};
+  }
+  ordered_json json;
+  for_each_diagnosis_field(*diagnosis,
+                           [&](const char* name, const auto& field) { json[name] = field; });
+  json["places"] = ordered_json::array();
+  for (const auto& place : diagnosis->places) {
+    auto& last = json["places"].emplace_back();
+    for_each_place_field(place, [&](const char* name, const auto& field) { last[name] = field; });
+  }
+  return json;
+}
+
+void read_value(const ordered_json& json, std::optional<Diagnosis>& diagnosis) {
+  if (json.is_null()) {
+    return;
+  }
+  diagnosis.emplace();
+  for_each_diagnosis_field(*diagnosis, [&](const char* name, auto& field) {
+    field = json.at(name).get<std::vector<std::vector<double>>>();
+  });
+  for (const auto& place : json.at("places")) {
+    for_each_place_field(diagnosis->places.emplace_back(),
+                         [&](const char* name, auto& field) { place.at(name).get_to(field); });
+  }
+}
+
+ordered_json value_of(const std::vector<RowAttention>& rows) {
+  auto list = ordered_json::array();
+  for (const auto& row : rows) {
+    list.push_back({{"row", row.row}, {"edges", row.edges}, {"layers", row.layers}});
+  }
+  return list;
+}
+
+void read_value(const ordered_json& json, std::vector<RowAttention>& rows) {
+  for (const auto& row : json) {
+    rows.push_back({row.at("row"), row.at("edges").get<std::vector<int64_t>>(),
+                    row.at("layers").get<std::vector<std::vector<double>>>()});
+  }
+}
+
 void read_value(const ordered_json& json, std::vector<TextBin>& bins) {
   for (const auto& bin : json) {
     bins.push_back({bin.at(0), bin.at(1), bin.at(2)});
@@ -70,6 +133,8 @@ void for_each_field(Row& row, Visit visit) {
   visit("mass_top_piece", row.mass_top_piece);
   visit("entropy_heads", row.entropy_heads);
   visit("entropy_text", row.entropy_text);
+  visit("diagnosis", row.diagnosis);
+  visit("attention", row.attention);
   visit("cost_ratio", row.cost_ratio);
   visit("encode_seconds", row.encode_seconds);
   visit("read_seconds", row.read_seconds);
@@ -94,6 +159,37 @@ CompareRow row_of(const ordered_json& json) {
   return row;
 }
 
+std::vector<std::string> names_of(const std::vector<OracleOptions>& oracles) {
+  std::vector<std::string> names;
+  for (const auto& oracle : oracles) {
+    names.push_back(oracle.name());
+  }
+  return names;
+}
+
+/// Null where no head is ablated.
+ordered_json json_of(const Ablation& ablation) {
+  if (ablation.heads.empty()) {
+    return {};
+  }
+  auto heads = ordered_json::array();
+  for (const auto& head : ablation.heads) {
+    heads.push_back(ordered_json::array({head.layer, head.head}));
+  }
+  return {{"by", name_of(ablation.kind)}, {"heads", heads}};
+}
+
+Ablation ablation_of(const ordered_json& json) {
+  Ablation ablation;
+  if (!json.is_null()) {
+    ablation.kind = ablate_named(json.at("by").get<std::string>());
+    for (const auto& head : json.at("heads")) {
+      ablation.heads.push_back({head.at(0), head.at(1)});
+    }
+  }
+  return ablation;
+}
+
 ordered_json document(const Run& run) {
   const auto& options = run.options;
   ordered_json json{
@@ -113,7 +209,12 @@ ordered_json document(const Run& run) {
         {"prefix", options.prefix},
         {"select", options.select},
         {"readings", options.readings},
-        {"positions", name_of(options.positions)}}},
+        {"positions", name_of(options.positions)},
+        {"bos", options.bos},
+        {"oracles", names_of(options.oracles)},
+        {"ablation", json_of(options.ablation)},
+        {"diagnose", options.diagnose},
+        {"rows", options.rows}}},
       {"seed", run.seed},
       {"dtype", run.dtype},
       {"threads", run.threads},
@@ -155,6 +256,13 @@ Run run_of(const ordered_json& json) {
   run.options.select = options.at("select");
   run.options.readings = options.at("readings").get<std::vector<std::string>>();
   run.options.positions = positions_named(options.at("positions").get<std::string>());
+  run.options.bos = options.at("bos").get<std::vector<int64_t>>();
+  for (const auto& oracle : options.at("oracles")) {
+    run.options.oracles.push_back(oracle_named(oracle.get<std::string>()));
+  }
+  run.options.ablation = ablation_of(options.at("ablation"));
+  run.options.diagnose = options.at("diagnose");
+  run.options.rows = options.at("rows").get<std::vector<int64_t>>();
   run.seed = json.at("seed");
   run.dtype = json.at("dtype");
   run.threads = json.at("threads");

@@ -8,120 +8,15 @@
 #include <set>
 
 #include "motet/error.h"
-#include "report/svg.h"
+#include "report/panel.h"
 
 namespace motet {
 namespace {
 
+using namespace report;
 using svg::Anchor;
 using svg::Drawing;
 using svg::Point;
-
-constexpr double kWidth = 1160;  // of a picture, pixels
-constexpr std::string_view kGrid = "#d9d9d9";
-
-/// One way of reading, at every degree that the run has.
-struct Series {
-  std::string label;
-  std::vector<const CompareRow*> rows;  // rising in P
-};
-
-/// A run as pictures take it.
-struct Shown {
-  const Run* run;
-  std::string title;
-  std::vector<CompareRow> rows;
-  std::vector<Series> series;        // `full` first, where there is one
-  const CompareRow* full = nullptr;  // null where it was left out
-};
-
-struct Range {
-  double low = INFINITY, high = -INFINITY;
-  void add(double value) {
-    low = std::min(low, value);
-    high = std::max(high, value);
-  }
-};
-
-std::string title_of(const Run& run) {
-  return fmt::format("{} on {} ({} x {} tokens, {} scored, {}, positions {})", run.model.name,
-                     run.data.name, run.options.segments, run.options.length, run.options.scored,
-                     run.dtype, name_of(run.options.positions));
-}
-
-Shown shown(const Run& run) {
-  Shown shown{&run, title_of(run), over_segments(run.segment_rows), {}, nullptr};
-  require(!shown.rows.empty(), "motet::pictures_of: the run on ", run.data.name,
-          " has no segment yet; --resume it first");
-  for (const auto& row : shown.rows) {
-    const auto label = label_of(row);
-    const auto found = std::find_if(shown.series.begin(), shown.series.end(),
-                                    [&](const Series& series) { return series.label == label; });
-    auto& series =
-        found == shown.series.end() ? shown.series.emplace_back(Series{label, {}}) : *found;
-    series.rows.push_back(&row);
-    if (row.mode == "full") {
-      shown.full = &row;
-    }
-  }
-  for (auto& series : shown.series) {
-    std::sort(series.rows.begin(), series.rows.end(),
-              [](const CompareRow* a, const CompareRow* b) { return a->pieces < b->pieces; });
-  }
-  return shown;
-}
-
-/// A mode looks the same in every picture and run.
-class Styles {
- public:
-  explicit Styles(const std::vector<Shown>& runs) {
-    for (const auto* usual : {"full", "parallel", "sink", "selective", "both"}) {
-      labels_.emplace_back(usual);
-    }
-    for (const auto& run : runs) {
-      for (const auto& series : run.series) {
-        if (std::find(labels_.begin(), labels_.end(), series.label) == labels_.end()) {
-          labels_.push_back(series.label);
-        }
-      }
-    }
-  }
-  svg::Style of(const std::string& label) const {
-    return svg::style_of(std::find(labels_.begin(), labels_.end(), label) - labels_.begin());
-  }
-
- private:
-  std::vector<std::string> labels_;
-};
-
-/// A rectangle with axes: values to pixels.
-struct Panel {
-  Point corner;
-  double width, height;
-  Range x, y;
-
-  Point at(double px, double py) const {
-    return {corner.x + width * (px - x.low) / (x.high - x.low),
-            corner.y + height * (1 - (py - y.low) / (y.high - y.low))};
-  }
-  double bottom() const { return corner.y + height; }
-};
-
-std::string number(double value) {
-  return std::abs(value) >= 10000 ? fmt::format("{:.3g}", value) : fmt::format("{:.6g}", value);
-}
-
-void draw_y_axis(Drawing& drawing, const Panel& panel, const std::string& title, int count = 5) {
-  for (const auto tick : svg::ticks(panel.y.low, panel.y.high, count)) {
-    const auto y = panel.at(panel.x.low, tick).y;
-    drawing.line({panel.corner.x, y}, {panel.corner.x + panel.width, y}, kGrid);
-    drawing.text({panel.corner.x - 6, y + 4}, number(tick), Anchor::kEnd, 11);
-  }
-  drawing.line({panel.corner.x, panel.corner.y}, {panel.corner.x, panel.bottom()}, "#111");
-  drawing.line({panel.corner.x, panel.bottom()}, {panel.corner.x + panel.width, panel.bottom()},
-               "#111");
-  drawing.upward_text({panel.corner.x - 46, panel.corner.y + panel.height / 2}, title);
-}
 
 std::vector<int64_t> degrees_of(const std::vector<Shown>& runs) {
   std::set<int64_t> degrees;
@@ -146,46 +41,6 @@ void draw_degrees(Drawing& drawing, const Panel& panel, const std::vector<int64_
   }
   drawing.text({panel.corner.x + panel.width / 2, panel.bottom() + 34},
                "pieces P (1: full attention)", Anchor::kMiddle);
-}
-
-/// Labels with their marks, in lines; returns where what comes below begins.
-double draw_legend(Drawing& drawing, Point at, const std::vector<std::string>& labels,
-                   const Styles& styles) {
-  auto x = at.x, y = at.y;
-  for (const auto& label : labels) {
-    const auto width = 58 + 7.0 * static_cast<double>(label.size());
-    if (x + width > kWidth) {
-      x = at.x;
-      y += 20;
-    }
-    const auto style = styles.of(label);
-    drawing.polyline({{x, y}, {x + 30, y}}, style);
-    drawing.marker({x + 15, y}, style);
-    drawing.text({x + 36, y + 4}, label);
-    x += width;
-  }
-  return y + 22;
-}
-
-std::vector<std::string> labels_of(const std::vector<Shown>& runs) {
-  std::vector<std::string> labels;
-  for (const auto& run : runs) {
-    for (const auto& series : run.series) {
-      if (std::find(labels.begin(), labels.end(), series.label) == labels.end()) {
-        labels.push_back(series.label);
-      }
-    }
-  }
-  return labels;
-}
-
-/// A line for each run above its panels, where there are several.
-double draw_title(Drawing& drawing, double y, const Shown& run, std::size_t runs) {
-  if (runs < 2) {
-    return y;
-  }
-  drawing.text({0, y + 14}, run.title, Anchor::kStart, 13, "font-weight=\"bold\"");
-  return y + 26;
 }
 
 struct Curve {
@@ -296,30 +151,6 @@ void draw_map(Drawing& drawing, Point corner, double width, double height,
       }
     }
   }
-}
-
-void draw_scale(Drawing& drawing, Point corner, double height, const Range& range,
-                const std::function<std::string(double)>& color) {
-  constexpr int kSteps = 60;
-  for (int i = 0; i < kSteps; ++i) {
-    const auto value = range.low + (range.high - range.low) * (i + 0.5) / kSteps;
-    drawing.rectangle({corner.x, corner.y + height * (1 - (i + 1.0) / kSteps)}, 12,
-                      height / kSteps + 0.3, color(value));
-  }
-  for (const auto tick : svg::ticks(range.low, range.high, 4)) {
-    const auto y = corner.y + height * (1 - (tick - range.low) / (range.high - range.low));
-    drawing.line({corner.x + 12, y}, {corner.x + 16, y}, "#111");
-    drawing.text({corner.x + 19, y + 4}, number(tick), Anchor::kStart, 10);
-  }
-}
-
-/// The last row of each series: the one with the most pieces.
-std::vector<const CompareRow*> most_pieces(const Shown& run) {
-  std::vector<const CompareRow*> rows;
-  for (const auto& series : run.series) {
-    rows.push_back(series.rows.back());
-  }
-  return rows;
 }
 
 std::vector<std::vector<double>> difference(const std::vector<std::vector<double>>& a,
@@ -551,25 +382,22 @@ Picture text_picture(const std::vector<Shown>& runs, const Styles& styles) {
                       {0, static_cast<double>(options.length)},
                       {0, 1.05 * range.high}};
     draw_y_axis(drawing, panel, "attention entropy (nats)");
-    for (const auto tick : svg::ticks(0, static_cast<double>(options.length), 8)) {
-      const auto at = panel.at(tick, 0);
-      drawing.line(at, {at.x, at.y + 4}, "#111");
-      drawing.text({at.x, at.y + 17}, number(tick), Anchor::kMiddle, 11);
-    }
-    drawing.text({kMargin + panel.width / 2, panel.bottom() + 34}, "token of the segment",
-                 Anchor::kMiddle);
+    draw_x_axis(drawing, panel, "token of the segment");
     const auto rows = most_pieces(run);
     const auto degree =
         (*std::max_element(rows.begin(), rows.end(), [](const auto* a, const auto* b) {
           return a->pieces < b->pieces;
         }))->pieces;
-    std::set<int64_t> edges{options.context()};
-    int64_t edge = 0;
-    for (const auto length : split_tokens(options.context(), degree)) {
-      edges.insert(edge);
-      edge += length;
-    }
-    edges.erase(0);
+    const auto edges_of = [&](int64_t degree) {
+      std::set<int64_t> edges{options.context()};
+      int64_t edge = 0;
+      for (const auto length : split_tokens(options.context(), degree)) {
+        edge += length;
+        edges.insert(edge);
+      }
+      return edges;
+    };
+    const auto edges = edges_of(degree);
     for (const auto token : edges) {
       const auto x = panel.at(static_cast<double>(token), 0).x;
       const bool query = token == options.context();
@@ -607,8 +435,9 @@ Picture text_picture(const std::vector<Shown>& runs, const Styles& styles) {
         }
         line.clear();
       };
+      const auto its_edges = edges_of((*row)->pieces);
       for (const auto& bin : bins) {
-        if ((*row)->pieces > 1 && edges.contains(bin.first)) {
+        if ((*row)->pieces > 1 && its_edges.contains(bin.first)) {
           draw();
         }
         line.push_back(place(bin));
@@ -642,8 +471,12 @@ std::vector<Picture> pictures_of(const std::vector<Run>& runs) {
     all.push_back(shown(run));
   }
   const Styles styles(all);
-  return {degree_picture(all, styles), map_picture(all), parts_picture(all),
-          text_picture(all, styles), mass_picture(all)};
+  std::vector<Picture> pictures{degree_picture(all, styles), map_picture(all), parts_picture(all),
+                                text_picture(all, styles), mass_picture(all)};
+  for (const auto& more : {diagnosis_pictures(all, styles), attention_pictures(all)}) {
+    pictures.insert(pictures.end(), more.begin(), more.end());
+  }
+  return pictures;
 }
 
 }  // namespace motet

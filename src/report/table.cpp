@@ -173,7 +173,7 @@ std::string csv_of(const std::vector<Run>& runs) {
       std::vector<std::string> names{"model", "data"};
       std::vector<std::string> cells{quoted(run.model.name), quoted(run.data.name)};
       for (const auto& [name, value] : row.items()) {
-        if (value.is_array()) {
+        if (value.is_structured() || name == "diagnosis") {
           continue;
         }
         names.push_back(name);

@@ -244,13 +244,157 @@ TEST_F(Compare, SavesStatisticsAndGoesOnWithThem) {
   const auto again = SafeTensors::open(path);
   EXPECT_EQ(again.names(), whole.names());
   EXPECT_TRUE(torch::equal(again.tensor("0/both/4/entropy"), first));
-  std::filesystem::remove(path);
+  expect_error(small({"--resume"}), 1,
+               out_ + ": the run that is to go on was begun with --save-stats; give it, too");
+  // Nothing of a run that is replaced stays beside the new one.
+  ASSERT_EQ(run(small({"--overwrite"})).code, 0);
+  EXPECT_FALSE(std::filesystem::exists(path));
   expect_error(small({"--save-stats", "--resume"}), 1,
                out_ +
                    ": the run that is to go on was begun without --save-stats; leave it out, or "
                    "begin anew with --overwrite");
   expect_error({"--length", "48", "--scored", "12", "--segments", "1", "--save-stats"}, 2,
                "--save-stats needs --out DIR");
+}
+
+TEST_F(Compare, SegmentsNeverCrossTexts) {
+  const auto book = read_file(text_);
+  const std::string folder = directory_ / "texts";
+  std::filesystem::create_directories(folder + "/more");
+  write_file(folder + "/b.txt", book.substr(0, 300));
+  write_file(folder + "/more/a.jsonl", json(book.substr(300, 300)).dump() + "\n\n" +
+                                           json{{"id", 3}, {"body", book.substr(600, 300)}}.dump() +
+                                           "\n");
+  write_file(folder + "/notes.md", "not read");
+  const std::vector<std::string> options{"--length", "48",       "--scored", "12",    "--segments",
+                                         "3",        "--pieces", "1,2",      "--out", out_,
+                                         "--field",  "body",     "--text",   folder};
+  const auto with_text = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {MOTET_COMPARE, "--model", model_, "--threads", "1"});
+    return Process(directory_.path(), words).wait();
+  };
+  const auto outcome = with_text(options);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto all = load_run(out_ + "/run.json");
+  EXPECT_EQ(all.data.name, "texts (3 texts)");
+  // What each text gives by itself, in the order of their names: about 70 tokens, one segment.
+  std::vector<double> expected;
+  const std::vector<std::pair<std::size_t, std::size_t>> parts{{0, 300}, {300, 300}, {600, 300}};
+  for (const auto& [first, length] : parts) {
+    write_file(text_, book.substr(first, length));
+    ASSERT_EQ(run({"--length", "48", "--scored", "12", "--segments", "1", "--pieces", "1,2",
+                   "--out", directory_ / "one", "--overwrite"})
+                  .code,
+              0);
+    for (const auto& row : load_run(directory_ / "one/run.json").segment_rows) {
+      expected.push_back(row.nll);
+    }
+  }
+  std::vector<double> found;
+  for (const auto& row : all.segment_rows) found.push_back(row.nll);
+  EXPECT_EQ(found, expected);  // one segment of each, three modes
+  auto short_field = options;
+  short_field[short_field.size() - 3] = "text";
+  EXPECT_EQ(with_text(short_field).err,
+            "motet-compare: " + folder +
+                "/more/a.jsonl:3: has no field 'text'; --field names the one that holds the "
+                "text\n");
+}
+
+TEST_F(Compare, BosComesFirstInEveryMode) {
+  ASSERT_EQ(run(small({"--bos"})).code, 0);
+  const auto with = load_run(out_ + "/run.json");
+  EXPECT_EQ(with.options.bos, (std::vector<int64_t>{50256}));  // GPT-2's <|endoftext|>
+  ASSERT_EQ(run(small({"--overwrite"})).code, 0);
+  const auto without = load_run(out_ + "/run.json");
+  for (std::size_t i = 0; i < with.segment_rows.size(); ++i) {
+    const auto &a = with.segment_rows[i], &b = without.segment_rows[i];
+    EXPECT_EQ(label_of(a), label_of(b));
+    EXPECT_EQ(a.prefix_tokens, b.prefix_tokens);
+    EXPECT_GT(a.mass_prefix, b.mass_prefix);  // of BOS, and of the prefix where there is one
+  }
+}
+
+TEST_F(Compare, ConfigRepeatsARun) {
+  ASSERT_EQ(run(small({"--readings", "soft:0.5"})).code, 0);
+  const auto first = load_run(out_ + "/run.json");
+  const auto repeat = [&](std::vector<std::string> more) {
+    std::vector<std::string> words{MOTET_COMPARE, "--config",           out_ + "/run.json",
+                                   "--out",       directory_ / "again", "--overwrite"};
+    words.insert(words.end(), more.begin(), more.end());
+    return Process(directory_.path(), words).wait();
+  };
+  const auto again = repeat({});
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(figures(load_run(directory_ / "again/run.json")), figures(first));
+  // What stands beside it comes before what it says, and the whole command is recorded.
+  ASSERT_EQ(repeat({"--segments", "1"}).code, 0);
+  const auto shorter = load_run(directory_ / "again/run.json");
+  EXPECT_EQ(shorter.options.segments, 1);
+  EXPECT_EQ(shorter.options.readings, (std::vector<std::string>{"soft:0.5"}));
+  EXPECT_NE(std::find(shorter.command.begin(), shorter.command.end(), "soft:0.5"),
+            shorter.command.end());
+  write_file(text_, read_file(text_) + "more");
+  EXPECT_NE(repeat({}).err.find("note: the text is not that of " + out_ + "/run.json"),
+            std::string::npos);
+  write_file(directory_ / "other.json", "{}");
+  expect_error({"--config", directory_ / "other.json"}, 1,
+               (directory_ / "other.json").string() + ": is no run.json; it has no 'command'");
+}
+
+TEST_F(Compare, OraclesDiagnosisAndRowsAreInTheRun) {
+  const auto outcome = run(small({"--oracle", "both,values:1", "--diagnose", "--rows", "0,11",
+                                  "--ablate", "0.1", "--ablate-by", "own", "--save-stats"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto document = json::parse(read_file(out_ + "/run.json"));
+  EXPECT_EQ(document["configuration"]["oracles"], (json{"both", "values:1"}));
+  EXPECT_EQ(document["configuration"]["ablation"], (json{{"by", "own"}, {"heads", {{0, 1}}}}));
+  EXPECT_NE(outcome.out.find("\noracle(values:1) + prefix"), std::string::npos) << outcome.out;
+  const auto stats = SafeTensors::open(std::filesystem::path(out_) / "stats.safetensors");
+  for (const auto& row : document["rows"]) {
+    EXPECT_EQ(row["diagnosis"]["cosine"].size(), 2u);
+    EXPECT_EQ(row["attention"].size(), 2u);
+    for (const auto& layer : row["attention"][1]["layers"]) {
+      double sum = 0;
+      for (const auto& bin : layer) sum += bin.get<double>();
+      EXPECT_NEAR(sum, 1, 1e-5);  // fp32
+      EXPECT_EQ(layer.size(), row["attention"][1]["edges"].size());
+    }
+  }
+  EXPECT_EQ(stats.tensor("0/oracle(both)/2/cosine").sizes(), (std::vector<int64_t>{2, 2, 18}));
+  EXPECT_EQ(stats.tensor("0/parallel/4/probabilities_11").sizes(),
+            (std::vector<int64_t>{2, 2, 35 + 12}));
+  EXPECT_EQ(load_run(out_ + "/run.json").options.oracles[1].name(), "values:1");
+  EXPECT_EQ(json_of(load_run(out_ + "/run.json")).dump(1) + "\n", read_file(out_ + "/run.json"));
+  expect_error(small({"--overwrite", "--rows", "12"}), 2,
+               "--rows 12: the query's rows are 0 to 11");
+  expect_error(small({"--overwrite", "--oracle", "both:9"}), 1,
+               "motet::oracle: layer 9, but the model has 2, counted from 0");
+}
+
+TEST_F(Compare, AHubIdIsFoundInTheLocalCache) {
+  const auto repository = directory_.path() / "hub/models--somebody--tiny";
+  std::filesystem::create_directories(repository / "snapshots");
+  std::filesystem::create_directories(repository / "refs");
+  write_file(repository / "refs/main", "0123abc\n");
+  const auto run_id = [&](const std::string& id) {
+    auto words = command(small({"--overwrite"}));
+    words[2] = id;
+    words.insert(words.begin(),
+                 {"/usr/bin/env", "HF_HUB_CACHE=" + (directory_.path() / "hub").string()});
+    return Process(directory_.path(), words).wait();
+  };
+  EXPECT_EQ(run_id("somebody/tiny").err,
+            "motet-compare: somebody/tiny: " + (repository / "snapshots/0123abc").string() +
+                " is missing; `hf download somebody/tiny` brings the model anew\n");
+  std::filesystem::create_directory_symlink(model_, repository / "snapshots/0123abc");
+  const auto outcome = run_id("somebody/tiny");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(run_id("somebody/else").err,
+            "motet-compare: somebody/else: there is no such directory, and no model of this id in "
+            "the local cache (" +
+                (directory_.path() / "hub/models--somebody--else").string() +
+                " is missing); `hf download somebody/else` brings it\n");
 }
 
 TEST_F(Compare, TextErrors) {

@@ -52,11 +52,15 @@ TEST_F(Generate, GoesOnAsTheLibraryDoes) {
   const auto tokenizer = Tokenizer::load(model_);
   for (const auto* mode : {"full", "parallel", "sink", "selective", "both"}) {
     SCOPED_TRACE(mode);
-    const auto outcome = run(with_pieces({"--mode", mode, "--prefix", "Read:\\n"}));
-    ASSERT_EQ(outcome.code, 0) << outcome.err;
     const std::string name = mode;
+    std::vector<std::string> options{"--mode", mode};
     std::vector<int64_t> tokens, lengths;
-    if (name == "sink" || name == "both") tokens = tokenizer.encode("Read:\n").ids;
+    if (name == "sink" || name == "both") {
+      options.insert(options.end(), {"--prefix", "Read:\\n"});
+      tokens = tokenizer.encode("Read:\n").ids;
+    }
+    const auto outcome = run(with_pieces(options));
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
     const auto prefix = static_cast<int64_t>(tokens.size());
     for (const auto& path : pieces_) {
       const auto more = tokenizer.encode(read_file(path)).ids;
@@ -81,7 +85,7 @@ TEST_F(Generate, GoesOnAsTheLibraryDoes) {
 
 TEST_F(Generate, SamplesTheSameWithTheSameSeed) {
   const auto with_seed = [&](const char* seed) {
-    return run(with_pieces({"--temperature", "2", "--seed", seed})).out;
+    return run(with_pieces({"--temperature", "2", "--top-p", "0.99", "--seed", seed})).out;
   };
   EXPECT_EQ(with_seed("1"), with_seed("1"));
   EXPECT_NE(with_seed("1"), with_seed("2"));
@@ -107,8 +111,34 @@ TEST_F(Generate, AnswersLinesOfDocumentsAndKeepsThem) {
     EXPECT_GE(token["top_piece"].get<int>(), 1);
     EXPECT_LE(token["top_piece"].get<int>(), 2);
   }
-  EXPECT_EQ(run({"--documents", lines, "--out", out_}).err,
-            "motet-generate: " + out_ + ": holds answers already; --overwrite replaces them\n");
+  // Goes on where it stopped, and never with other settings.
+  const auto again = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words{"--documents", lines,     "--tokens", "3",  "--mode",
+                                   "sink",        "--probe", "--out",    out_, "--quiet"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  EXPECT_EQ(again({}).err, "motet-generate: " + out_ +
+                               ": holds answers already; --resume goes on with them, --overwrite "
+                               "replaces them\n");
+  write_file(out_ + "/answers.jsonl", answers.substr(0, answers.find('\n') + 1));
+  const auto resumed = again({"--resume"});
+  EXPECT_EQ(resumed.out.substr(0, resumed.out.find('\n', 1)), "\n[2] What?");
+  EXPECT_EQ(read_file(out_ + "/answers.jsonl"), answers);
+  EXPECT_EQ(again({"--resume", "--temperature", "1"}).err,
+            "motet-generate: " + out_ +
+                "/answers.jsonl:1: was made with another temperature: 0.0, this command has 1.0; "
+                "choose another --out\n");
+  const auto left_out = run({"--documents", lines, "--tokens", "1"});
+  EXPECT_EQ(left_out.err, "note: --mode parallel leaves out the prefix of 1 line\n");
+}
+
+TEST_F(Generate, AnAblatedHeadChangesWhatIsRead) {
+  const auto outcome = run(with_pieces({"--ablate", "0.0,0.1,1.0,1.1", "--tokens", "8"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out, run(with_pieces({"--tokens", "8"})).out);
+  write_file(directory_ / "heads", "0.0\n0.1\n1.0\n1.1\n");
+  EXPECT_EQ(run(with_pieces({"--ablate", directory_ / "heads", "--tokens", "8"})).out, outcome.out);
 }
 
 TEST_F(Generate, ErrorsSayWhatIsWrong) {
@@ -121,7 +151,23 @@ TEST_F(Generate, ErrorsSayWhatIsWrong) {
   };
   expect({}, 2, "give --pieces FILE... or --documents FILE.jsonl");
   expect({"--pieces", pieces_[0]}, 2, "--pieces needs --query TEXT");
-  expect(with_pieces({"--top-p", "1.5"}), 2,
+  expect(with_pieces({"--select", "2"}), 2,
+         "--select 2: --mode parallel reads every piece; selective and both select");
+  expect(with_pieces({"--mode", "both", "--reading", "soft", "--select", "2"}), 2,
+         "--select 2: --reading soft takes the place of what the mode selects; write --reading "
+         "select:2");
+  expect(with_pieces({"--mode", "full", "--reading", "soft"}), 2,
+         "--reading soft: --mode full has one piece, and reads it all");
+  expect(with_pieces({"--prefix", "x"}), 2,
+         "--prefix: --mode parallel has none; sink and both have");
+  expect(with_pieces({"--top-p", "0.9"}), 2,
+         "--top-p 0.9: at --temperature 0 the most likely token is taken, always");
+  expect(with_pieces({"--resume"}), 2, "--resume and --overwrite need --out DIR");
+  expect(with_pieces({"--ablate", "0.7"}), 1,
+         "motet::Ablation: head 0.7, but the model has 2 layers of 2 heads, counted from 0");
+  expect(with_pieces({"--ablate", "x"}), 2,
+         "--ablate: 'x' is no head; LAYER.HEAD is, as 3.0, and no file has this name");
+  expect(with_pieces({"--temperature", "1", "--top-p", "1.5"}), 2,
          "motet::Sampler: top_p = 1.5; it is above 0, at most 1");
   expect(
       with_pieces({"--chat"}), 1,

@@ -95,6 +95,7 @@ inline void write_published_gpt2(const std::filesystem::path& directory, int64_t
                               {"n_layer", 2},
                               {"n_head", 2},
                               {"layer_norm_epsilon", 1e-5},
+                              {"bos_token_id", 50256},
                               {"vocab_size", vocabulary}};
   write_file(directory / "config.json", config.dump());
   for (const auto* name : {"vocab.json", "merges.txt"}) {

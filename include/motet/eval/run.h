@@ -16,7 +16,7 @@ struct Source {
 
 /// Everything that a run of `compare` leaves behind. Tables, pictures and pages are made from it.
 struct Run {
-  static constexpr int64_t kSchema = 2;
+  static constexpr int64_t kSchema = 3;
 
   std::vector<std::string> command;
   std::string version, revision;

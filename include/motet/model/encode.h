@@ -3,15 +3,19 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "motet/attention/reading.h"
 #include "motet/context/encoded_context.h"
 #include "motet/context/layout.h"
+#include "motet/model/ablation.h"
 #include "motet/model/decoder.h"
 #include "motet/probe/probe.h"
 
 namespace motet {
+
+class Ablator;
 
 /// Runs the model over prefix and pieces, laid end to end in `tokens` as `layout` says: one packed
 /// row, in which no piece sees another. Throws Error where tokens and layout differ in number, and
@@ -24,9 +28,10 @@ EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
 class Reader {
  public:
   /// Model, context, reading and probes outlive the reader. Throws Error where the context was not
-  /// encoded by such a model.
+  /// encoded by such a model, and where the ablation names a head that it does not have.
   Reader(const Decoder& model, const EncodedContext& context, const Reading& reading,
-         Probes probes = {});
+         Probes probes = {}, Ablation ablation = {});
+  ~Reader();
 
   /// Runs the model over the next tokens of each query of a batch; their keys are appended. Queries
   /// see the context and their own earlier tokens, not each other. The first call fixes how many
@@ -52,6 +57,7 @@ class Reader {
   const EncodedContext& context_;
   const Reading& reading_;
   Probes probes_;
+  std::unique_ptr<Ablator> ablator_;
   std::vector<int64_t> lengths_;                 // tokens so far of each query
   std::vector<std::vector<Own>> keys_, values_;  // [layer][query]
   int64_t rows_ = 0;                             // of all queries so far
@@ -60,7 +66,7 @@ class Reader {
 /// Reads one query and returns the logits of all its rows, [rows, vocabulary], fp32. See Reader.
 torch::Tensor read(const Decoder& model, const EncodedContext& context,
                    const std::vector<int64_t>& query, const Reading& reading = All(),
-                   const Probes& probes = {});
+                   const Probes& probes = {}, const Ablation& ablation = {});
 
 /// A whole packed row, context and query, in one differentiable pass without a cache: `tokens` is
 /// [batch, layout.tokens() + query]. The reading decides for the query's rows. Returns rows after

@@ -25,6 +25,10 @@ struct Observation {
   std::vector<int64_t>
       queries;  ///< where each query of a batch begins among the rows, and the end: 0, ..., rows
 
+  int64_t prefix = 0;           ///< tokens of the prefix
+  std::vector<int64_t> pieces;  ///< tokens of each piece
+  double scale = 1;             ///< on q.k
+
   /// The merged row; with Needs::rows only (entropies with Needs::entropy), as are the log weights.
   Row row;
   std::optional<torch::Tensor> log_weight;  ///< [batch, heads, rows, sets]; nothing where all are 0
@@ -33,6 +37,12 @@ struct Observation {
   /// lists of [batch or 1, kv_heads, keys, features] that together hold the keys of the sets.
   torch::Tensor query;
   std::vector<torch::Tensor> keys, values;
+
+  /// With Needs::named_rows: those of this pass's query rows, counted like `first_row`, and the
+  /// probability of every key for them, [batch, heads, named, keys]; 0 for keys that a row does not
+  /// see. Keys are laid out as prefix | pieces | own.
+  std::vector<int64_t> named_rows;
+  torch::Tensor probabilities;
 };
 
 }  // namespace motet

@@ -12,6 +12,8 @@ struct ProbeNeeds {
   bool rows = false;     ///< the merged row with its lse and the lse of each set
   bool entropy = false;  ///< and entropies
   bool query_keys_values = false;
+  /// Query rows whose probabilities are wanted: a row of the attention matrix for each of them.
+  std::vector<int64_t> named_rows = {};
 };
 
 /// Watches attention rows as they are computed; never changes what the model computes.

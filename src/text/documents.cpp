@@ -1,0 +1,81 @@
+#include "motet/text/documents.h"
+
+#include <algorithm>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "motet/error.h"
+#include "motet/files.h"
+
+namespace motet {
+namespace {
+
+namespace fs = std::filesystem;
+
+void add_lines(const fs::path& path, const std::string& field, std::vector<Document>& documents) {
+  const auto text = read_file(path);
+  const auto before = documents.size();
+  int64_t number = 0;
+  for (std::size_t first = 0; first < text.size();) {
+    const auto last = std::min(text.find('\n', first), text.size());
+    const auto line = std::string_view(text).substr(first, last - first);
+    first = last + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
+      continue;
+    }
+    const auto where = path.string() + ":" + std::to_string(number);
+    auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    require(!json.is_discarded(), where, ": is not JSON");
+    if (json.is_object()) {
+      require(json.contains(field), where, ": has no field '", field,
+              "'; --field names the one that holds the text");
+      json = json[field];
+    }
+    require(json.is_string() && !json.get<std::string>().empty(), where,
+            ": a line is a text, or an object whose field '", field, "' is one, and not empty");
+    documents.push_back({where, json.get<std::string>()});
+  }
+  require(documents.size() > before, path.string(), ": is empty");
+}
+
+void add_file(const fs::path& path, const std::string& field, std::vector<Document>& documents) {
+  if (path.extension() == ".jsonl") {
+    return add_lines(path, field, documents);
+  }
+  documents.push_back({path.string(), read_file(path)});
+  require(!documents.back().text.empty(), path.string(), ": is empty");
+}
+
+}  // namespace
+
+std::vector<Document> read_documents(const std::vector<fs::path>& paths, const std::string& field) {
+  std::vector<Document> documents;
+  for (const auto& path : paths) {
+    if (path == "-") {
+      documents.push_back({"-", {std::istreambuf_iterator<char>(std::cin), {}}});
+      require(!documents.back().text.empty(), "standard input: is empty");
+      continue;
+    }
+    if (!fs::is_directory(path)) {
+      add_file(path, field, documents);
+      continue;
+    }
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::recursive_directory_iterator(path)) {
+      const auto extension = entry.path().extension();
+      if (entry.is_regular_file() && (extension == ".txt" || extension == ".jsonl")) {
+        files.push_back(entry.path());
+      }
+    }
+    require(!files.empty(), path.string(), ": holds no .txt and no .jsonl file");
+    std::sort(files.begin(), files.end());
+    for (const auto& file : files) {
+      add_file(file, field, documents);
+    }
+  }
+  return documents;
+}
+
+}  // namespace motet
