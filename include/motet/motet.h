@@ -1,6 +1,7 @@
 #pragma once
 
 /// Everything, in the order of the data flow.
+#include "motet/attention/budget.h"
 #include "motet/attention/kernel.h"
 #include "motet/attention/reading.h"
 #include "motet/attention/rows.h"
@@ -24,10 +25,12 @@
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/observation.h"
+#include "motet/probe/penalty.h"
 #include "motet/probe/probe.h"
 #include "motet/report/html.h"
 #include "motet/report/json.h"
 #include "motet/report/picture.h"
 #include "motet/report/table.h"
 #include "motet/text/tokenizer.h"
+#include "motet/train/sparsity.h"
 #include "motet/version.h"
