@@ -1,6 +1,7 @@
 #pragma once
 
 /// Everything, in the order of the data flow.
+#include "motet/attention/budget.h"
 #include "motet/attention/kernel.h"
 #include "motet/attention/probabilities.h"
 #include "motet/attention/reading.h"
@@ -29,6 +30,7 @@
 #include "motet/probe/diagnosis.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/observation.h"
+#include "motet/probe/penalty.h"
 #include "motet/probe/probabilities.h"
 #include "motet/probe/probe.h"
 #include "motet/report/html.h"
@@ -37,4 +39,5 @@
 #include "motet/report/table.h"
 #include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
+#include "motet/train/sparsity.h"
 #include "motet/version.h"

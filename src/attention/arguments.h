@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "motet/attention/budget.h"
 #include "motet/attention/sets.h"
 
 /// What every way of computing rows takes and gives: `portable` and `fused` are two of them.
@@ -21,13 +22,16 @@ struct RowArguments {
   double scale = 1;
   bool entropy = true;
   int64_t top = 0;
-  int64_t keep = 0;  // pieces that each row keeps by its `top` largest scores of each; 0: all
+  bool counts_first = true;  // KeyBudget's
+  torch::Tensor budget;  // k of each row, [batch, heads, query], int64; undefined: none is wanted
+  int64_t keep = 0;      // pieces that each row keeps by its `top` largest scores of each; 0: all
 };
 
 /// As in Row and Scores; what was not asked for is undefined.
 struct RowResult {
   torch::Tensor out, lse, entropy;
   torch::Tensor set_lse, set_entropy, set_top;
+  torch::Tensor top_mass, top_threshold;
   torch::Tensor log_weight;  // what `keep` chose
 };
 

@@ -81,8 +81,18 @@ RowArguments checked(const char* where, const Tensor& query, torch::TensorList k
   }
   require(options.top >= 0, where, ": the ", options.top, " largest scores");
   const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
-  return {query, keys.vec(),      values.vec(), sets, log_weight, options.threshold,
-          scale, options.entropy, options.top};
+  RowArguments arguments{query, keys.vec(),      values.vec(), sets, log_weight, options.threshold,
+                         scale, options.entropy, options.top};
+  options.budget.validate(where);
+  if (options.budget.wanted()) {
+    const at::NoGradGuard no_grad;
+    arguments.counts_first = options.budget.counts_first;
+    arguments.budget = keys_of_rows(options.budget, sets, log_weight)
+                           .to(query.device())
+                           .expand(query.sizes().slice(0, 3))
+                           .contiguous();
+  }
+  return arguments;
 }
 
 std::vector<Tensor> inputs_of(const RowArguments& arguments) {

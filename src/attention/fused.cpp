@@ -182,7 +182,7 @@ RowResult merge_parts(const RowArguments& arguments, const RowResult& parts) {
 
 bool supports(const RowArguments& arguments) {
   const auto type = arguments.query.scalar_type();
-  return arguments.query.is_cpu() && (type == torch::kFloat32 || type == torch::kBFloat16);
+  return !arguments.budget.defined() && arguments.query.is_cpu() && (type == torch::kFloat32 || type == torch::kBFloat16);
 }
 
 bool chooses(const RowArguments& arguments) { return !are_few(arguments); }

@@ -105,7 +105,7 @@ Folding folding(const Tensor& query, const Tensor& keys) {
 }
 
 /// Which scores of a block do not count, [all rows, keys] as folded: hidden by the span, or below
-/// the row's threshold.
+/// the row's threshold (for scores to which the log weight is still to be added).
 Tensor dropped(const Tensor& scores, const KeyBlock& block, const Tensor& threshold) {
   Tensor mask;
   if (block.hidden.defined()) {
@@ -203,9 +203,93 @@ Tensor scaled_query(const RowArguments& arguments, const Span& span, const RowBl
          (arguments.scale * arguments.sets.factor(span.set));
 }
 
-Tensor thresholds(const RowArguments& arguments, const RowBlock& rows, const Folding& fold) {
-  return arguments.threshold ? fold.fold(arguments.threshold->slice(2, rows.first, rows.last))
-                             : Tensor();
+/// On the scores of a span's set before its log weights are added.
+Tensor thresholds(const RowArguments& arguments, const Span& span, const RowBlock& rows,
+                  const Folding& fold) {
+  if (!arguments.threshold) {
+    return {};
+  }
+  const auto threshold = arguments.threshold->slice(2, rows.first, rows.last);
+  const auto log_weight = weights_of(arguments, span, rows);
+  return fold.fold(log_weight.defined() ? threshold - log_weight : threshold);
+}
+
+/// The effective scores of some rows over all keys, [batch, heads, rows, keys]; -inf for what does
+/// not count.
+Tensor effective_scores(const RowArguments& arguments, int64_t first, int64_t last) {
+  const auto& query = arguments.query;
+  const auto options = query.options().dtype(accumulator(query));
+  auto all = torch::full({query.size(0), query.size(1), last - first, arguments.sets.keys()},
+                         -kInfinity, options);
+  for (const auto& span : arguments.sets.spans()) {
+    const RowBlock rows{std::max(first, span.first_row), std::min(last, span.first_row + span.rows),
+                        0};
+    if (rows.first >= rows.last) {
+      continue;
+    }
+    Span some = span;  // only these rows of it
+    some.first_row = rows.first;
+    some.rows = rows.last - rows.first;
+    some.keys -= span.causal ? span.first_row + span.rows - rows.last : 0;
+    const auto log_weight = weights_of(arguments, span, rows);
+    auto key_of_all = span.first_key;
+    for (const auto& keys : key_blocks(arguments, some, {rows.first, rows.last, some.keys})) {
+      const auto fold = folding(query, *keys.keys);
+      const auto key = keys.keys->slice(2, keys.first, keys.last).to(options.dtype());
+      auto scores = torch::matmul(scaled_query(arguments, span, rows, fold), key.transpose(2, 3));
+      const auto mask = dropped(scores, keys, thresholds(arguments, span, rows, fold));
+      if (mask.defined()) {
+        scores.masked_fill_(mask, -kInfinity);
+      }
+      scores = fold.unfold(scores, some.rows);
+      if (log_weight.defined()) {
+        scores = (scores + log_weight.unsqueeze(-1))
+                     .masked_fill_((log_weight == -kInfinity).unsqueeze(-1), -kInfinity);
+      }
+      const auto next = key_of_all + keys.last - keys.first;
+      all.slice(2, rows.first - first, rows.last - first).slice(3, key_of_all, next).copy_(scores);
+      key_of_all = next;
+    }
+  }
+  return all;
+}
+
+/// The mass of each row's largest keys and the threshold that parts them from the rest, a few rows
+/// at a time.
+void find_largest(const RowArguments& arguments, RowResult& result) {
+  const auto& query = arguments.query;
+  result.top_mass = torch::ones_like(result.lse);
+  result.top_threshold = torch::full_like(result.lse, -kInfinity);
+  const auto rows = query.size(2), keys = arguments.sets.keys();
+  const auto of_row = std::max<int64_t>(1, query.size(0) * query.size(1) * keys);
+  const auto step = std::max<int64_t>(1, kBlockScores / of_row);
+  for (int64_t first = 0; first < rows; first += step) {
+    const auto last = std::min(rows, first + step);
+    const auto budget = arguments.budget.slice(2, first, last);
+    const auto most = budget.max().item<int64_t>();
+    if (most == 0) {
+      continue;  // these rows see no more than their budgets
+    }
+    const auto scores = effective_scores(arguments, first, last);
+    auto counted = scores;
+    if (!arguments.counts_first) {
+      counted = scores.clone();
+      counted.select(3, 0).fill_(-kInfinity);
+    }
+    const auto largest = std::get<0>(counted.topk(most, -1));
+    const auto least = largest.gather(-1, (budget - 1).clamp_min(0).unsqueeze(-1));  // of T
+    const auto outside = counted.masked_fill(counted >= least, -kInfinity).amax(-1);
+    auto inside = counted >= least;
+    if (!arguments.counts_first) {
+      inside.select(3, 0).fill_(true);
+    }
+    const auto lse = finite(result.lse.slice(2, first, last)).unsqueeze(-1);
+    const auto mass = (scores - lse).exp().masked_fill(inside.logical_not(), 0).sum(-1);
+    const auto all = (budget == 0).logical_or_(outside == -kInfinity);
+    result.top_mass.slice(2, first, last).copy_(mass.clamp_max(1).masked_fill(all, 1));
+    result.top_threshold.slice(2, first, last)
+        .copy_(((least.squeeze(-1) + outside) / 2).masked_fill(all, -kInfinity));
+  }
 }
 
 }  // namespace
@@ -243,7 +327,7 @@ RowResult forward(const RowArguments& arguments) {
       for (const auto& keys : key_blocks(arguments, span, block)) {
         const auto fold = folding(query, *keys.keys);
         auto found = part(arguments, scaled_query(arguments, span, block, fold),
-                          thresholds(arguments, block, fold), keys);
+                          thresholds(arguments, span, block, fold), keys);
         merge_into(seen, {unfolded(found.lse, fold, count), unfolded(found.entropy, fold, count),
                           unfolded(found.out, fold, count), unfolded(found.top, fold, count)});
       }
@@ -289,6 +373,9 @@ RowResult forward(const RowArguments& arguments) {
   if (result.out.defined()) {
     result.out = result.out.to(query.scalar_type());
   }
+  if (arguments.budget.defined()) {
+    find_largest(arguments, result);
+  }
   return result;
 }
 
@@ -308,13 +395,18 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
   if (arguments.log_weight) {
     gradients.log_weight = zeros(*arguments.log_weight);
   }
-  // ds_j = p_j [dout.v_j - dout.out + dlse - dH (ln p_j + H)] and the same inside the set (DESIGN
-  // section 3)
+  // ds_j = p_j [dout.v_j - dout.out + dlse - dH (ln p_j + H) + dm (1[j in T] - m)] and the same but
+  // for the last inside the set (DESIGN section 3)
   const bool out = gradient.out.defined() && result.out.defined();
   Tensor constant = gradient.lse.defined() ? gradient.lse.to(options.dtype()) : zeros(result.lse);
   if (out) {
     constant =
         constant - (gradient.out.to(options.dtype()) * result.out.to(options.dtype())).sum(-1);
+  }
+  Tensor d_mass;
+  if (gradient.top_mass.defined()) {  // constant where T is all that a row sees
+    d_mass = gradient.top_mass.masked_fill(result.top_threshold == -kInfinity, 0);
+    constant = constant - d_mass * result.top_mass;
   }
   for (const auto& span : arguments.sets.spans()) {
     for (const auto& block : row_blocks(span)) {
@@ -329,6 +421,7 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
       const auto count = block.last - block.first;
       const auto rows = [&](const Tensor& of) { return of.slice(2, block.first, block.last); };
       const auto of_set = [&](const Tensor& of) { return rows(of).select(3, span.set); };
+      bool first_key = span.first_key == 0;  // whether the next block begins with key 0
       for (const auto& keys : key_blocks(arguments, span, block)) {
         const auto fold = folding(query, *keys.keys);
         const auto folded = [&](const Tensor& x) {
@@ -337,7 +430,7 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
         const auto scaled = scaled_query(arguments, span, block, fold);
         const auto key = keys.keys->slice(2, keys.first, keys.last).to(options.dtype());
         auto scores = torch::matmul(scaled, key.transpose(2, 3));
-        auto mask = dropped(scores, keys, thresholds(arguments, block, fold));
+        auto mask = dropped(scores, keys, thresholds(arguments, span, block, fold));
         if (log_weight.defined()) {
           const auto rows_mask = fold.fold(dropped_rows).unsqueeze(-1);
           mask = mask.defined() ? mask.logical_or(rows_mask) : rows_mask.expand_as(scores);
@@ -364,6 +457,14 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
         if (gradient.entropy.defined()) {
           inner = inner - folded(rows(gradient.entropy)) * (log_p + folded(rows(result.entropy)));
         }
+        if (d_mass.defined()) {
+          auto inside = scores >= folded(rows(result.top_threshold));
+          if (first_key && !arguments.counts_first) {
+            inside.select(3, 0).fill_(true);
+          }
+          inner = inner + folded(rows(d_mass)) * inside;
+        }
+        first_key = false;
         auto d_scores = p * inner;
         if (gradient.set_lse.defined() || gradient.set_entropy.defined()) {
           const auto log_p_set = scores - folded(finite(of_set(result.set_lse)));

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "attention/checked.h"
 #include "attention/compute.h"
@@ -214,6 +215,12 @@ Decision Temper::decide(const Scores& scores) const {
   return for_pieces(scores, shift.expand_as(lse));
 }
 
+TopK::TopK(int64_t keys) : keys_(keys) {
+  require(keys >= 1, "motet::TopK: keys = ", keys, "; a row keeps at least 1");
+}
+
+std::string TopK::name() const { return "topk(k=" + std::to_string(keys_) + ")"; }
+
 std::shared_ptr<Reading> reading_named(std::string_view text) {
   std::vector<std::string> parts;
   for (std::size_t first = 0; first <= text.size();) {
@@ -224,7 +231,7 @@ std::shared_ptr<Reading> reading_named(std::string_view text) {
   const auto wrong = [&](const auto&... why) {
     fail("the reading '", text, "': ", why...,
          "; there are all, select[:K[:OVER]] (OVER: any of layers+heads+rows), soft[:T], "
-         "sharpen[:B], discount[:C] and temper[:T[:S]]");
+         "sharpen[:B], discount[:C], temper[:T[:S]] and topk:K");
   };
   const auto number = [&]<class Number>(std::size_t i, Number otherwise) {
     if (i >= parts.size()) {
@@ -283,6 +290,13 @@ std::shared_ptr<Reading> reading_named(std::string_view text) {
     most(2);
     return std::make_shared<Temper>(number(1, 0.9), number(2, 0.9));
   }
+  if (name == "topk") {
+    most(1);
+    if (parts.size() == 1) {
+      wrong("how many keys a row keeps is not given");
+    }
+    return std::make_shared<TopK>(number(1, int64_t{0}));
+  }
   wrong("no such name");
   return nullptr;
 }
@@ -290,7 +304,8 @@ std::shared_ptr<Reading> reading_named(std::string_view text) {
 ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorList keys,
                    torch::TensorList values, const KeySets& sets,
                    const std::vector<int64_t>& queries, const RowOptions& options) {
-  if (const auto choice = reading.row_choice(); choice && options.top == 0) {
+  if (const auto choice = reading.row_choice();
+      choice && options.top == 0 && !options.budget.wanted()) {
     auto arguments = checked("motet::read_rows", query, keys, values, sets, {}, options);
     if (choice->pieces <= sets.sets() - 2 && chooses(arguments) &&
         !wants_gradient(inputs_of(arguments))) {
@@ -298,23 +313,28 @@ ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorLis
       arguments.top = choice->top;
       const at::NoGradGuard no_grad;
       const auto result = compute(arguments);
-      return {{result.out, result.lse, result.entropy, result.set_lse, result.set_entropy, {}},
-              result.log_weight};
+      Row row{result.out, result.lse, result.entropy, result.set_lse, result.set_entropy};
+      return {std::move(row), result.log_weight};
     }
   }
-  std::optional<Tensor> log_weight;
+  auto wanted = options;
   const auto prepared = reading.prepare(sets);
   const auto needs = reading.needs();
   require(!needs.layers, "motet::read_rows: ", reading.name(),
           " decides for all layers at once; a Reader makes the pass that it needs");
-  if (needs.scores || needs.top > 0) {
-    auto scores = score(query, keys, prepared, needs.top, {.scale = options.scale});
+  Scores scores;
+  if (needs.scores || needs.top > 0 || needs.budget.wanted()) {
+    scores =
+        score(query, keys, prepared, needs.top,
+              {.scale = options.scale, .threshold = options.threshold, .budget = needs.budget});
     scores.queries = queries;
-    log_weight = reading.decide(scores);
-  } else {
-    log_weight = reading.decide({});
   }
-  return {attend(query, keys, values, prepared, log_weight, options), log_weight};
+  const auto log_weight = reading.decide(scores);
+  if (const auto threshold = reading.threshold(scores)) {
+    wanted.threshold =
+        options.threshold ? torch::maximum(*options.threshold, *threshold) : *threshold;
+  }
+  return {attend(query, keys, values, prepared, log_weight, wanted), log_weight};
 }
 
 }  // namespace motet

@@ -50,9 +50,13 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
     saved.insert(saved.end(), outputs.begin(), outputs.end());
     context->save_for_backward(saved);
     context->set_materialize_grads(false);
-    if (result.set_top.defined()) {
-      context->mark_non_differentiable({result.set_top});
+    variable_list constant;
+    for (const auto& tensor : {result.set_top, result.top_threshold}) {
+      if (tensor.defined()) {
+        constant.push_back(tensor);
+      }
     }
+    context->mark_non_differentiable(constant);
     return outputs;
   }
 
@@ -88,8 +92,9 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
   /// The tensors that the result has, and which those are.
   static variable_list list(const RowResult& result, std::vector<bool>& made) {
     variable_list tensors;
-    for (const auto& tensor : {result.out, result.lse, result.entropy, result.set_lse,
-                               result.set_entropy, result.set_top}) {
+    for (const auto& tensor :
+         {result.out, result.lse, result.entropy, result.set_lse, result.set_entropy,
+          result.set_top, result.top_mass, result.top_threshold}) {
       made.push_back(tensor.defined());
       if (tensor.defined()) {
         tensors.push_back(tensor);
@@ -104,7 +109,7 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
     for (const bool there : made) {
       all.push_back(there ? *next++ : Tensor());
     }
-    return {all[0], all[1], all[2], all[3], all[4], all[5], Tensor()};
+    return {all[0], all[1], all[2], all[3], all[4], all[5], all[6], all[7], Tensor()};
   }
 };
 
@@ -115,8 +120,9 @@ RowResult rows(const RowArguments& arguments) {
     return compute(arguments);
   }
   const auto outputs = RowFunction::apply(torch::TensorList(inputs), arguments);
+  const bool budget = arguments.budget.defined();
   return RowFunction::unlist(outputs, {!arguments.values.empty(), true, arguments.entropy, true,
-                                       arguments.entropy, arguments.top > 0});
+                                       arguments.entropy, arguments.top > 0, budget, budget});
 }
 
 RowParts parts_in_one_pass(const Row& row) {
@@ -182,8 +188,8 @@ Row attend(const Tensor& query, torch::TensorList keys, torch::TensorList values
   require(!values.empty() || keys.empty(), "motet::attend: keys without values");
   const auto result =
       rows(checked("motet::attend", query, keys, values, sets, log_weight, options));
-  return {result.out,     result.lse,         result.entropy,
-          result.set_lse, result.set_entropy, result.set_top};
+  return {result.out,         result.lse,     result.entropy,  result.set_lse,
+          result.set_entropy, result.set_top, result.top_mass, result.top_threshold};
 }
 
 Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, int64_t top,
@@ -192,7 +198,11 @@ Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, i
   wanted.top = top;
   const auto arguments = checked("motet::score", query, keys, {}, sets, {}, wanted);
   const auto result = rows(arguments);
-  return {result.set_lse, result.set_entropy, result.set_top, {0, query.size(2)}};
+  return {.lse = result.set_lse,
+          .entropy = result.set_entropy,
+          .top = result.set_top,
+          .queries = {0, query.size(2)},
+          .top_threshold = result.top_threshold};
 }
 
 Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights) {
@@ -205,6 +215,9 @@ Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights)
     require(part.out.sizes() == parts[0].out.sizes(), "motet::merge: rows of ",
             parts[0].out.sizes(), " and of ", part.out.sizes());
     require(part.entropy.defined(), "motet::merge: part ", i, " was made without entropy");
+    require(!part.top_mass.defined(), "motet::merge: part ", i,
+            " has a top_mass, and the largest keys of the whole are not known from it; make the "
+            "parts without a budget, or the row at once");
     const auto shift =
         log_weights.empty() ? torch::zeros_like(part.lse) : log_weights[i].expand_as(part.lse);
     lses.push_back(part.lse + shift);
@@ -213,8 +226,10 @@ Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights)
         (shift == -std::numeric_limits<double>::infinity()).unsqueeze(-1), 0));
   }
   const auto lse = torch::logsumexp(torch::stack(lses, 0), 0);
-  Row merged{Tensor(), lse, Tensor(), torch::cat(set_lses, -1), torch::cat(set_entropies, -1),
-             Tensor()};
+  Row merged;
+  merged.lse = lse;
+  merged.set_lse = torch::cat(set_lses, -1);
+  merged.set_entropy = torch::cat(set_entropies, -1);
   Tensor out, entropy;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto weight = (lses[i] - finite(lse)).exp();  // [batch, heads, query]

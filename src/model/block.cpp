@@ -29,6 +29,11 @@ torch::ScalarType statistics_type(const Tensor& x) {
 
 }  // namespace
 
+Tensor Attention::run(const std::shared_ptr<Block>& block, const Tensor& x,
+                      const Rotation& rotation) {
+  return block->forward(x, rotation, *this);
+}
+
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               bool single_precision_out) {
   const auto out = single_precision_out ? statistics_type(x) : x.scalar_type();

@@ -65,7 +65,7 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
       config_.rope ? rotation(*config_.rope, config_.features, positions, tokens_->weight.options())
                    : Rotation();
   for (const auto& layer : layers_) {
-    x = layer->forward(x, angles, attention);
+    x = attention.run(layer, x, angles);
   }
   return norm_->forward(x);
 }

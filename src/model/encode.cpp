@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <utility>
 
 #include "model/ablator.h"
+#include "model/checkpoint.h"
 #include "motet/attention/probabilities.h"
 #include "motet/error.h"
 
@@ -143,25 +145,47 @@ class LayerReading {
   std::vector<std::optional<Tensor>> decided_;
 };
 
-/// The pass of `forward`: context rows as they are, query rows as the reading decides.
-class PackedPass : public Attention {
+/// The pass of `forward`: context rows as they are, query rows as the reading decides. Its blocks
+/// may be computed again long after `forward` has returned.
+class PackedPass : public Attention, public std::enable_shared_from_this<PackedPass> {
  public:
   PackedPass(const Decoder& model, const Layout& layout, int64_t query, const Reading& reading,
-             const Probes& probes)
+             const Probes& probes, const ForwardOptions& options)
       : layers_(model.config().layers),
         context_rows_(layout.tokens()),
         layout_(layout),
         encode_(encode_sets(layout)),
         read_(read_sets(layout.prefix, layout.pieces, {query}, {0})),
-        reading_(reading),
+        kept_reading_(options.checkpoint ? reading.copy() : nullptr),
+        reading_(options.checkpoint ? *kept_reading_ : reading),
         prepared_(reading.prepare(read_)),
-        probes_(probes) {}
+        probes_(probes),
+        options_(options) {}
 
   LayerReading& reading() { return reading_; }
 
+  Tensor run(const std::shared_ptr<Block>& block, const Tensor& x,
+             const Rotation& rotation) override {
+    if (reading_.is_first_pass()) {
+      return block->forward(x, rotation, *this);
+    }
+    const bool again = options_.checkpoint && at::GradMode::is_enabled();
+    auto out = again ? checkpoint(std::make_shared<Again>(shared_from_this(), block, rotation), x)
+                     : outputs(*block, x, rotation);
+    if (options_.penalty != nullptr) {
+      penalties_.push_back(out.size() > 1 ? out[1] : Tensor());
+    }
+    return out[0];
+  }
+
   Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
                 double scale) override {
-    const RowOptions options{.scale = scale, .entropy = needs_of(probes_).entropy};
+    const auto needs = options_.penalty != nullptr && !reading_.is_first_pass()
+                           ? options_.penalty->needs(layer, layers_)
+                           : PenaltyNeeds();
+    const RowOptions options{.scale = scale,
+                             .entropy = needs_of(probes_).entropy || needs.entropy,
+                             .budget = needs.budget};
     const auto context = [&](const Tensor& x) { return x.slice(2, 0, context_rows_); };
     const auto observation = [&](RowKind kind, int64_t rows) {
       return Observation{.layer = layer,
@@ -172,6 +196,12 @@ class PackedPass : public Attention {
                          .pieces = layout_.pieces,
                          .scale = scale};
     };
+    const auto measure = [&](const PenaltyRows& rows) {
+      if (needs.any()) {
+        const auto more = options_.penalty->measure(rows);
+        penalty_ = penalty_.defined() ? penalty_ + more : more;
+      }
+    };
     std::vector<Tensor> outs;
     if (context_rows_ > 0) {
       const auto row =
@@ -180,6 +210,7 @@ class PackedPass : public Attention {
         show(probes_, observation(RowKind::kContext, context_rows_), row, {}, context(query),
              context(keys), context(values), encode_);
       }
+      measure({layer, RowKind::kContext, row, encode_, {}});
       outs.push_back(row.out);
     }
     const auto rows = query.slice(2, context_rows_);
@@ -191,18 +222,58 @@ class PackedPass : public Attention {
         show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys,
              values, prepared_);
       }
+      measure({layer, RowKind::kQuery, row, read_, log_weight});
       outs.push_back(row.out);
     }
     return torch::cat(outs, 2);
   }
 
+  /// What the pass is over with: the penalty has its figures, and probes see no more rows.
+  void end() {
+    if (options_.penalty != nullptr) {
+      options_.penalty->collect(penalties_);
+    }
+    penalties_.clear();
+    probes_.clear();
+  }
+
  private:
+  /// A block of a pass that has returned.
+  class Again : public BlockCall {
+   public:
+    Again(std::shared_ptr<PackedPass> pass, std::shared_ptr<Block> block, Rotation rotation)
+        : pass_(std::move(pass)), block_(std::move(block)), rotation_(std::move(rotation)) {}
+    std::vector<Tensor> operator()(const Tensor& x) const override {
+      return pass_->outputs(*block_, x, rotation_);
+    }
+    std::vector<Tensor> parameters() const override { return block_->parameters(); }
+
+   private:
+    std::shared_ptr<PackedPass> pass_;
+    std::shared_ptr<Block> block_;
+    Rotation rotation_;
+  };
+
+  /// The residual stream after a block, and the penalty of its rows where there is one.
+  std::vector<Tensor> outputs(const Block& block, const Tensor& x, const Rotation& rotation) {
+    penalty_ = Tensor();
+    std::vector<Tensor> all{block.forward(x, rotation, *this)};
+    if (penalty_.defined()) {
+      all.push_back(std::exchange(penalty_, Tensor()));
+    }
+    return all;
+  }
+
   int64_t layers_, context_rows_;
-  const Layout& layout_;
+  Layout layout_;
   KeySets encode_, read_;
+  std::shared_ptr<const Reading> kept_reading_;  // where blocks are computed again
   LayerReading reading_;
   KeySets prepared_;
-  const Probes& probes_;
+  Probes probes_;
+  ForwardOptions options_;
+  Tensor penalty_;                 // of the present block
+  std::vector<Tensor> penalties_;  // of each block
 };
 
 std::vector<int64_t> piece_lengths(const EncodedContext& context) {
@@ -418,23 +489,29 @@ Tensor read(const Decoder& model, const EncodedContext& context, const std::vect
 }
 
 Tensor forward(const Decoder& model, const Tensor& tokens, const Layout& layout,
-               const Reading& reading, const Probes& probes) {
+               const Reading& reading, const Probes& probes, const ForwardOptions& options) {
   require(tokens.dim() == 2 && tokens.size(1) >= layout.tokens(), "motet::forward: tokens of ",
           tokens.sizes(), "; they are [batch, rows], and the layout places ", layout.tokens(),
           " rows before the query");
+  require(!options.checkpoint || reading.copy() != nullptr, "motet::forward: the reading ",
+          reading.name(),
+          " has no copy with which blocks could be computed again; define Reading::copy, or leave "
+          "checkpoint out");
   const auto query = tokens.size(1) - layout.tokens();
   auto positions = layout.positions;
   for (int64_t t = 0; t < query; ++t) {
     positions.push_back(layout.query_position + t);
   }
   check_positions("motet::forward", model, positions, "the packed row");
-  PackedPass pass(model, layout, query, reading, probes);
-  if (pass.reading().is_first_pass()) {
+  const auto pass = std::make_shared<PackedPass>(model, layout, query, reading, probes, options);
+  if (pass->reading().is_first_pass()) {
     const at::NoGradGuard no_grad;
-    model.forward(tokens, positions, pass);
-    pass.reading().end_first_pass();
+    model.forward(tokens, positions, *pass);
+    pass->reading().end_first_pass();
   }
-  return model.forward(tokens, positions, pass);
+  auto hidden = model.forward(tokens, positions, *pass);
+  pass->end();
+  return hidden;
 }
 
 }  // namespace motet

@@ -15,9 +15,10 @@ namespace motet {
 
 /// What a reading must know before it decides.
 struct ReadingNeeds {
-  bool scores = false;  ///< lse and entropy of each set
-  int64_t top = 0;      ///< how many of the largest scores of each set
-  bool layers = false;  ///< those of all layers together: a first pass computes them
+  bool scores = false;    ///< lse and entropy of each set
+  int64_t top = 0;        ///< how many of the largest scores of each set
+  bool layers = false;    ///< those of all layers together: a first pass computes them
+  KeyBudget budget = {};  ///< whose threshold, Scores::top_threshold
 };
 
 /// A choice that each row makes for itself, while its keys are read.
@@ -45,6 +46,12 @@ class Reading {
   /// (ReadingNeeds::layers): `scores` are those of a first pass that reads `all`.
   virtual std::vector<std::optional<torch::Tensor>> decide_layers(
       const std::vector<Scores>& scores) const;
+  /// Scores below it are dropped, whatever their set: [batch, heads, query]. Nothing: none are. Not
+  /// asked of a reading that needs all layers together.
+  virtual std::optional<torch::Tensor> threshold(const Scores&) const { return {}; }
+  /// A copy, which `forward` keeps until a backward pass where that computes rows again (see
+  /// ForwardOptions::checkpoint). Null: it refuses to.
+  virtual std::shared_ptr<const Reading> copy() const { return nullptr; }
   /// What `decide` does, where that is such a choice: a kernel may then make it by itself.
   virtual std::optional<RowChoice> row_choice() const { return {}; }
 };
@@ -54,6 +61,7 @@ class All : public Reading {
  public:
   std::string name() const override { return "all"; }
   std::optional<torch::Tensor> decide(const Scores&) const override { return {}; }
+  std::shared_ptr<const Reading> copy() const override { return std::make_shared<All>(*this); }
 };
 
 struct SelectOptions {
@@ -74,6 +82,7 @@ class Select : public Reading {
   /// Throws Error unless pieces and top are at least 1.
   explicit Select(SelectOptions options = {});
   std::string name() const override;
+  std::shared_ptr<const Reading> copy() const override { return std::make_shared<Select>(*this); }
   ReadingNeeds needs() const override {
     return {.scores = true, .top = options_.top, .layers = options_.layers};
   }
@@ -94,6 +103,7 @@ class Soft : public Reading {
   /// Throws Error unless the temperature is finite and above 0.
   explicit Soft(double temperature = 1);
   std::string name() const override;
+  std::shared_ptr<const Reading> copy() const override { return std::make_shared<Soft>(*this); }
   ReadingNeeds needs() const override;
   std::optional<torch::Tensor> decide(const Scores& scores) const override;
 
@@ -108,6 +118,7 @@ class Sharpen : public Reading {
   /// Throws Error unless the exponent is finite and above 0.
   explicit Sharpen(double exponent = 4);
   std::string name() const override;
+  std::shared_ptr<const Reading> copy() const override { return std::make_shared<Sharpen>(*this); }
   ReadingNeeds needs() const override { return {.scores = true}; }
   std::optional<torch::Tensor> decide(const Scores& scores) const override;
 
@@ -122,6 +133,7 @@ class Discount : public Reading {
   /// Throws Error unless c is finite.
   explicit Discount(double c = 1);
   std::string name() const override;
+  std::shared_ptr<const Reading> copy() const override { return std::make_shared<Discount>(*this); }
   ReadingNeeds needs() const override { return {.scores = true}; }
   std::optional<torch::Tensor> decide(const Scores& scores) const override;
 
@@ -136,6 +148,7 @@ class Temper : public Reading {
   /// Throws Error unless both are finite and above 0.
   explicit Temper(double temperature = 0.9, double scale = 0.9);
   std::string name() const override;
+  std::shared_ptr<const Reading> copy() const override { return std::make_shared<Temper>(*this); }
   ReadingNeeds needs() const override { return {.scores = true}; }
   KeySets prepare(KeySets sets) const override;
   std::optional<torch::Tensor> decide(const Scores& scores) const override;
@@ -144,9 +157,30 @@ class Temper : public Reading {
   double temperature_, scale_;
 };
 
+/// Each row keeps its k largest keys of whatever set, ties included, and their probabilities are
+/// scaled to a sum of 1. Rows that see no more are as they are. The yardstick for a loss that
+/// concentrates attention: after Sason et al. 2025, arXiv 2503.01564 v1 (since withdrawn).
+class TopK : public Reading {
+ public:
+  /// Throws Error unless keys is at least 1.
+  explicit TopK(int64_t keys);
+  std::string name() const override;
+  std::shared_ptr<const Reading> copy() const override { return std::make_shared<TopK>(*this); }
+  ReadingNeeds needs() const override { return {.budget = {.keys = keys_}}; }
+  std::optional<torch::Tensor> decide(const Scores&) const override { return {}; }
+  std::optional<torch::Tensor> threshold(const Scores& scores) const override {
+    return scores.top_threshold;
+  }
+  int64_t keys() const { return keys_; }
+
+ private:
+  int64_t keys_;
+};
+
 /// A reading by its name and options, as command lines have them: `all`, `select`, `select:K`,
 /// `select:K:heads+rows` (any of layers, heads and rows), `soft:T`, `sharpen:B`, `discount:C`,
-/// `temper:T:S`. What is left out has its default. Throws Error for anything else.
+/// `temper:T:S`, `topk:K`. What is left out has its default (K of `topk` has none). Throws Error
+/// for anything else.
 std::shared_ptr<Reading> reading_named(std::string_view text);
 
 /// What a reading decided, and the rows that came of it.

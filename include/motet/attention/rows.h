@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "motet/attention/budget.h"
 #include "motet/attention/sets.h"
 
 namespace motet {
@@ -30,6 +31,13 @@ struct Row {
   /// The largest scores of each set, falling, -inf where there are fewer; without log weights, and
   /// undefined unless asked for. [batch, heads, query, sets, top]
   torch::Tensor set_top;
+  /// The probability of a row's largest keys, sum of p_j over T (see KeyBudget), within (0, 1];
+  /// exactly 1 where T is all that the row sees. Undefined unless asked for. [batch, heads, query]
+  torch::Tensor top_mass;
+  /// Midway between the smallest effective score in T and the largest outside it, -inf where T is
+  /// all that the row sees: as RowOptions::threshold it keeps just T. Not differentiable, and
+  /// undefined unless top_mass is there. [batch, heads, query]
+  torch::Tensor top_threshold;
 
   /// The expected score of each row, sum_j p_j s_j, in nats. [batch, heads, query]
   torch::Tensor mean() const { return lse - entropy; }
@@ -46,13 +54,14 @@ struct Row {
 /// What `attend` and `score` may be told beside their sets.
 struct RowOptions {
   std::optional<double> scale;  ///< on q.k; 1 / sqrt(features) unless given
-  /// Scores (effective, without log weight) below a row's threshold are dropped. [batch, heads,
-  /// query]
+  /// Effective scores below a row's threshold are dropped. [batch, heads, query]
   std::optional<torch::Tensor> threshold;
   /// Whether entropies are wanted; without them `entropy` and `set_entropy` are undefined tensors.
   bool entropy = true;
   /// How many of the largest scores of each set are wanted. Not differentiable.
   int64_t top = 0;
+  /// Whose probability is wanted as `top_mass`; T is constant in the backward pass.
+  KeyBudget budget = {};
 };
 
 /// Attention rows over sets of keys: softmax(scale Q K^T + log_weight) V, and what merging needs.
@@ -65,8 +74,9 @@ struct RowOptions {
 /// next. `log_weight` is [batch, heads, query, sets]: 0 keeps a set, -inf drops it (its keys then
 /// do not matter, not even NaN), other values shift its scores. Accumulates in fp32 (float64 for
 /// float64 inputs), independent of the number of threads; memory beyond inputs and outputs is
-/// bounded. Differentiable once in query, keys, values and log_weight through every output. Throws
-/// Error when the shapes do not fit each other.
+/// bounded. Differentiable once in query, keys, values and log_weight through every output but
+/// `set_top` and `top_threshold`, and through several at once. Throws Error when the shapes do not
+/// fit each other.
 Row attend(const torch::Tensor& query, torch::TensorList keys, torch::TensorList values,
            const KeySets& sets, const std::optional<torch::Tensor>& log_weight = {},
            const RowOptions& options = {});
@@ -74,8 +84,8 @@ Row attend(const torch::Tensor& query, torch::TensorList keys, torch::TensorList
 /// The row over the union of disjoint parts, each with its log weight: exact, associative, free of
 /// order. `log_weights`: one for each part, broadcast to [batch, heads, query]; none means 0 for
 /// all. Sets are laid end to end. Rabe & Staats 2021, arXiv 2112.05682, with entropies (DESIGN of
-/// this library: the chain rule of entropy). Throws Error when there is no part, or their shapes
-/// differ.
+/// this library: the chain rule of entropy). Throws Error when there is no part, their shapes
+/// differ, or a part has a top_mass: that of the whole does not follow from those of the parts.
 Row merge(const std::vector<Row>& parts, const std::vector<torch::Tensor>& log_weights = {});
 
 }  // namespace motet

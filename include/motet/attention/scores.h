@@ -21,12 +21,14 @@ struct Scores {
   /// Where each query of a batch of queries begins among the rows, and where the last ends: 0, ...,
   /// rows.
   std::vector<int64_t> queries;
+  /// As Row::top_threshold, where a budget was given; otherwise undefined. [batch, heads, query]
+  torch::Tensor top_threshold;
 };
 
 /// The scores of rows over sets of keys; see `attend`, whose arguments these are. `top` is how many
 /// of the largest scores of each set are wanted (0: none, and `Scores::top` is undefined). `lse`
-/// and `entropy` are differentiable, `top` is not. Throws Error when the shapes do not fit each
-/// other.
+/// and `entropy` are differentiable, `top` and `top_threshold` are not. Throws Error when the
+/// shapes do not fit each other.
 Scores score(const torch::Tensor& query, torch::TensorList keys, const KeySets& sets, int64_t top,
              const RowOptions& options = {});
 

@@ -5,12 +5,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "motet/model/config.h"
 #include "motet/model/rope.h"
 
 namespace motet {
+
+class Block;
 
 /// How the rows of one pass through the layers see keys. It is all that differs between encoding,
 /// reading and training.
@@ -21,6 +24,10 @@ class Attention {
   /// features] of the same tokens, rotated. Returns out, [batch, heads, rows, features].
   virtual torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& keys,
                                const torch::Tensor& values, double scale) = 0;
+  /// Runs one block over the residual stream and returns the next. A pass that trains may keep less
+  /// of it for the backward pass than LibTorch would.
+  virtual torch::Tensor run(const std::shared_ptr<Block>& block, const torch::Tensor& x,
+                            const Rotation& rotation);
 };
 
 /// x W^T + b. In low precision the sums are fp32, also on processors without instructions for it.

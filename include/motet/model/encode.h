@@ -11,6 +11,7 @@
 #include "motet/context/layout.h"
 #include "motet/model/ablation.h"
 #include "motet/model/decoder.h"
+#include "motet/probe/penalty.h"
 #include "motet/probe/probe.h"
 
 namespace motet {
@@ -68,10 +69,23 @@ torch::Tensor read(const Decoder& model, const EncodedContext& context,
                    const std::vector<int64_t>& query, const Reading& reading = All(),
                    const Probes& probes = {}, const Ablation& ablation = {});
 
+/// What a differentiable pass may be told beside its reading and probes.
+struct ForwardOptions {
+  /// Given the rows of all layers, context and query; outlives the backward pass.
+  RowPenalty* penalty = nullptr;
+  /// Whether blocks keep only their input and are computed again in the backward pass: memory of
+  /// one block for time of one more forward pass (Chen et al. 2016, arXiv 1604.06174). Residual
+  /// stream and penalty are outputs of the block alike, and probes see rows once.
+  bool checkpoint = false;
+};
+
 /// A whole packed row, context and query, in one differentiable pass without a cache: `tokens` is
 /// [batch, layout.tokens() + query]. The reading decides for the query's rows. Returns rows after
-/// the last norm, [batch, rows, width]; see Decoder::logits.
+/// the last norm, [batch, rows, width]; see Decoder::logits. Throws Error where tokens and layout
+/// do not fit each other or the model's positions, and where blocks would be computed again with a
+/// reading that has no copy.
 torch::Tensor forward(const Decoder& model, const torch::Tensor& tokens, const Layout& layout,
-                      const Reading& reading = All(), const Probes& probes = {});
+                      const Reading& reading = All(), const Probes& probes = {},
+                      const ForwardOptions& options = {});
 
 }  // namespace motet
