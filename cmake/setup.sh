@@ -48,7 +48,10 @@ find_missing() {
   has_module libutf8proc || missing+=(libutf8proc-dev)
   has_module "libhwy >= 1.0.3" || missing+=(libhwy-dev)
   has_module "librsvg-2.0 >= 2.50" || missing+=(librsvg2-dev)
-  if $tests; then has_header gtest/gtest.h || missing+=(libgtest-dev); fi
+  if $tests; then
+    has_header gtest/gtest.h || missing+=(libgtest-dev)
+    command -v doxygen > /dev/null || missing+=(doxygen)
+  fi
 }
 find_missing
 if [ ${#missing[@]} -gt 0 ]; then

@@ -1,6 +1,5 @@
 #pragma once
 
-/// Everything, in the order of the data flow.
 #include "motet/attention/kernel.h"
 #include "motet/attention/reading.h"
 #include "motet/attention/rows.h"
@@ -31,3 +30,7 @@
 #include "motet/report/table.h"
 #include "motet/text/tokenizer.h"
 #include "motet/version.h"
+
+/// Parallel context encoding, and the attention entropy that it costs: text, attention, context,
+/// probe, model, eval, report. This header includes everything.
+namespace motet {}

@@ -34,6 +34,7 @@ class Reading {
   virtual ~Reading() = default;
   /// The reading with its options, as reports name it: `select(K=2, r=5)`.
   virtual std::string name() const = 0;
+  /// What `decide` is shown; nothing else is computed for it.
   virtual ReadingNeeds needs() const { return {}; }
   /// The same sets with the factors that this reading puts on scores; `decide` sees scores with
   /// them.
@@ -56,6 +57,7 @@ class All : public Reading {
   std::optional<torch::Tensor> decide(const Scores&) const override { return {}; }
 };
 
+/// What Select keeps, and for whom.
 struct SelectOptions {
   int64_t pieces = 2;   ///< K: how many pieces each row keeps
   int64_t top = 5;      ///< r: how many of the largest probabilities make a piece's score
@@ -81,7 +83,7 @@ class Select : public Reading {
   std::vector<std::optional<torch::Tensor>> decide_layers(
       const std::vector<Scores>& scores) const override;
   std::optional<RowChoice> row_choice() const override;
-  const SelectOptions& options() const { return options_; }
+  const SelectOptions& options() const { return options_; }  ///< as given
 
  private:
   SelectOptions options_;
@@ -151,7 +153,7 @@ std::shared_ptr<Reading> reading_named(std::string_view text);
 
 /// What a reading decided, and the rows that came of it.
 struct ReadRows {
-  Row row;
+  Row row;                                  ///< the merged row
   std::optional<torch::Tensor> log_weight;  ///< as in Reading::decide
 };
 
