@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "motet/model/config.h"
@@ -27,7 +28,7 @@ class Attention {
 class Linear : public torch::nn::Module {
  public:
   /// Parameters are left uninitialised.
-  Linear(int64_t in, int64_t out, bool bias, const torch::TensorOptions& options);
+  Linear(int64_t in, int64_t out, bool bias, const torch::TensorOptions& options = {});
   /// [..., in] to [..., out].
   torch::Tensor forward(const torch::Tensor& x) const;
 
@@ -51,7 +52,7 @@ class Norm : public torch::nn::Module {
 class RmsNorm : public Norm {
  public:
   /// Parameters are left uninitialised.
-  RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options);
+  RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options = {});
   torch::Tensor forward(const torch::Tensor& x) const override;
 
   torch::Tensor weight;  ///< [width]
@@ -64,7 +65,7 @@ class RmsNorm : public Norm {
 class LayerNorm : public Norm {
  public:
   /// Parameters are left uninitialised.
-  LayerNorm(int64_t width, double epsilon, const torch::TensorOptions& options);
+  LayerNorm(int64_t width, double epsilon, const torch::TensorOptions& options = {});
   torch::Tensor forward(const torch::Tensor& x) const override;
 
   torch::Tensor weight;  ///< [width]
@@ -87,6 +88,16 @@ class Block : public torch::nn::Module {
   /// what comes back.
   virtual torch::Tensor forward(const torch::Tensor& x, const Rotation& rotation,
                                 Attention& attention) const = 0;
+
+ protected:
+  /// A product, registered under this name.
+  std::shared_ptr<Linear> make_linear(const std::string& name, int64_t in, int64_t out,
+                                      bool bias = false);
+  /// A norm, registered under this name.
+  std::shared_ptr<RmsNorm> make_rms_norm(const std::string& name, int64_t width, double epsilon);
+  /// A norm, registered under this name.
+  std::shared_ptr<LayerNorm> make_layer_norm(const std::string& name, int64_t width,
+                                             double epsilon);
 };
 
 /// [batch, rows, heads * features] to [batch, heads, rows, features].
