@@ -48,7 +48,10 @@ find_missing() {
   has_module libutf8proc || missing+=(libutf8proc-dev)
   has_module "libhwy >= 1.0.3" || missing+=(libhwy-dev)
   has_module "librsvg-2.0 >= 2.50" || missing+=(librsvg2-dev)
-  if $tests; then has_header gtest/gtest.h || missing+=(libgtest-dev); fi
+  if $tests; then
+    has_header gtest/gtest.h || missing+=(libgtest-dev)
+    command -v doxygen > /dev/null || missing+=(doxygen)
+  fi
 }
 find_missing
 if [ ${#missing[@]} -gt 0 ]; then
@@ -120,7 +123,9 @@ if ! own_torch; then
   [ -n "$torch" ] || die "the torch package in .venv has no CMake files; remove .venv and try again"
   export CMAKE_PREFIX_PATH=$torch${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}
 fi
-if $tests; then installed tokenizers || pip_install tokenizers; fi
+if $tests; then
+  for package in tokenizers numpy safetensors; do installed $package || pip_install $package; done
+fi
 if $model && [ ! -e "$root/models/SmolLM2-135M-Instruct/model.safetensors" ]; then
   installed gguf || pip_install gguf
   "$python" "$root/cmake/fetch_model.py" >&2 || die "the default model could not be made"

@@ -19,7 +19,7 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
-  std::byte* data() const { return data_; }
+  std::byte* data() const { return data_; }   ///< the first byte
   std::size_t size() const { return size_; }  ///< bytes
 
  private:
@@ -36,12 +36,15 @@ std::string read_file(const std::filesystem::path& path);
 /// an Error.
 class AtomicFile {
  public:
+  /// Throws Error when no file can be made beside `path`.
   explicit AtomicFile(std::filesystem::path path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
+  /// Appends. Throws Error.
   void write(std::string_view bytes);
+  /// Gives the file its name, in place of one that is there. Throws Error.
   void commit();
 
  private:
@@ -53,7 +56,7 @@ class AtomicFile {
 /// Writes `bytes` to `path` whole or not at all. Throws Error.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 
-/// SHA-256 as 64 hexadecimal digits.
+/// SHA-256 of bytes that come in parts.
 class Sha256 {
  public:
   Sha256();
@@ -61,14 +64,15 @@ class Sha256 {
   Sha256(const Sha256&) = delete;
   Sha256& operator=(const Sha256&) = delete;
 
-  void update(std::string_view bytes);
-  std::string digest();
+  void update(std::string_view bytes);  ///< appends
+  std::string digest();                 ///< of all so far, 64 hexadecimal digits; once
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
+/// SHA-256 as 64 hexadecimal digits.
 std::string sha256(std::string_view bytes);
 
 }  // namespace motet

@@ -1,6 +1,5 @@
 #pragma once
 
-/// Everything, in the order of the data flow.
 #include "motet/attention/budget.h"
 #include "motet/attention/kernel.h"
 #include "motet/attention/probabilities.h"
@@ -41,3 +40,7 @@
 #include "motet/text/tokenizer.h"
 #include "motet/train/sparsity.h"
 #include "motet/version.h"
+
+/// Parallel context encoding, and the attention entropy that it costs: text, attention, context,
+/// probe, model, train, eval, report. This header includes everything.
+namespace motet {}

@@ -314,7 +314,7 @@ ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorLis
       const at::NoGradGuard no_grad;
       const auto result = compute(arguments);
       Row row{result.out, result.lse, result.entropy, result.set_lse, result.set_entropy};
-      return {std::move(row), result.log_weight};
+      return {std::move(row), result.log_weight, {}};
     }
   }
   auto wanted = options;
@@ -334,7 +334,7 @@ ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorLis
     wanted.threshold =
         options.threshold ? torch::maximum(*options.threshold, *threshold) : *threshold;
   }
-  return {attend(query, keys, values, prepared, log_weight, wanted), log_weight};
+  return {attend(query, keys, values, prepared, log_weight, wanted), log_weight, wanted.threshold};
 }
 
 }  // namespace motet

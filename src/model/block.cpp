@@ -98,6 +98,21 @@ Activation activation_named(const std::string& name, const std::string& where) {
   return found->second;
 }
 
+std::shared_ptr<Linear> Block::make_linear(const std::string& name, int64_t in, int64_t out,
+                                           bool bias) {
+  return register_module(name, std::make_shared<Linear>(in, out, bias));
+}
+
+std::shared_ptr<RmsNorm> Block::make_rms_norm(const std::string& name, int64_t width,
+                                              double epsilon) {
+  return register_module(name, std::make_shared<RmsNorm>(width, epsilon));
+}
+
+std::shared_ptr<LayerNorm> Block::make_layer_norm(const std::string& name, int64_t width,
+                                                  double epsilon) {
+  return register_module(name, std::make_shared<LayerNorm>(width, epsilon));
+}
+
 Tensor split_heads(const Tensor& x, int64_t heads) {
   return x.unflatten(2, {heads, x.size(2) / heads}).transpose(1, 2);
 }

@@ -33,9 +33,9 @@ void check_positions(const char* where, const Decoder& model, const std::vector<
 }
 
 /// What one layer's rows are shown to the probes as. `sets` as the reading prepared them.
-void show(const Probes& probes, Observation seen, const Row& row,
-          const std::optional<Tensor>& log_weight, const Tensor& query, torch::TensorList keys,
-          torch::TensorList values, const KeySets& sets) {
+void show(const Probes& probes, Observation seen, const ReadRows& read, const Tensor& query,
+          torch::TensorList keys, torch::TensorList values, const KeySets& sets) {
+  const auto& [row, log_weight, threshold] = read;
   const at::NoGradGuard no_grad;
   const auto needs = needs_of(probes);
   if (needs.rows) {
@@ -56,8 +56,8 @@ void show(const Probes& probes, Observation seen, const Row& row,
     }
   }
   if (!rows.empty()) {
-    seen.probabilities =
-        probabilities(query, keys, sets, log_weight, row.lse, rows, {.scale = seen.scale});
+    seen.probabilities = probabilities(query, keys, sets, log_weight, row.lse, rows,
+                                       {.scale = seen.scale, .threshold = threshold});
   }
   for (auto* probe : probes) {
     probe->observe(seen);
@@ -96,7 +96,7 @@ class EncodePass : public Attention {
           .prefix = layout_.prefix,
           .pieces = layout_.pieces,
           .scale = scale},
-         row, {}, query, keys, values, sets_);
+         {row, {}, {}}, query, keys, values, sets_);
     return row.out;
   }
 
@@ -129,11 +129,12 @@ class LayerReading {
       options.entropy = true;
       const auto row = attend(query, keys, values, sets, {}, options);
       scores_.push_back({row.set_lse, row.set_entropy, row.set_top, queries});
-      return {row, {}};
+      return {row, {}, {}};
     }
     if (!decided_.empty()) {
       const auto& log_weight = decided_.at(layer);
-      return {attend(query, keys, values, reading_.prepare(sets), log_weight, options), log_weight};
+      return {
+          attend(query, keys, values, reading_.prepare(sets), log_weight, options), log_weight, {}};
     }
     return read_rows(reading_, query, keys, values, sets, queries, options);
   }
@@ -207,7 +208,7 @@ class PackedPass : public Attention, public std::enable_shared_from_this<PackedP
       const auto row =
           motet::attend(context(query), context(keys), context(values), encode_, {}, options);
       if (!reading_.is_first_pass()) {
-        show(probes_, observation(RowKind::kContext, context_rows_), row, {}, context(query),
+        show(probes_, observation(RowKind::kContext, context_rows_), {row, {}, {}}, context(query),
              context(keys), context(values), encode_);
       }
       measure({layer, RowKind::kContext, row, encode_, {}});
@@ -216,14 +217,13 @@ class PackedPass : public Attention, public std::enable_shared_from_this<PackedP
     const auto rows = query.slice(2, context_rows_);
     if (rows.size(2) > 0) {
       const auto first = reading_.is_first_pass();
-      const auto [row, log_weight] =
-          reading_.read(layer, rows, keys, values, read_, {0, rows.size(2)}, options);
+      const auto read = reading_.read(layer, rows, keys, values, read_, {0, rows.size(2)}, options);
       if (!first) {
-        show(probes_, observation(RowKind::kQuery, rows.size(2)), row, log_weight, rows, keys,
-             values, prepared_);
+        show(probes_, observation(RowKind::kQuery, rows.size(2)), read, rows, keys, values,
+             prepared_);
       }
-      measure({layer, RowKind::kQuery, row, read_, log_weight});
-      outs.push_back(row.out);
+      measure({layer, RowKind::kQuery, read.row, read_, read.log_weight});
+      outs.push_back(read.row.out);
     }
     return torch::cat(outs, 2);
   }
@@ -366,6 +366,9 @@ class Reader::Pass : public Attention {
         rows.log_weight = torch::zeros_like(rows.row.set_lse);
       }
       rows.log_weight->narrow(1, head, 1).copy_(own);
+      if (rows.threshold) {
+        rows.threshold->narrow(1, head, 1).fill_(-INFINITY);
+      }
       return motet::attend(query.narrow(1, head, 1), of_head(all_keys), of_head(all_values), sets_,
                            own, {.scale = scale, .entropy = entropy_});
     };
@@ -379,7 +382,7 @@ class Reader::Pass : public Attention {
           .prefix = context.prefix.length(),
           .pieces = piece_lengths(context),
           .scale = scale},
-         rows.row, rows.log_weight, query, all_keys, all_values, prepared_);
+         rows, query, all_keys, all_values, prepared_);
     return rows.row.out;
   }
 

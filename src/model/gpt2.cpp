@@ -14,20 +14,12 @@ using torch::Tensor;
 class Gpt2Block : public Block {
  public:
   Gpt2Block(const Config& config, int64_t layer) : config_(config), layer_(layer) {
-    const torch::TensorOptions options;
-    const auto linear = [&](const char* name, int64_t in, int64_t out) {
-      return register_module(name, std::make_shared<Linear>(in, out, true, options));
-    };
-    const auto norm = [&](const char* name) {
-      return register_module(
-          name, std::make_shared<LayerNorm>(config.width, config.norm_epsilon, options));
-    };
-    norm_attention_ = norm("norm_attention");
-    query_key_value_ = linear("query_key_value", config.width, 3 * config.width);
-    out_ = linear("out", config.width, config.width);
-    norm_mlp_ = norm("norm_mlp");
-    up_ = linear("up", config.width, config.inner);
-    down_ = linear("down", config.inner, config.width);
+    norm_attention_ = make_layer_norm("norm_attention", config.width, config.norm_epsilon);
+    query_key_value_ = make_linear("query_key_value", config.width, 3 * config.width, true);
+    out_ = make_linear("out", config.width, config.width, true);
+    norm_mlp_ = make_layer_norm("norm_mlp", config.width, config.norm_epsilon);
+    up_ = make_linear("up", config.width, config.inner, true);
+    down_ = make_linear("down", config.inner, config.width, true);
     activation_ = activation_named(config.activation, "config.json");
   }
 

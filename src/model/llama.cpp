@@ -16,32 +16,20 @@ using torch::Tensor;
 class LlamaBlock : public Block {
  public:
   LlamaBlock(const Config& config, int64_t layer) : config_(config), layer_(layer) {
-    const torch::TensorOptions options;
-    const auto linear = [&](const char* name, int64_t in, int64_t out, bool bias) {
-      return register_module(name, std::make_shared<Linear>(in, out, bias, options));
-    };
-    const auto norm = [&](const char* name) {
-      return register_module(name,
-                             std::make_shared<RmsNorm>(config.width, config.norm_epsilon, options));
-    };
     const auto queries = config.heads * config.features, keys = config.kv_heads * config.features;
-    norm_attention_ = norm("norm_attention");
-    query_ = linear("query", config.width, queries, config.attention_bias);
-    key_ = linear("key", config.width, keys, config.attention_bias);
-    value_ = linear("value", config.width, keys, config.attention_bias);
-    out_ = linear("out", queries, config.width, config.attention_out_bias);
+    norm_attention_ = make_rms_norm("norm_attention", config.width, config.norm_epsilon);
+    query_ = make_linear("query", config.width, queries, config.attention_bias);
+    key_ = make_linear("key", config.width, keys, config.attention_bias);
+    value_ = make_linear("value", config.width, keys, config.attention_bias);
+    out_ = make_linear("out", queries, config.width, config.attention_out_bias);
     if (config.query_key_norm) {
-      const auto head_norm = [&](const char* name) {
-        return register_module(
-            name, std::make_shared<RmsNorm>(config.features, config.norm_epsilon, options));
-      };
-      norm_query_ = head_norm("norm_query");
-      norm_key_ = head_norm("norm_key");
+      norm_query_ = make_rms_norm("norm_query", config.features, config.norm_epsilon);
+      norm_key_ = make_rms_norm("norm_key", config.features, config.norm_epsilon);
     }
-    norm_mlp_ = norm("norm_mlp");
-    gate_ = linear("gate", config.width, config.inner, config.mlp_bias);
-    up_ = linear("up", config.width, config.inner, config.mlp_bias);
-    down_ = linear("down", config.inner, config.width, config.mlp_bias);
+    norm_mlp_ = make_rms_norm("norm_mlp", config.width, config.norm_epsilon);
+    gate_ = make_linear("gate", config.width, config.inner, config.mlp_bias);
+    up_ = make_linear("up", config.width, config.inner, config.mlp_bias);
+    down_ = make_linear("down", config.inner, config.width, config.mlp_bias);
     activation_ = activation_named(config.activation, "config.json");
   }
 
@@ -160,8 +148,7 @@ Family family_of(const char* model_type,
                            int64_t layer) { return std::make_shared<LlamaBlock>(config, layer); },
           .make_norm =
               [](const Config& config) {
-                return std::make_shared<RmsNorm>(config.width, config.norm_epsilon,
-                                                 torch::TensorOptions());
+                return std::make_shared<RmsNorm>(config.width, config.norm_epsilon);
               },
           .names = names,
           .prefix = "",

@@ -35,6 +35,7 @@ class Reading {
   virtual ~Reading() = default;
   /// The reading with its options, as reports name it: `select(K=2, r=5)`.
   virtual std::string name() const = 0;
+  /// What `decide` is shown; nothing else is computed for it.
   virtual ReadingNeeds needs() const { return {}; }
   /// The same sets with the factors that this reading puts on scores; `decide` sees scores with
   /// them.
@@ -64,6 +65,7 @@ class All : public Reading {
   std::shared_ptr<const Reading> copy() const override { return std::make_shared<All>(*this); }
 };
 
+/// What Select keeps, and for whom.
 struct SelectOptions {
   int64_t pieces = 2;   ///< K: how many pieces each row keeps
   int64_t top = 5;      ///< r: how many of the largest probabilities make a piece's score
@@ -90,7 +92,7 @@ class Select : public Reading {
   std::vector<std::optional<torch::Tensor>> decide_layers(
       const std::vector<Scores>& scores) const override;
   std::optional<RowChoice> row_choice() const override;
-  const SelectOptions& options() const { return options_; }
+  const SelectOptions& options() const { return options_; }  ///< as given
 
  private:
   SelectOptions options_;
@@ -185,8 +187,9 @@ std::shared_ptr<Reading> reading_named(std::string_view text);
 
 /// What a reading decided, and the rows that came of it.
 struct ReadRows {
-  Row row;
+  Row row;                                  ///< the merged row
   std::optional<torch::Tensor> log_weight;  ///< as in Reading::decide
+  std::optional<torch::Tensor> threshold;   ///< as in Reading::threshold, and RowOptions'
 };
 
 /// Rows as `reading` has them: score, decide, attend, in one pass over the keys where the reading

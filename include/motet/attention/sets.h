@@ -13,16 +13,18 @@ namespace motet {
 /// a span of as many keys as rows is the usual triangle, and one with more keys a triangle behind a
 /// block of earlier keys.
 struct Span {
-  int64_t set = 0;
-  int64_t first_row = 0;
-  int64_t rows = 0;
-  int64_t first_key = 0;
-  int64_t keys = 0;
-  bool causal = false;
+  int64_t set = 0;        ///< that the keys belong to
+  int64_t first_row = 0;  ///< of the rows that see them
+  int64_t rows = 0;       ///< how many
+  int64_t first_key = 0;  ///< of the keys
+  int64_t keys = 0;       ///< how many
+  bool causal = false;    ///< whether each row sees one key more than the row before it
 
+  /// Whether all six fields are equal.
   friend bool operator==(const Span&, const Span&) = default;
 };
 
+/// In one line, for messages.
 std::ostream& operator<<(std::ostream& out, const Span& span);
 
 /// Which keys each row sees, and to which set each of them belongs. A row's sets are disjoint.
@@ -33,10 +35,10 @@ class KeySets {
   /// twice.
   KeySets(int64_t sets, int64_t rows, int64_t keys, std::vector<Span> spans);
 
-  int64_t sets() const { return sets_; }
-  int64_t rows() const { return rows_; }
-  int64_t keys() const { return keys_; }
-  const std::vector<Span>& spans() const { return spans_; }
+  int64_t sets() const { return sets_; }                     ///< how many
+  int64_t rows() const { return rows_; }                     ///< query rows
+  int64_t keys() const { return keys_; }                     ///< of all key tensors together
+  const std::vector<Span>& spans() const { return spans_; }  ///< as given
 
   /// The factor on the scores of `set`, 1 unless given: applied by `score` and `attend` before
   /// anything else.

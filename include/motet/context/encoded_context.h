@@ -10,12 +10,12 @@ namespace motet {
 /// Tokens that were encoded together: a prefix, or one piece. Keys are as placed: rotated once,
 /// never again.
 struct EncodedPiece {
-  std::vector<int64_t> tokens;
-  std::vector<int64_t> positions;
+  std::vector<int64_t> tokens;        ///< ids
+  std::vector<int64_t> positions;     ///< of each token
   std::vector<torch::Tensor> keys;    ///< of each layer, [1, kv_heads, tokens, features]
   std::vector<torch::Tensor> values;  ///< of each layer, [1, kv_heads, tokens, features]
 
-  int64_t length() const { return static_cast<int64_t>(tokens.size()); }
+  int64_t length() const { return static_cast<int64_t>(tokens.size()); }  ///< tokens
 };
 
 /// A context that was encoded once, to be read by any number of queries. Prefix and pieces lie

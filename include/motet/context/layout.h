@@ -21,6 +21,7 @@ enum class Positions {
 
 /// `spread`, `left`, `right` or `sequential`. Throws Error for another name.
 Positions positions_named(std::string_view name);
+/// The reverse of positions_named.
 std::string_view name_of(Positions positions);
 
 /// Which tokens are prefix and pieces, and the position of each: prefix | piece 1 | ... | piece P,
@@ -31,6 +32,7 @@ struct Layout {
   std::vector<int64_t> positions;  ///< of every token of prefix and pieces
   int64_t query_position = 0;      ///< of the query's first token
 
+  /// Tokens of prefix and pieces.
   int64_t tokens() const { return static_cast<int64_t>(positions.size()); }
   /// What attention inside the pieces costs, over what it costs in one: sum_i l_i (l_i + 1) / (N (N
   /// + 1)).

@@ -20,15 +20,15 @@ namespace motet {
 struct CompareOptions {
   int64_t length = 4096;  ///< tokens of a segment
   int64_t scored = 1024;  ///< of them, at its end
-  int64_t segments = 4;
-  int64_t skip = 0;  ///< segments of the file that are left out before the first
+  int64_t segments = 4;   ///< of the file, one after the other
+  int64_t skip = 0;       ///< segments of the file that are left out before the first
   std::vector<int64_t> pieces{1, 2, 4, 8};  ///< degrees
   std::vector<int64_t> prefix;              ///< tokens of the shared prefix
   std::vector<int64_t> bos;                 ///< tokens before it and in every mode, `full` included
   int64_t select = 2;                       ///< K of `select` readings that name none
   /// Beside `all`, each of them without and with the prefix; as reading_named takes them.
   std::vector<std::string> readings{"select"};
-  Positions positions = Positions::kSpread;
+  Positions positions = Positions::kSpread;  ///< of the pieces' tokens
   /// Modes `oracle` at every degree above 1, each without and with the prefix.
   std::vector<OracleOptions> oracles;
   Ablation ablation;          ///< of every mode
@@ -45,23 +45,24 @@ struct CompareOptions {
 /// A mode of one degree.
 struct CompareMode {
   std::string name;  ///< full, parallel, sink, selective, both, oracle, or that of another reading
-  int64_t pieces = 1;
-  bool prefix = false;
-  int64_t selected = 0;  ///< K; 0 where every piece is read
-  std::shared_ptr<const Reading> reading;
-  std::optional<OracleOptions> oracle = {};
+  int64_t pieces = 1;                        ///< the degree P
+  bool prefix = false;                       ///< whether pieces and query see the shared prefix
+  int64_t selected = 0;                      ///< K; 0 where every piece is read
+  std::shared_ptr<const Reading> reading;    ///< of the query
+  std::optional<OracleOptions> oracle = {};  ///< what comes from a full run, if anything
 };
 
 /// A mode that cannot be, and why.
 struct LeftOut {
-  std::string mode;
-  int64_t pieces = 1;
-  std::string reason;
+  std::string mode;    ///< its name
+  int64_t pieces = 1;  ///< the degree P
+  std::string reason;  ///< with the numbers
 };
 
+/// What a run does with every segment.
 struct ComparePlan {
-  std::vector<CompareMode> modes;
-  std::vector<LeftOut> left_out;
+  std::vector<CompareMode> modes;  ///< in the order in which they run
+  std::vector<LeftOut> left_out;   ///< of the modes that were asked for
   double segment_flops = 0;  ///< of one segment, all modes: products of weights, scores and values
 };
 
@@ -71,7 +72,8 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options);
 /// Some neighbouring tokens of a segment, in the prefix's absence counted from its start; none of
 /// them are of two pieces, or of a piece and the query.
 struct TextBin {
-  int64_t first = 0, tokens = 0;
+  int64_t first = 0;   ///< token of the segment
+  int64_t tokens = 0;  ///< how many
   double entropy = 0;  ///< mean over layers, heads and these tokens, nats
 };
 
@@ -99,25 +101,39 @@ struct RowAttention {
 /// The figures of one mode over one or more segments; DESIGN section 11 names the fields. Means are
 /// over scored tokens, entropies and masses over layers, heads and query tokens, in nats.
 struct CompareRow {
-  std::string mode;
-  std::string reading;  ///< with its options; of an oracle, what it takes
-  int64_t pieces = 1, prefix_tokens = 0, selected = 0;
-  std::string positions;
-  int64_t segments = 1, tokens = 0;
-  std::optional<int64_t>
-      segment;  ///< of the file, counted from its start; nothing for several segments
-  double nll = 0;
-  std::optional<double> nll_stderr;
-  double perplexity = 0;
-  std::optional<double> delta_nll, delta_stderr, kl,
-      same_top1;  ///< against `full`; nothing where that was left out
-  double entropy_pce = 0, entropy_tok = 0, entropy_between = 0, entropy_within = 0;
-  double mass_prefix = 0, mass_own = 0, mass_top_piece = 0;
+  std::string mode;           ///< as CompareMode::name
+  std::string reading;        ///< with its options, as Reading::name; or what an oracle takes
+  int64_t pieces = 1;         ///< the degree P
+  int64_t prefix_tokens = 0;  ///< of the shared prefix
+  int64_t selected = 0;       ///< K; 0 where every piece is read
+  std::string positions;      ///< as name_of(Positions)
+  int64_t segments = 1;       ///< that these figures are over
+  int64_t tokens = 0;         ///< scored, in all
+  /// Of the file, counted from its start; nothing for several segments.
+  std::optional<int64_t> segment;
+  double nll = 0;                    ///< mean over tokens, nats
+  std::optional<double> nll_stderr;  ///< its standard error; nothing for a single token
+  double perplexity = 0;             ///< exp(nll)
+  // Against `full` on the same tokens; nothing where that was left out.
+  std::optional<double> delta_nll;     ///< nll - that of `full`
+  std::optional<double> delta_stderr;  ///< standard error of the paired difference
+  std::optional<double> kl;            ///< mean KL(full || mode)
+  std::optional<double> same_top1;     ///< share of tokens with the same most likely prediction
+  double entropy_pce = 0;              ///< unweighted mean over forward calls, as the paper's code
+  double entropy_tok = 0;              ///< mean over layers, heads and query tokens
+  double entropy_between = 0;          ///< its part between prefix, pieces and own
+  double entropy_within = 0;           ///< its part inside them
+  double mass_prefix = 0;              ///< probability of the prefix
+  double mass_own = 0;                 ///< of the query's own keys
+  double mass_top_piece = 0;           ///< of the piece with the most
   std::vector<std::vector<double>> entropy_heads;  ///< [layers][heads]
   std::vector<TextBin> entropy_text;               ///< along the segment, context and query
   std::optional<Diagnosis> diagnosis;              ///< where it was asked for
   std::vector<RowAttention> attention;             ///< of the rows that were asked for
-  double cost_ratio = 1, encode_seconds = 0, read_seconds = 0;
+  double cost_ratio = 1;                           ///< as Layout::cost_ratio
+  double encode_seconds = 0;                       ///< of prefix and pieces
+  double read_seconds = 0;                         ///< of the query
+  /// High-water mark of memory; nothing where the system does not tell.
   std::optional<int64_t> peak_bytes;
 };
 

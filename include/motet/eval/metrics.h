@@ -29,15 +29,17 @@ Predictions predict(const Decoder& model, const torch::Tensor& hidden,
 /// A mean over tokens and its standard error: the standard deviation over the square root of their
 /// number.
 struct Mean {
-  double value = 0;
+  double value = 0;                      ///< the mean
   std::optional<double> standard_error;  ///< nothing for a single token
 };
 
+/// Of a tensor's elements.
 Mean mean_of(const torch::Tensor& x);
 
 /// The largest amount of memory that this process has held resident, in bytes, since
 /// `reset_peak_memory`. Nothing where the system does not tell, or does not let it be reset.
 std::optional<int64_t> peak_memory();
+/// Begins to measure peak_memory anew. False where the system does not let it.
 bool reset_peak_memory();
 
 }  // namespace motet

@@ -33,7 +33,9 @@ class Attention {
 /// x W^T + b. In low precision the sums are fp32, also on processors without instructions for it.
 class Linear : public torch::nn::Module {
  public:
-  Linear(int64_t in, int64_t out, bool bias, const torch::TensorOptions& options);
+  /// Parameters are left uninitialised.
+  Linear(int64_t in, int64_t out, bool bias, const torch::TensorOptions& options = {});
+  /// [..., in] to [..., out].
   torch::Tensor forward(const torch::Tensor& x) const;
 
   torch::Tensor weight;  ///< [out, in]
@@ -48,13 +50,15 @@ torch::Tensor linear(const torch::Tensor& x, const torch::Tensor& weight, const 
 /// A norm over the width. Takes the fp32 residual stream, gives the model's dtype.
 class Norm : public torch::nn::Module {
  public:
+  /// [..., width] to the same.
   virtual torch::Tensor forward(const torch::Tensor& x) const = 0;
 };
 
-/// Zhang & Sennrich 2019, arXiv 1910.07467.
+/// x / rms(x) times a weight. Zhang & Sennrich 2019, arXiv 1910.07467.
 class RmsNorm : public Norm {
  public:
-  RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options);
+  /// Parameters are left uninitialised.
+  RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options = {});
   torch::Tensor forward(const torch::Tensor& x) const override;
 
   torch::Tensor weight;  ///< [width]
@@ -63,21 +67,24 @@ class RmsNorm : public Norm {
   double epsilon_;
 };
 
-/// Ba et al. 2016, arXiv 1607.06450.
+/// (x - mean(x)) / deviation(x) times a weight, plus a bias. Ba et al. 2016, arXiv 1607.06450.
 class LayerNorm : public Norm {
  public:
-  LayerNorm(int64_t width, double epsilon, const torch::TensorOptions& options);
+  /// Parameters are left uninitialised.
+  LayerNorm(int64_t width, double epsilon, const torch::TensorOptions& options = {});
   torch::Tensor forward(const torch::Tensor& x) const override;
 
-  torch::Tensor weight, bias;  ///< [width]
+  torch::Tensor weight;  ///< [width]
+  torch::Tensor bias;    ///< [width]
 
  private:
   double epsilon_;
 };
 
+/// What an MLP does to each number.
+using Activation = std::function<torch::Tensor(const torch::Tensor&)>;
 /// Hugging Face's activation of this name. Throws Error, with `where`, for one that is not known
 /// here.
-using Activation = std::function<torch::Tensor(const torch::Tensor&)>;
 Activation activation_named(const std::string& name, const std::string& where);
 
 /// One layer. A family brings its own.
@@ -87,10 +94,21 @@ class Block : public torch::nn::Module {
   /// what comes back.
   virtual torch::Tensor forward(const torch::Tensor& x, const Rotation& rotation,
                                 Attention& attention) const = 0;
+
+ protected:
+  /// A product, registered under this name.
+  std::shared_ptr<Linear> make_linear(const std::string& name, int64_t in, int64_t out,
+                                      bool bias = false);
+  /// A norm, registered under this name.
+  std::shared_ptr<RmsNorm> make_rms_norm(const std::string& name, int64_t width, double epsilon);
+  /// A norm, registered under this name.
+  std::shared_ptr<LayerNorm> make_layer_norm(const std::string& name, int64_t width,
+                                             double epsilon);
 };
 
-/// [batch, rows, heads * features] to [batch, heads, rows, features], and back.
+/// [batch, rows, heads * features] to [batch, heads, rows, features].
 torch::Tensor split_heads(const torch::Tensor& x, int64_t heads);
+/// [batch, heads, rows, features] to [batch, rows, heads * features].
 torch::Tensor join_heads(const torch::Tensor& x);
 
 }  // namespace motet

@@ -13,28 +13,29 @@ namespace motet {
 /// The sizes and options of a decoder, in this library's words. A family fills it from a Hugging
 /// Face config.json.
 struct Config {
-  std::string model_type;  ///< the family's name: "gpt2", "llama", ...
-  int64_t vocabulary = 0;  ///< rows of the embedding
-  int64_t width = 0;       ///< of the residual stream
-  int64_t layers = 0;
-  int64_t heads = 0;      ///< query heads
-  int64_t kv_heads = 0;   ///< heads of keys and values; divides `heads`
-  int64_t features = 0;   ///< of one head
-  int64_t inner = 0;      ///< width inside the MLP
-  int64_t positions = 0;  ///< that the model was made for; a learned table has no more
-  double norm_epsilon = 1e-5;
-  std::string activation;           ///< Hugging Face's name: "silu", "gelu_new", ...
-  bool tied = false;                ///< the output layer is the embedding
-  bool attention_bias = false;      ///< of queries, keys and values
-  bool attention_out_bias = false;  ///< of the product that joins the heads
-  bool query_key_norm = false;      ///< each head's queries and keys are normed before rotation
-  bool mlp_bias = false;
+  std::string model_type;              ///< the family's name: "gpt2", "llama", ...
+  int64_t vocabulary = 0;              ///< rows of the embedding
+  int64_t width = 0;                   ///< of the residual stream
+  int64_t layers = 0;                  ///< blocks
+  int64_t heads = 0;                   ///< query heads
+  int64_t kv_heads = 0;                ///< heads of keys and values; divides `heads`
+  int64_t features = 0;                ///< of one head
+  int64_t inner = 0;                   ///< width inside the MLP
+  int64_t positions = 0;               ///< that the model was made for; a learned table has no more
+  double norm_epsilon = 1e-5;          ///< added to a variance
+  std::string activation;              ///< Hugging Face's name: "silu", "gelu_new", ...
+  bool tied = false;                   ///< the output layer is the embedding
+  bool attention_bias = false;         ///< of queries, keys and values
+  bool attention_out_bias = false;     ///< of the product that joins the heads
+  bool query_key_norm = false;         ///< each head's queries and keys are normed before rotation
+  bool mlp_bias = false;               ///< of the MLP's products
   std::optional<Rope> rope;            ///< nothing: learned positions
   bool scale_scores = true;            ///< by 1 / sqrt(features)
   bool scale_scores_by_layer = false;  ///< and by 1 / (layer + 1)
   nlohmann::json
       source;  ///< config.json as it was read; kept for saving, and for families of one's own
 
+  /// Whether positions are a table of parameters (GPT-2), not rotations.
   bool learned_positions() const { return !rope.has_value(); }
 };
 
@@ -45,13 +46,19 @@ Config load_config(const std::filesystem::path& directory);
 /// Fields of a config.json, with errors that name file and field. For families.
 class ConfigReader {
  public:
+  /// `where` names the file; `json` outlives the reader.
   ConfigReader(const nlohmann::json& json, std::string where)
       : json_(json), where_(std::move(where)) {}
 
-  int64_t size(const char* name) const;  ///< at least 1
+  /// A whole number of at least 1. Throws Error where it is missing or something else.
+  int64_t size(const char* name) const;
+  /// The same, or `otherwise` where it is missing or null.
   int64_t size(const char* name, int64_t otherwise) const;
+  /// A number, or `otherwise`. Throws Error for something else.
   double number(const char* name, double otherwise) const;
+  /// true or false, or `otherwise`. Throws Error for something else.
   bool flag(const char* name, bool otherwise) const;
+  /// A string, or `otherwise`. Throws Error for something else.
   std::string text(const char* name, const std::string& otherwise) const;
 
  private:

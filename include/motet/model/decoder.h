@@ -19,9 +19,9 @@ class Decoder : public torch::nn::Module {
   /// Parameters are left uninitialised. Throws Error for an unknown family.
   explicit Decoder(Config config);
 
-  const Config& config() const { return config_; }
-  torch::ScalarType dtype() const { return tokens_->weight.scalar_type(); }
-  torch::Device device() const { return tokens_->weight.device(); }
+  const Config& config() const { return config_; }                           ///< as given
+  torch::ScalarType dtype() const { return tokens_->weight.scalar_type(); }  ///< of parameters
+  torch::Device device() const { return tokens_->weight.device(); }          ///< of parameters
 
   /// One pass through the layers: `tokens` is [batch, rows], `positions` are those of the rows.
   /// Returns the rows after the last norm, [batch, rows, width]. Throws Error for a token that is

@@ -24,6 +24,7 @@ struct Family {
   /// Fills a Config from config.json; the second argument names the file in errors. Throws Error
   /// for an option that the block does not implement.
   std::function<Config(const nlohmann::json&, const std::string&)> configure;
+  /// A block with its parameters registered; they are filled afterwards.
   std::function<std::shared_ptr<Block>(const Config&, int64_t layer)> make_block;
   std::function<std::shared_ptr<Norm>(const Config&)> make_norm;  ///< after the last block
   /// Names of all parameters that a model of this configuration may have.

@@ -11,10 +11,11 @@
 
 namespace motet {
 
+/// How tokens are drawn.
 struct SamplingOptions {
   double temperature = 0;  ///< 0: the most likely token, always
   double top_p = 1;        ///< the smallest set of tokens with this much probability is drawn from
-  uint64_t seed = 0;
+  uint64_t seed = 0;       ///< of the draws
 
   /// Throws Error naming the first field out of range.
   void validate() const;
@@ -24,6 +25,7 @@ struct SamplingOptions {
 /// 2020, arXiv 1904.09751.
 class Sampler {
  public:
+  /// Throws Error as SamplingOptions::validate.
   explicit Sampler(SamplingOptions options = {});
   /// One token of `logits`, [vocabulary].
   int64_t draw(const torch::Tensor& logits);
@@ -33,10 +35,11 @@ class Sampler {
   std::mt19937_64 random_;
 };
 
+/// How much is generated, and how.
 struct GenerateOptions {
   int64_t tokens = 128;       ///< at most
   std::vector<int64_t> stop;  ///< tokens that end it; they are not returned
-  SamplingOptions sampling;
+  SamplingOptions sampling;   ///< greedy, unless given
 };
 
 /// Told of every token as it is drawn, before the reader reads it on; false ends the generation.

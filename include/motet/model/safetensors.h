@@ -23,11 +23,14 @@ class SafeTensors {
   /// neither.
   static SafeTensors open_model(const std::filesystem::path& directory);
 
+  /// Whether there is a tensor of this name.
   bool contains(const std::string& name) const { return tensors_.count(name) > 0; }
+  /// Of all tensors, in order.
   std::vector<std::string> names() const;
   /// A view of the mapped file; writing to it changes this process's copy only. Throws Error for an
   /// unknown name.
   torch::Tensor tensor(const std::string& name) const;
+  /// That are mapped.
   const std::vector<std::filesystem::path>& files() const { return paths_; }
 
  private:

@@ -11,11 +11,12 @@
 
 namespace motet {
 
+/// What becomes of a model's parameters.
 struct LoadOptions {
   /// As stored, unless given. Parameters that keep the stored dtype stay in the mapped file until
   /// they are written to.
   std::optional<torch::ScalarType> dtype;
-  torch::Device device = torch::kCPU;
+  torch::Device device = torch::kCPU;  ///< where they live
 };
 
 /// Loads a model directory in Hugging Face format: config.json, and model.safetensors or its shards

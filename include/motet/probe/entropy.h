@@ -34,6 +34,7 @@ class RowStatistic {
 /// in nats.
 class EntropyProbe : public Probe {
  public:
+  /// Watches rows of this kind.
   explicit EntropyProbe(RowKind kind = RowKind::kQuery) : kind_(kind) {}
   void observe(const Observation& seen) override;
 
@@ -53,6 +54,7 @@ class EntropyProbe : public Probe {
 /// The probability of the prefix, of each piece and of own keys. Sets as in Observation.
 class MassProbe : public Probe {
  public:
+  /// Watches rows of this kind.
   explicit MassProbe(RowKind kind = RowKind::kQuery) : kind_(kind) {}
   ProbeNeeds needs() const override { return {.rows = true}; }
   void observe(const Observation& seen) override;
@@ -60,9 +62,8 @@ class MassProbe : public Probe {
   const RowStatistic& mass() const { return mass_; }      ///< [..., sets]
   const RowStatistic& prefix() const { return prefix_; }  ///< of the prefix
   const RowStatistic& own() const { return own_; }        ///< of own keys
-  const RowStatistic& top_piece() const {
-    return top_piece_;
-  }  ///< of the piece with the most; 0 without pieces
+  /// Of the piece with the most; 0 without pieces.
+  const RowStatistic& top_piece() const { return top_piece_; }
 
  private:
   RowKind kind_;

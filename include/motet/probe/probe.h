@@ -9,9 +9,9 @@ namespace motet {
 
 /// What a probe must be shown; nothing else is computed for it.
 struct ProbeNeeds {
-  bool rows = false;     ///< the merged row with its lse and the lse of each set
-  bool entropy = false;  ///< and entropies
-  bool query_keys_values = false;
+  bool rows = false;               ///< the merged row with its lse and the lse of each set
+  bool entropy = false;            ///< and entropies
+  bool query_keys_values = false;  ///< views of q, k and v
   /// Query rows whose probabilities are wanted: a row of the attention matrix for each of them.
   std::vector<int64_t> named_rows = {};
 };
@@ -22,7 +22,9 @@ struct ProbeNeeds {
 class Probe {
  public:
   virtual ~Probe() = default;
+  /// What `observe` is shown; rows and their entropies, unless overridden.
   virtual ProbeNeeds needs() const { return {.rows = true, .entropy = true}; }
+  /// One layer of one pass. What is seen may be kept: it is not written to again.
   virtual void observe(const Observation& seen) = 0;
 };
 

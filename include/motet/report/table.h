@@ -11,9 +11,11 @@ namespace motet {
 std::string table_of(const Run& run);
 
 /// The same columns of one or more runs for a page or a paper; where there are several runs, with a
-/// column that names them. LaTeX wants the package booktabs.
+/// column that names them. LaTeX (latex_of) wants the package booktabs.
 std::string markdown_of(const std::vector<Run>& runs);
+/// As markdown_of, in LaTeX.
 std::string latex_of(const std::vector<Run>& runs);
+/// As markdown_of, in HTML.
 std::string html_table_of(const std::vector<Run>& runs);
 
 /// Every figure of every row that is a single value, in full precision: the columns that `run.json`

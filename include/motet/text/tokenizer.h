@@ -12,12 +12,14 @@
 
 namespace motet {
 
+/// How text is read.
 struct EncodeOptions {
   bool added_tokens = true;  ///< recognise added tokens (such as <|endoftext|>) written in the text
 };
 
+/// What text became.
 struct Encoding {
-  std::vector<int64_t> ids;
+  std::vector<int64_t> ids;  ///< tokens
   /// Bytes that have neither a token nor an unknown token: left out, as Hugging Face does.
   int64_t left_out_bytes = 0;
 };

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <motet/motet.h>
+
+#include <iostream>
+
+/// What fragments of C++ in README.md and docs/ take as given.
+extern const std::shared_ptr<motet::Decoder> model;
+extern const motet::Tokenizer tokenizer;
+extern const std::vector<int64_t> tokens;  // of prefix and pieces, or of a text
+extern const std::vector<int64_t> query;
+extern const motet::Layout layout;
+extern const motet::EncodedContext context;
+extern const int64_t prefix_tokens, rows, keys_count;
+extern const torch::Tensor queries, keys, values;

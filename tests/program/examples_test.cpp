@@ -1,0 +1,97 @@
+// The short programs of examples/, run as a reader runs them.
+
+#include <gtest/gtest.h>
+
+#include <sstream>
+
+#include "motet/context/layout.h"
+#include "motet/eval/metrics.h"
+#include "motet/model/encode.h"
+#include "motet/model/weights.h"
+#include "motet/probe/entropy.h"
+#include "motet/text/tokenizer.h"
+#include "program/program.h"
+#include "temporary.h"
+
+namespace motet {
+namespace {
+
+const std::string kText = MOTET_EXAMPLE_DATA "/alice.txt";
+
+/// A tiny model, and what the examples read: four pieces and a query.
+class Examples : public testing::Test {
+ protected:
+  Examples() {
+    std::filesystem::create_directory(path_);
+    write_published_gpt2(path_, 512);
+    model_ = load_model(path_);
+    const auto tokens = Tokenizer::load(path_).encode(read_file(kText)).ids;
+    const auto query = tokens.begin() + 900;
+    query_ = {query, query + 100};
+    targets_ = {query + 1, query + 101};
+    context_ = encode(*model_, {tokens.begin(), query}, make_layout(0, split_tokens(900, 4)));
+  }
+  Outcome run(const std::string& name, std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), std::string(MOTET_EXAMPLES "/") + name);
+    return Process(directory_.path(), arguments).wait();
+  }
+  double nll(const Reading& reading) const {
+    const auto hidden = Reader(*model_, context_, reading).read(query_);
+    return predict(*model_, hidden, targets_).nll.mean().item<double>();
+  }
+
+  TemporaryDirectory directory_;
+  std::string path_ = directory_ / "model";
+  std::shared_ptr<Decoder> model_;
+  std::vector<int64_t> query_, targets_;
+  EncodedContext context_;
+};
+
+TEST_F(Examples, OwnProbeCountsRowsAboveThreeNats) {
+  EntropyProbe entropy;
+  read(*model_, context_, query_, All(), {&entropy});
+  const auto counts = (entropy.entropy().rows() > 3).sum({1, 3});  // [layers, heads]
+  ASSERT_TRUE(((counts > 0) & (counts < 100)).any().item<bool>()) << counts;
+  std::ostringstream expected;
+  expected << counts << '\n';
+
+  const auto outcome = run("own_probe", {path_, kText});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, expected.str());
+}
+
+TEST_F(Examples, OwnReadingKeepsThePiecesThatAreNear) {
+  // A share of 1 keeps the best piece alone, as `select` does where all probabilities of a piece
+  // make its score; a share of 0 keeps all.
+  const auto best = nll(Select({.pieces = 1, .top = 225})), all = nll(All());
+  ASSERT_GT(std::abs(best - all), 1e-3);
+  for (const auto& [share, expected] : {std::pair("1", best), std::pair("0", all)}) {
+    const auto outcome = run("own_reading", {path_, kText, share});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    const auto colon = outcome.out.find(": ");
+    ASSERT_NE(colon, std::string::npos) << outcome.out;
+    EXPECT_EQ(outcome.out.substr(0, 5), "near(");
+    EXPECT_NEAR(std::stod(outcome.out.substr(colon + 2)), expected,
+                1e-4);  // six digits are printed
+  }
+}
+
+TEST_F(Examples, OwnFamilyComputesWhatTheShippedOneDoes) {
+  const auto outcome = run("own_family", {MOTET_GOLDEN "/qwen2_default"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto half = outcome.out.size() / 2;
+  EXPECT_NE(outcome.out.find("CPUFloatType{2,40}"), std::string::npos) << outcome.out;
+  EXPECT_EQ(outcome.out.substr(0, half), outcome.out.substr(half));
+}
+
+TEST_F(Examples, SayWhatTheyWant) {
+  EXPECT_EQ(run("own_probe", {}).err, "own_probe: wanted: own_probe MODEL TEXT\n");
+  const auto brief = directory_ / "brief.txt";
+  write_file(brief, "Alice");
+  EXPECT_EQ(run("own_probe", {path_, brief}).err,
+            "own_probe: " + brief.string() + ": has 1 tokens; 1000 wanted\n");
+  EXPECT_EQ(run("own_reading", {path_, brief, "1"}).code, 1);
+}
+
+}  // namespace
+}  // namespace motet
