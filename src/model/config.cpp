@@ -1,5 +1,6 @@
 #include "motet/model/config.h"
 
+#include "model/import_hint.h"
 #include "motet/error.h"
 #include "motet/files.h"
 #include "motet/model/family.h"
@@ -53,10 +54,12 @@ std::string ConfigReader::text(const char* name, const std::string& otherwise) c
 Config load_config(const std::filesystem::path& directory) {
   require(std::filesystem::is_directory(directory), directory.string(),
           ": is not a directory; a model is a directory in Hugging Face format (config.json, "
-          "model.safetensors, tokenizer.json or vocab.json + merges.txt)");
+          "model.safetensors, tokenizer.json or vocab.json + merges.txt)",
+          import_hint(directory));
   const auto path = directory / "config.json";
   require(std::filesystem::exists(path), directory.string(),
-          ": has no config.json; a model is a directory in Hugging Face format");
+          ": has no config.json; a model is a directory in Hugging Face format",
+          import_hint(directory));
   const auto source = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   require(source.is_object(), path.string(), ": is not a JSON object");
   const auto model_type = ConfigReader(source, path.string()).text("model_type", "");

@@ -42,7 +42,7 @@ Decoder::Decoder(Config config) : config_(std::move(config)) {
 }
 
 Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positions,
-                        Attention& attention) const {
+                        Attention& attention, const ResidualObserver& observer) const {
   require(tokens.dim() == 2 && tokens.size(1) == static_cast<int64_t>(positions.size()),
           "motet::Decoder: tokens of ", tokens.sizes(), " at ", positions.size(),
           " positions; they are [batch, rows]");
@@ -64,8 +64,14 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
   const auto angles =
       config_.rope ? rotation(*config_.rope, config_.features, positions, tokens_->weight.options())
                    : Rotation();
-  for (const auto& layer : layers_) {
-    x = attention.run(layer, x, angles);
+  if (observer) {
+    observer(0, x);
+  }
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    x = attention.run(layers_[layer], x, angles);
+    if (observer) {
+      observer(static_cast<int64_t>(layer) + 1, x);
+    }
   }
   return norm_->forward(x);
 }

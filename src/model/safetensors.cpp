@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "model/import_hint.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -174,10 +175,9 @@ SafeTensors SafeTensors::open_model(const std::filesystem::path& directory) {
       return open(directory / name);
     }
   }
+  const auto hint = import_hint(directory);
   fail(directory.string(), ": has no model.safetensors and no model.safetensors.index.json",
-       std::filesystem::exists(directory / "pytorch_model.bin")
-           ? "; it has a pytorch_model.bin: save the model with safetensors"
-           : "; the download is not complete");
+       hint.empty() ? "; the download is not complete" : hint);
 }
 
 std::vector<std::string> SafeTensors::names() const {

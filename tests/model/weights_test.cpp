@@ -64,13 +64,35 @@ TEST_F(Damaged, FilesMissing) {
   EXPECT_EQ(load_error(), where_ +
                               ": has no model.safetensors and no model.safetensors.index.json; the "
                               "download is not complete");
-  write_file(directory_ / "pytorch_model.bin", "x");
-  EXPECT_EQ(load_error(), where_ +
-                              ": has no model.safetensors and no model.safetensors.index.json; it "
-                              "has a pytorch_model.bin: save the model with safetensors");
   std::filesystem::remove(directory_ / "config.json");
   EXPECT_EQ(load_error(),
             where_ + ": has no config.json; a model is a directory in Hugging Face format");
+}
+
+TEST_F(Damaged, FilesOfAnotherFormat) {
+  const auto how = ": make a model of it: examples/python/import_model.py " + where_ + " OUT";
+  const std::string weights = ": has no model.safetensors and no model.safetensors.index.json";
+  const std::string config = ": has no config.json; a model is a directory in Hugging Face format";
+  std::filesystem::remove(directory_ / "model.safetensors");
+  for (const auto* name :
+       {"pytorch_model.bin", "pytorch_model.bin.index.json", "model-Q4_0.gguf"}) {
+    write_file(directory_ / name, "x");
+    EXPECT_EQ(load_error(), where_ + weights + "; it has " + name + how);
+    std::filesystem::remove(directory_ / name);
+  }
+  std::filesystem::remove(directory_ / "config.json");
+  for (const auto* name : {"adapter_config.json", "ckpt.pt", "model-Q4_0.gguf"}) {
+    write_file(directory_ / name, "x");
+    EXPECT_EQ(load_error(), where_ + config + "; it has " + name + how);
+    const auto file = (directory_ / name).string();
+    EXPECT_EQ(message([&] { load_model(file); }),
+              file +
+                  ": is not a directory; a model is a directory in Hugging Face format "
+                  "(config.json, model.safetensors, tokenizer.json or vocab.json + merges.txt); "
+                  "make one of it: examples/python/import_model.py " +
+                  file + " OUT");
+    std::filesystem::remove(directory_ / name);
+  }
 }
 
 TEST_F(Damaged, ConfigMalformed) {

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -11,6 +12,10 @@
 #include "motet/model/config.h"
 
 namespace motet {
+
+/// Sees the residual stream after `layers` layers (0: the embedding), [batch, rows, width], fp32
+/// (float64 in float64 models); never changes it.
+using ResidualObserver = std::function<void(int64_t layers, const torch::Tensor& x)>;
 
 /// A decoder-only language model of any registered family. Its parameters train like those of every
 /// LibTorch module.
@@ -27,7 +32,7 @@ class Decoder : public torch::nn::Module {
   /// Returns the rows after the last norm, [batch, rows, width]. Throws Error for a token that is
   /// not in the vocabulary, and for a position that a learned table does not have.
   torch::Tensor forward(const torch::Tensor& tokens, const std::vector<int64_t>& positions,
-                        Attention& attention) const;
+                        Attention& attention, const ResidualObserver& observer = {}) const;
 
   /// The scores of the vocabulary, [..., vocabulary], fp32 (float64 in float64 models), of rows
   /// after the last norm.

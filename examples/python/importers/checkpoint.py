@@ -1,0 +1,142 @@
+"""Weights that torch saved: a Hugging Face pytorch_model.bin, whole or in shards; and the reading of
+safetensors, for adapters and their base.
+
+torch.load unpickles tensors and plain containers only (weights_only=True), and maps the file where
+its format allows (torch 1.6 and later), so that a tensor is read when it is written.
+"""
+
+import pathlib
+import pickle
+import zipfile
+
+from importers.directory import Failure, Model, Tensor, read_json, tokenizer_files
+
+# Masks and angles that old versions of transformers saved; a model makes them itself.
+BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+
+
+def load(path):
+    """What torch saved in the file `path`: tensors and plain containers, nothing else."""
+    import torch
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True,
+                          mmap=zipfile.is_zipfile(path))
+    except (OSError, MemoryError, ImportError):
+        raise
+    except Exception as error:  # whatever a damaged file makes torch stumble over
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            raise Failure(f"{path}: holds more than tensors and plain containers, and reading it "
+                          "could run code, so it is not read; where you trust it, save its tensors "
+                          "alone: torch.save(model.state_dict(), ...)") from error
+        raise Failure(f"{path}: is damaged, truncated or no file of torch.save "
+                      f"({type(error).__name__}); copy or download it again") from error
+
+
+def stored(name, value, where):
+    """A tensor of torch as one of a model."""
+    import torch
+    if not isinstance(value, torch.Tensor):
+        raise Failure(f"{where}: '{name}' is {type(value).__name__}, not a tensor; "
+                      "a state dict of a model is wanted")
+    kinds = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    if value.dtype not in kinds:
+        raise Failure(f"{where}: the tensor '{name}' is of {value.dtype}; float32, float16 and "
+                      "bfloat16 are read (quantised checkpoints of GPTQ, AWQ or bitsandbytes are "
+                      "not)")
+    return Tensor(name, tuple(value.shape), kinds[value.dtype], lambda: value)
+
+
+def shards(directory, name):
+    """The files of weights called `name`, or those that its index names: [path]."""
+    if (directory / name).is_file():
+        return [directory / name]
+    index = directory / f"{name}.index.json"
+    files = [directory / file
+             for file in sorted(set(read_json(index).get("weight_map", {}).values()))]
+    for file in files:
+        if not file.is_file():
+            raise Failure(f"{index}: names the shard {file.name}, which is missing; "
+                          "download it too")
+    return files
+
+
+def config_of(directory):
+    path = directory / "config.json"
+    if not path.is_file():
+        raise Failure(f"{directory}: has no config.json, which says what the weights are of; "
+                      "download it too")
+    config = read_json(path)
+    if "quantization_config" in config:
+        raise Failure(f"{path}: has a quantization_config; quantised checkpoints are not read: "
+                      "take the unquantised weights")
+    return config
+
+
+def untied(tensors, config, where):
+    """The tensors without an output layer that config.json ties to the embedding and that equals
+    it.
+    """
+    by_name = {tensor.name: tensor for tensor in tensors}
+    head = by_name.get("lm_head.weight")
+    default = config.get("model_type") == "gpt2"
+    embedding = next((tensor for name, tensor in by_name.items()
+                      if name.endswith(("embed_tokens.weight", "wte.weight"))), None)
+    if head is None or embedding is None or not config.get("tie_word_embeddings", default):
+        return tensors
+    if not (head.read() == embedding.read()).all():
+        raise Failure(f"{where}: '{head.name}' differs from '{embedding.name}', but config.json "
+                      "ties them (tie_word_embeddings)")
+    return [tensor for tensor in tensors if tensor is not head]
+
+
+def weights(directory):
+    """The tensors of a Hugging Face directory: pytorch_model.bin or model.safetensors, or their
+    shards.
+    """
+    tensors = []
+    for name, read in (("model.safetensors", open_safetensors), ("pytorch_model.bin", load)):
+        if (directory / name).is_file() or (directory / f"{name}.index.json").is_file():
+            for path in shards(directory, name):
+                tensors += [value if isinstance(value, Tensor) else stored(key, value, path)
+                            for key, value in items(read(path), path)
+                            if not key.endswith(BUFFERS)]
+            break
+    names = [tensor.name for tensor in tensors]
+    for name in names:
+        if names.count(name) > 1:
+            raise Failure(f"{directory}: the tensor '{name}' is in two shards")
+    return tensors
+
+
+def items(state, path):
+    if not isinstance(state, dict):
+        raise Failure(f"{path}: holds {type(state).__name__}; a state dict of a model is wanted")
+    return state.items()
+
+
+def open_safetensors(path):
+    """The tensors of a safetensors file, mapped: {name: Tensor}."""
+    import safetensors
+    try:
+        file = safetensors.safe_open(path, "pt")
+    except safetensors.SafetensorError as error:
+        raise Failure(f"{path}: is damaged or no safetensors file ({error}); "
+                      "download it again") from error
+
+    def tensor(name):
+        part = file.get_slice(name)
+        if part.get_dtype() not in ("F32", "F16", "BF16"):
+            raise Failure(f"{path}: the tensor '{name}' is of {part.get_dtype()}; F32, F16 and "
+                          "BF16 are read")
+        return Tensor(name, tuple(part.get_shape()), part.get_dtype(),
+                      lambda: file.get_tensor(name))
+
+    return {name: tensor(name) for name in file.keys() if not name.endswith(BUFFERS)}
+
+
+def open_directory(directory, tokenizer=None):
+    """The model of a Hugging Face directory."""
+    directory = pathlib.Path(directory)
+    config = config_of(directory)
+    return Model(config, untied(weights(directory), config, directory),
+                 tokenizer_files(tokenizer or directory, directory))
