@@ -120,7 +120,11 @@ if ! own_torch; then
   [ -n "$torch" ] || die "the torch package in .venv has no CMake files; remove .venv and try again"
   export CMAKE_PREFIX_PATH=$torch${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}
 fi
-if $tests; then installed tokenizers || pip_install tokenizers; fi
+if $tests; then
+  for package in tokenizers "transformers>=5" safetensors matplotlib nbclient ipykernel; do
+    installed "${package%%[<>=]*}" || pip_install "$package"
+  done
+fi
 if $model && [ ! -e "$root/models/SmolLM2-135M-Instruct/model.safetensors" ]; then
   installed gguf || pip_install gguf
   "$python" "$root/cmake/fetch_model.py" >&2 || die "the default model could not be made"
