@@ -124,7 +124,9 @@ if ! own_torch; then
   export CMAKE_PREFIX_PATH=$torch${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}
 fi
 if $tests; then
-  for package in tokenizers numpy safetensors transformers gguf; do installed "$package" || pip_install "$package"; done
+  for package in tokenizers numpy safetensors "transformers>=5" gguf matplotlib nbclient ipykernel; do
+    installed "${package%%[<>=]*}" || pip_install "$package"
+  done
 fi
 if $model && [ ! -e "$root/models/SmolLM2-135M-Instruct/model.safetensors" ]; then
   installed gguf || pip_install gguf
