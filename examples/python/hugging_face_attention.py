@@ -105,6 +105,9 @@ def read_run(folder):
     from safetensors.torch import load_file
 
     run = json.loads((folder / "run.json").read_text())
+    for option, name in (("--bos", "bos"), ("--ablate", "ablation")):
+        if run["configuration"].get(name):
+            sys.exit(f"{folder}: was made with {option}, which this example does not do")
     stats = load_file(folder / "stats.safetensors")
     segments = sorted({int(name.split("/")[0]) for name in stats})
     if f"{segments[0]}/full/1/entropy" not in stats:

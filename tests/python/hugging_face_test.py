@@ -1,5 +1,6 @@
 """examples/python/hugging_face_attention.py on tiny models. hugging_face_test.py MOTET_COMPARE"""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -132,6 +133,17 @@ class Program(unittest.TestCase):
                 self.assertIn("segment 2: 24 rows after 71 tokens\n", found.stdout)
                 self.assertEqual(found.stdout.count("agrees: entropy of heads, motet-compare: "), 2)
                 self.assertEqual(len(re.findall(r"^ +[012]( +\d\.\d\d){4}  \|", found.stdout, re.M)), 3)
+                document = run / "run.json"
+                plain = document.read_text()
+                changed = json.loads(plain)
+                changed["configuration"]["bos"] = [0]
+                document.write_text(json.dumps(changed))
+                found = self.run_example("--model", model, "--text", text, "--run", run)
+                self.assertEqual(found.returncode, 1)
+                self.assertEqual(
+                    found.stderr, f"{run}: was made with --bos, which this example does not do\n"
+                )
+                document.write_text(plain)
                 other = folder / "other.txt"
                 other.write_text("A motet is not a motto. " * 200)
                 found = self.run_example("--model", model, "--text", other, "--run", run)
