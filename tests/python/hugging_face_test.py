@@ -46,7 +46,8 @@ class InsideAModel(unittest.TestCase):
                 other.set_attn_implementation("sdpa")
                 expected = other(tokens(2)).logits
                 # fp32, sums in another order
-                self.assertLess(((logits - expected).abs().max() / expected.abs().max()).item(), 1e-5)
+                error = (logits - expected).abs().max() / expected.abs().max()
+                self.assertLess(error.item(), 1e-5)
                 other.set_attn_implementation("eager")
                 matrices = other(tokens(2), output_attentions=True).attentions
                 entropy = torch.stack([torch.special.entr(p.double()).sum(-1) for p in matrices])
@@ -104,7 +105,7 @@ class InsideAModel(unittest.TestCase):
             window(tokens())
         window(tokens()[:, :16])  # the window hides nothing
         dropout, _ = self.both("llama", attention_dropout=0.1)
-        with self.assertRaisesRegex(ValueError, "motet: dropout 0.1 of attention; use model.eval()"):
+        with self.assertRaisesRegex(ValueError, "motet: dropout 0.1 of attention; use model.eval"):
             dropout.train()(tokens())
 
 
@@ -132,7 +133,8 @@ class Program(unittest.TestCase):
                 self.assertEqual(found.stderr, "")
                 self.assertIn("segment 2: 24 rows after 71 tokens\n", found.stdout)
                 self.assertEqual(found.stdout.count("agrees: entropy of heads, motet-compare: "), 2)
-                self.assertEqual(len(re.findall(r"^ +[012]( +\d\.\d\d){4}  \|", found.stdout, re.M)), 3)
+                lines = re.findall(r"^ +[012]( +\d\.\d\d){4}  \|", found.stdout, re.M)
+                self.assertEqual(len(lines), 3)
                 document = run / "run.json"
                 plain = document.read_text()
                 changed = json.loads(plain)
@@ -156,9 +158,9 @@ class Program(unittest.TestCase):
                 self.assertRegex(found.stderr, r"text.txt: \d+ tokens, fewer than --length 9999\n$")
 
     def test_says_where_something_differs(self):
-        self.assertFalse(example.differ("a", torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]), 1e-4))
-        self.assertTrue(example.differ("a", torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.1]), 1e-4))
-        self.assertTrue(example.differ("a", torch.tensor([torch.nan]), torch.tensor([1.0]), 1e-4))
+        for found, wrong in ((2.0, False), (2.1, True), (torch.nan, True)):
+            pair = torch.tensor([1.0, found]), torch.tensor([1.0, 2.0])
+            self.assertEqual(example.differ("a", *pair, 1e-4), wrong)
 
 
 if __name__ == "__main__":
