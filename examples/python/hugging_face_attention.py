@@ -6,8 +6,8 @@
 Reads the first N tokens of a text with transformers, whose attention is torch.ops.motet.attend, and
 prints the entropy of every head (mean over rows, nats). Then checks them against transformers' own
 attention matrices, and logits against its SDPA. --run is the folder of a run of motet-compare
---save-stats on the same model and text: its segments are read instead, and the entropies of the mode
-`full` must agree too. The exit status is 1 where something differs by more than its tolerance.
+--save-stats on the same model and text: its segments are read instead, and the entropies of the
+mode `full` must agree too. The exit status is 1 where something differs by more than its tolerance.
 """
 
 import argparse
@@ -105,6 +105,9 @@ def read_run(folder):
     from safetensors.torch import load_file
 
     run = json.loads((folder / "run.json").read_text())
+    for option, name in (("--bos", "bos"), ("--ablate", "ablation")):
+        if run["configuration"].get(name):
+            sys.exit(f"{folder}: was made with {option}, which this example does not do")
     stats = load_file(folder / "stats.safetensors")
     segments = sorted({int(name.split("/")[0]) for name in stats})
     if f"{segments[0]}/full/1/entropy" not in stats:
@@ -136,7 +139,9 @@ def check(model, attention, tokens):
     scale = expected.abs().max()
     eager = eager_entropy(model, tokens)
     wrong = differ("logits over the largest, SDPA", logits / scale, expected / scale, LOGITS)
-    wrong |= differ("entropy of heads, attention matrices", rows.mean(-1), eager.mean(-1), TOLERANCE)
+    wrong |= differ(
+        "entropy of heads, attention matrices", rows.mean(-1), eager.mean(-1), TOLERANCE
+    )
     return rows, wrong
 
 

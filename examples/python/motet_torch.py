@@ -122,9 +122,9 @@ def attend(query, keys, values, spans, sets=1, **options):
     query [batch, heads, rows, features]; keys and values: a tensor each, or lists of tensors that
     are read as if laid end to end, [batch or 1, kv_heads, keys, features], where kv_heads divides
     heads. Options: log_weight [batch, heads, rows, sets] (0 keeps a set, -inf drops it), factors
-    (one for each set, on its scores), threshold [batch, heads, rows] (scores below it are dropped),
-    scale (1 / sqrt(features) unless given), entropy=False, top=r. Raises RuntimeError where the
-    shapes do not fit each other.
+    (one for each set, on its scores), threshold [batch, heads, rows] (effective scores below it
+    are dropped), scale (1 / sqrt(features) unless given), entropy=False, top=r. Raises RuntimeError
+    where the shapes do not fit each other.
     """
     rows = torch.ops.motet.attend(query, _list(keys), _list(values), _flat(spans), sets, **options)
     return Row(*_wanted(rows, Row._fields, options))

@@ -1,5 +1,6 @@
 """examples/python/hugging_face_attention.py on tiny models. hugging_face_test.py MOTET_COMPARE"""
 
+import json
 import pathlib
 import re
 import subprocess
@@ -45,7 +46,8 @@ class InsideAModel(unittest.TestCase):
                 other.set_attn_implementation("sdpa")
                 expected = other(tokens(2)).logits
                 # fp32, sums in another order
-                self.assertLess(((logits - expected).abs().max() / expected.abs().max()).item(), 1e-5)
+                error = (logits - expected).abs().max() / expected.abs().max()
+                self.assertLess(error.item(), 1e-5)
                 other.set_attn_implementation("eager")
                 matrices = other(tokens(2), output_attentions=True).attentions
                 entropy = torch.stack([torch.special.entr(p.double()).sum(-1) for p in matrices])
@@ -103,7 +105,7 @@ class InsideAModel(unittest.TestCase):
             window(tokens())
         window(tokens()[:, :16])  # the window hides nothing
         dropout, _ = self.both("llama", attention_dropout=0.1)
-        with self.assertRaisesRegex(ValueError, "motet: dropout 0.1 of attention; use model.eval()"):
+        with self.assertRaisesRegex(ValueError, "motet: dropout 0.1 of attention; use model.eval"):
             dropout.train()(tokens())
 
 
@@ -131,7 +133,19 @@ class Program(unittest.TestCase):
                 self.assertEqual(found.stderr, "")
                 self.assertIn("segment 2: 24 rows after 71 tokens\n", found.stdout)
                 self.assertEqual(found.stdout.count("agrees: entropy of heads, motet-compare: "), 2)
-                self.assertEqual(len(re.findall(r"^ +[012]( +\d\.\d\d){4}  \|", found.stdout, re.M)), 3)
+                lines = re.findall(r"^ +[012]( +\d\.\d\d){4}  \|", found.stdout, re.M)
+                self.assertEqual(len(lines), 3)
+                document = run / "run.json"
+                plain = document.read_text()
+                changed = json.loads(plain)
+                changed["configuration"]["bos"] = [0]
+                document.write_text(json.dumps(changed))
+                found = self.run_example("--model", model, "--text", text, "--run", run)
+                self.assertEqual(found.returncode, 1)
+                self.assertEqual(
+                    found.stderr, f"{run}: was made with --bos, which this example does not do\n"
+                )
+                document.write_text(plain)
                 other = folder / "other.txt"
                 other.write_text("A motet is not a motto. " * 200)
                 found = self.run_example("--model", model, "--text", other, "--run", run)
@@ -144,9 +158,9 @@ class Program(unittest.TestCase):
                 self.assertRegex(found.stderr, r"text.txt: \d+ tokens, fewer than --length 9999\n$")
 
     def test_says_where_something_differs(self):
-        self.assertFalse(example.differ("a", torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]), 1e-4))
-        self.assertTrue(example.differ("a", torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.1]), 1e-4))
-        self.assertTrue(example.differ("a", torch.tensor([torch.nan]), torch.tensor([1.0]), 1e-4))
+        for found, wrong in ((2.0, False), (2.1, True), (torch.nan, True)):
+            pair = torch.tensor([1.0, found]), torch.tensor([1.0, 2.0])
+            self.assertEqual(example.differ("a", *pair, 1e-4), wrong)
 
 
 if __name__ == "__main__":

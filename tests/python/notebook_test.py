@@ -1,4 +1,4 @@
-"""Executes examples/python/statistics.ipynb on a run of a tiny model. notebook_test.py MOTET_COMPARE
+"""Executes examples/python/statistics.ipynb on a tiny model's run. notebook_test.py MOTET_COMPARE
 
 Every cell must run without a warning, and each picture must be drawn.
 """

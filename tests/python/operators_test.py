@@ -35,11 +35,10 @@ def twin(query, keys, values, spans, sets=1, log_weight=None, factors=None, thre
     if factors is not None:
         s = s * torch.tensor(factors, dtype=s.dtype)[belongs]
     seen = (belongs >= 0).expand_as(s)
-    if threshold is not None:
-        seen = seen & (s >= threshold.unsqueeze(-1))
-    found = []
     shifted = s if log_weight is None else s + log_weight[..., belongs.clamp_min(0)].diagonal(
         dim1=2, dim2=3).movedim(-1, 2)  # fmt: skip
+    if threshold is not None:
+        seen = seen & (shifted >= threshold.unsqueeze(-1))
     of_set = [seen & (belongs == m) for m in range(sets)]
 
     def statistics(mask):
@@ -103,6 +102,7 @@ class Rows(unittest.TestCase):
             {"factors": [1.0, 0.5, 2.0, 1.5]},
             {"scale": 0.2, "top": 3},
             {"threshold": threshold, "factors": [1.0, 2.0, 2.0, 1.0]},
+            {"threshold": threshold, "log_weight": log_weights()},
         ):
             for key_batch in (2, 1):
                 with self.subTest(options=list(options), key_batch=key_batch):
@@ -137,6 +137,14 @@ class Rows(unittest.TestCase):
         found = motet_torch.attend(query, keys, values, SPANS, 4, log_weight=weights)
         for a, b in zip(found[:5], expected[:5]):
             self.assertTrue(torch.equal(a, b))
+
+    def test_a_row_without_keys(self):
+        query, keys, values = example()
+        row = motet_torch.attend(query, keys, values, [Span(0, 1, 6, 0, 4)])
+        for found, expected in zip((row.out, row.lse, row.entropy, row.mass(), row.between()),
+                                   (0, -torch.inf, 0, 0, 0)):  # fmt: skip
+            self.assertTrue(bool((found[:, :, 0] == expected).all()))
+        self.assertEqual((row.mass()[:, :, 1:] - 1).abs().max().item(), 0)  # one set has it all
 
     def test_entropy_is_within_and_between(self):
         query, keys, values = example()
