@@ -31,13 +31,14 @@ class Failure(Exception):
 
 
 def find_program(given=None):
-    """The program motet-trace: as given, in the build tree, or on the path."""
-    candidates = [given] if given else [os.environ.get("MOTET_TRACE"),
-                                        ROOT / "build/release/examples/motet-trace",
-                                        shutil.which("motet-trace")]
+    """The program motet-trace: as given, in the build tree (here, or beside this script), or on the
+    path.
+    """
+    built = "build/release/examples/motet-trace"
+    candidates = [given] if given else [built, ROOT / built, shutil.which("motet-trace")]
     for candidate in filter(None, candidates):
         if pathlib.Path(candidate).is_file():
-            return str(candidate)
+            return str(pathlib.Path(candidate).resolve())
     raise Failure(f"{given or 'motet-trace'} is not there; build it (cmake --build build/release), "
                   "or name it with --program")
 

@@ -598,10 +598,11 @@ class Adapter(Case):
         b = 0.3 * torch.randn(64, 4, generator=generator)
         head = 0.25 * torch.randn(VOCABULARY, 64, generator=generator)
         embedding = model.get_input_embeddings()
-        saved = embedding.weight.detach().clone()  # PEFT saves it beside its update
+        saved = 0.25 * torch.randn(VOCABULARY, 64, generator=generator)  # beside its update
         embedding.register_forward_hook(lambda _, inputs, y: y + 2 * a.T[inputs[0]] @ b.T)
         with torch.no_grad():
             model.lm_head.weight.copy_(head)
+            embedding.weight.copy_(saved)
         self.save_adapter({"model.embed_tokens.lora_embedding_A": a,
                            "model.embed_tokens.lora_embedding_B": b,
                            "model.embed_tokens.base_layer.weight": saved, "lm_head.weight": head},
