@@ -39,9 +39,9 @@ TOKENS = 60
 VOCABULARY = 288  # more rows than tokens, as trained models have
 TEXT = ("The motet grew in France; \u00e9t\u00e9 1234567, don't  stop\n\n\tat \U0001f3b6 12 "
         "notes<|end|>and then the rest, the rest that nobody reads: x = 3.14159 \u4f60\u597d! ") * 2
-# Both sides compute in float32, so only the order of sums differs: within 1e-5 of the largest logit
-# here. The mistakes that these tests are for (a matrix transposed, heads permuted, a scale left
-# out) move logits by 1e-2 at least.
+# Both sides compute in float32, so only the order of sums differs: the design's bound for small
+# models. Tensors transposed, heads permuted or scales left out moved logits by 0.6 and more of the
+# largest, the other GELU by 2.6e-4.
 TOLERANCE = 1e-4
 
 # --- models and tokenizers -----------------------------------------------------------------------
