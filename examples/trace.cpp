@@ -1,7 +1,7 @@
 // motet-trace: the residual stream after every layer, and the logits, as safetensors: what
 // examples/python/verify_model.py compares with other implementations.
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <algorithm>
 #include <numeric>

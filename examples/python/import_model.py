@@ -23,8 +23,8 @@ import signal
 import sys
 
 from importers import adapter, checkpoint, gguf_file, nanogpt
-from importers.directory import DTYPES, Failure, largest_id, say, write_model
-from importers.directory import read_json, refuse_existing
+from importers.directory import (DTYPES, Failure, has_tokenizer, largest_id, read_json,
+                                 refuse_existing, say, write_model)
 
 KNOWN = ("known are a directory with pytorch_model.bin (or its shards) or adapter_config.json, "
          "nanoGPT's ckpt.pt, and a .gguf file")
@@ -96,7 +96,8 @@ def open_model(kind, path, base=None, tokenizer=None, activation="gelu"):
     if kind == "nanogpt":
         return nanogpt.open_checkpoint(path, tokenizer, activation)
     if kind == "adapter":
-        return adapter.open_adapter(path, open_base(path, base, tokenizer), tokenizer)
+        own = path if has_tokenizer(path) else None  # it may have tokens of its own
+        return adapter.open_adapter(path, open_base(path, base, tokenizer or own))
     return checkpoint.open_directory(path, tokenizer)
 
 

@@ -31,13 +31,14 @@ class Failure(Exception):
 
 
 def find_program(given=None):
-    """The program motet-trace: as given, in the build tree, or on the path."""
-    candidates = [given] if given else [os.environ.get("MOTET_TRACE"),
-                                        ROOT / "build/release/examples/motet-trace",
-                                        shutil.which("motet-trace")]
+    """The program motet-trace: as given, in the build tree (here, or beside this script), or on the
+    path.
+    """
+    built = "build/release/examples/motet-trace"
+    candidates = [given] if given else [built, ROOT / built, shutil.which("motet-trace")]
     for candidate in filter(None, candidates):
         if pathlib.Path(candidate).is_file():
-            return str(candidate)
+            return str(pathlib.Path(candidate).resolve())
     raise Failure(f"{given or 'motet-trace'} is not there; build it (cmake --build build/release), "
                   "or name it with --program")
 
@@ -69,8 +70,10 @@ def layers_of(model):
     """The list of a model's layers, whatever the family calls it."""
     import torch
     count = model.config.num_hidden_layers
-    return next(module for module in model.modules()
-                if isinstance(module, torch.nn.ModuleList) and len(module) == count)
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
+            return module
+    raise Failure(f"{type(model).__name__}: has no list of {count} layers; is it a decoder?")
 
 
 def reference(model, tokens):
@@ -138,7 +141,7 @@ def verify(directory, text, tokens, dtype, bound, program):
     ids = ours["tokens"].tolist()
     check_tokens(directory, text, ids)
     rows = differences(ours, reference(load_reference(directory, dtype), ours["tokens"]))
-    print(f"{directory}, the first {len(ids)} tokens of {text}: the ids of tokenizers; {dtype}\n")
+    print(f"{directory}, the first {len(ids)} tokens of {os.path.relpath(text)}: the ids of tokenizers; {dtype}\n")
     print(f"{'':<10} {'difference':>12} {'relative':>12}")
     for name, difference, relative in rows:
         mark = "" if relative <= bound else "  above the bound"

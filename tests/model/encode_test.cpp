@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <limits>
+#include <numeric>
 
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
@@ -237,6 +238,42 @@ TEST_P(Encode, ProbesChangeNothingAndSeeWhatTheyAskFor) {
   EXPECT_LT(max_error(entropy.entropy().rows()[1], again.entropy), 1e-12);
   EXPECT_EQ(keys.seen_.front().kind, RowKind::kContext);
   EXPECT_EQ(keys.seen_.size(), 4u);  // two layers, two passes
+}
+
+/// Ordinary causal attention, without a context.
+class Causal : public Attention {
+ public:
+  Tensor attend(int64_t, const Tensor& query, const Tensor& keys, const Tensor& values,
+                double scale) override {
+    const auto rows = query.size(2);
+    return motet::attend(query, keys, values, causal_keys(rows, rows), {}, {.scale = scale}).out;
+  }
+};
+
+TEST_P(Encode, AnObserverSeesTheResidualStreamAndChangesNothing) {
+  std::vector<int64_t> layers, positions(kQuery.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  std::vector<Tensor> seen;
+  Causal attention;
+  const at::NoGradGuard no_grad;
+  const auto tokens = torch::tensor(kQuery).unsqueeze(0);
+  const auto hidden = model_->forward(tokens, positions, attention, [&](int64_t layer, Tensor x) {
+    layers.push_back(layer);
+    seen.push_back(x);
+  });
+  EXPECT_TRUE(torch::equal(hidden, model_->forward(tokens, positions, attention)));
+  std::vector<int64_t> expected(model_->config().layers + 1);
+  std::iota(expected.begin(), expected.end(), 0);
+  EXPECT_EQ(layers, expected);
+  for (const auto& x : seen) EXPECT_EQ(x.sizes(), hidden.sizes());
+  // First the embedding; last what the final norm norms: the same row gives the same hidden row.
+  if (!model_->config().learned_positions()) {
+    EXPECT_TRUE(torch::equal(
+        seen.front()[0], at::embedding(model_->named_parameters()["tokens.weight"], tokens[0])));
+    const auto x = seen.back();
+    const auto scale = (x.pow(2).mean(-1, true) + model_->config().norm_epsilon).rsqrt();
+    EXPECT_LT(max_error(hidden, x * scale * model_->named_parameters()["norm.weight"]), 1e-12);
+  }
 }
 
 TEST(Positions, AContextLongerThanTheTableReadsInPieces) {

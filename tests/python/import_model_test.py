@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""examples/python/import_model.py and verify_model.py: tiny random models are written in every source
-format, imported, and run by motet; the logits are those of the original, in transformers or by hand.
+"""examples/python/import_model.py and verify_model.py: tiny random models are written in every
+source format, imported, and run by motet; the logits are those of the original, computed by
+transformers or by hand.
 
     python tests/python/import_model_test.py PATH/TO/motet-trace [unittest's arguments]
 
@@ -38,9 +39,9 @@ TOKENS = 60
 VOCABULARY = 288  # more rows than tokens, as trained models have
 TEXT = ("The motet grew in France; \u00e9t\u00e9 1234567, don't  stop\n\n\tat \U0001f3b6 12 "
         "notes<|end|>and then the rest, the rest that nobody reads: x = 3.14159 \u4f60\u597d! ") * 2
-# Both sides compute in float32, so only the order of sums differs: within 1e-5 of the largest logit
-# here. The mistakes that these tests are for (a matrix transposed, heads permuted, a scale left
-# out) move logits by 1e-2 at least.
+# Both sides compute in float32, so only the order of sums differs: the design's bound for small
+# models. Tensors transposed, heads permuted or scales left out moved logits by 0.6 and more of the
+# largest, the other GELU by 2.6e-4.
 TOLERANCE = 1e-4
 
 # --- models and tokenizers -----------------------------------------------------------------------
@@ -112,10 +113,20 @@ def make_tokenizer(kind="gpt-2"):
     return tokenizer
 
 
-def save(directory, model, tokenizer=True):
+def rounded(model, dtype):
+    """The model with its weights rounded to a dtype. Model.to(dtype) would round the angles too."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.to(dtype))
+    return model
+
+
+def save(directory, model, tokenizer=True, dtype=torch.float32):
     """pytorch_model.bin, config.json and a tokenizer."""
     directory.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), directory / "pytorch_model.bin")
+    state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    torch.save(state, directory / "pytorch_model.bin")
+    model.config.dtype = dtype
     model.config.save_pretrained(directory)
     if tokenizer:
         make_tokenizer().save(str(directory / "tokenizer.json"))
@@ -333,12 +344,40 @@ class Case(unittest.TestCase):
         tokenizer = tokenizer or make_tokenizer()
         self.assertEqual(tokens.tolist(), tokenizer.encode(TEXT, add_special_tokens=False)
                          .ids[:TOKENS])
-        theirs = verify_model.reference(model.float(), tokens)
+        theirs = verify_model.reference(model, tokens)
         self.check_logits(ours["logits"], theirs["logits"])
         for name, _, relative in verify_model.differences(ours, theirs):
             self.assertLess(relative, TOLERANCE, name)
         loaded = verify_model.load_reference(self.out)
         self.check_logits(verify_model.reference(loaded, tokens)["logits"], theirs["logits"])
+
+    def save_adapter(self, tensors, name="adapter_model.safetensors", **settings):
+        self.source.mkdir(exist_ok=True)
+        state = {f"base_model.model.{key}": value for key, value in tensors.items()}
+        if name.endswith(".bin"):
+            torch.save(state, self.source / name)
+        else:
+            safetensors.torch.save_file(state, self.source / name)
+        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8,
+                  "bias": "none", "lora_dropout": 0.1, "base_model_name_or_path": "some/model",
+                  "fan_in_fan_out": False, "init_lora_weights": True, "use_dora": False,
+                  "use_rslora": False, "target_modules": ["q_proj"], "loftq_config": {},
+                  "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None, **settings}
+        (self.source / "adapter_config.json").write_text(json.dumps(config))
+
+    def with_lora(self, model, name, scale, rank=4, seed=1):
+        """Hooks scale * (x A^T) B^T onto a module of the model, which keeps its weight; returns A
+        and B as an adapter has them.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        module = model.get_submodule(name)
+        out, into = module.weight.shape
+        if type(module).__name__ == "Conv1D":
+            out, into = into, out
+        a = 0.3 * torch.randn(rank, into, generator=generator)
+        b = 0.3 * torch.randn(out, rank, generator=generator)
+        module.register_forward_hook(lambda _, inputs, y: y + scale * (inputs[0] @ a.T) @ b.T)
+        return {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
 
     def stored_dtypes(self):
         tensors = safetensors.torch.load_file(self.out / "model.safetensors")
@@ -404,8 +443,8 @@ class PytorchBin(Case):
                          "too")
 
     def test_dtypes_are_kept_unless_one_is_given(self):
-        model = llama().bfloat16()
-        save(self.source, model)
+        model = rounded(llama(), torch.bfloat16)
+        save(self.source, model, dtype=torch.bfloat16)
         self.run_import()
         self.assertEqual(self.stored_dtypes(), {torch.bfloat16})
         self.check_equals(model)
@@ -513,36 +552,10 @@ class PytorchBin(Case):
 
 
 class Adapter(Case):
-    """The reference is the base with hooks that add scale * (x A^T) B^T, never a merged weight."""
+    """The reference is the base with hooks that add the update, never a merged weight."""
 
-    def save_adapter(self, tensors, name="adapter_model.safetensors", **settings):
-        self.source.mkdir(exist_ok=True)
-        state = {f"base_model.model.{key}": value for key, value in tensors.items()}
-        if name.endswith(".bin"):
-            torch.save(state, self.source / name)
-        else:
-            safetensors.torch.save_file(state, self.source / name)
-        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8,
-                  "bias": "none", "lora_dropout": 0.1, "base_model_name_or_path": "some/model",
-                  "fan_in_fan_out": False, "init_lora_weights": True, "use_dora": False,
-                  "use_rslora": False, "target_modules": ["q_proj"], "loftq_config": {},
-                  "rank_pattern": {}, "alpha_pattern": {}, "modules_to_save": None, **settings}
-        (self.source / "adapter_config.json").write_text(json.dumps(config))
-
-    def with_lora(self, model, name, scale, rank=4, seed=1):
-        """Adds an update to a module of the model; returns its tensors."""
-        generator = torch.Generator().manual_seed(seed)
-        module = model.get_submodule(name)
-        out, into = module.weight.shape
-        if type(module).__name__ == "Conv1D":
-            out, into = into, out
-        a = 0.3 * torch.randn(rank, into, generator=generator)
-        b = 0.3 * torch.randn(out, rank, generator=generator)
-        module.register_forward_hook(lambda _, inputs, y: y + scale * (inputs[0] @ a.T) @ b.T)
-        return {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
-
-    def save_base(self, model):
-        save(self.folder / "base", model)
+    def save_base(self, model, dtype=torch.float32):
+        save(self.folder / "base", model, dtype=dtype)
         return self.folder / "base"
 
     def test_llama(self):
@@ -585,11 +598,14 @@ class Adapter(Case):
         b = 0.3 * torch.randn(64, 4, generator=generator)
         head = 0.25 * torch.randn(VOCABULARY, 64, generator=generator)
         embedding = model.get_input_embeddings()
+        saved = 0.25 * torch.randn(VOCABULARY, 64, generator=generator)  # beside its update
         embedding.register_forward_hook(lambda _, inputs, y: y + 2 * a.T[inputs[0]] @ b.T)
         with torch.no_grad():
             model.lm_head.weight.copy_(head)
+            embedding.weight.copy_(saved)
         self.save_adapter({"model.embed_tokens.lora_embedding_A": a,
-                           "model.embed_tokens.lora_embedding_B": b, "lm_head.weight": head},
+                           "model.embed_tokens.lora_embedding_B": b,
+                           "model.embed_tokens.base_layer.weight": saved, "lm_head.weight": head},
                           modules_to_save=["lm_head"])
         self.run_import(base=base)
         self.check_equals(model)
@@ -606,13 +622,22 @@ class Adapter(Case):
         self.assertEqual(self.error(), f"{self.source}: an adapter is merged into its base, which "
                          "is some/model: give the directory of that model with --base")
 
+    def test_a_tokenizer_of_its_own(self):
+        base = self.save_base(llama())
+        (base / "tokenizer.json").unlink()
+        self.save_adapter(self.with_lora(llama(), "model.layers.0.self_attn.q_proj", 2.0))
+        self.assertIn("has no tokenizer.json", self.error(base=base))
+        make_tokenizer("smollm").save(str(self.source / "tokenizer.json"))
+        self.run_import(base=base)
+        self.assertEqual((self.out / "tokenizer.json").read_bytes(),
+                         (self.source / "tokenizer.json").read_bytes())
+
     def test_a_base_in_safetensors_and_bfloat16(self):
-        model = llama().bfloat16()
-        base = self.save_base(model)
+        model = rounded(llama(), torch.bfloat16)
+        base = self.save_base(model, torch.bfloat16)
         state = torch.load(base / "pytorch_model.bin")
         (base / "pytorch_model.bin").unlink()
         safetensors.torch.save_file(state, base / "model.safetensors")
-        model.float()
         tensors = self.with_lora(model, "model.layers.0.self_attn.q_proj", 2.0)
         self.save_adapter(tensors)
         self.run_import(base=base)
@@ -761,7 +786,7 @@ class Gguf(Case):
                 write_gguf(self.path, model)
                 self.run_import(self.path, dtype=dtype)
                 self.assertEqual(self.stored_dtypes(), {getattr(torch, dtype)})
-                self.check_equals(model.to(getattr(torch, dtype)))
+                self.check_equals(rounded(model, getattr(torch, dtype)))
 
     def test_llama_with_biases_and_a_tied_head(self):
         self.check_import(llama(tie_word_embeddings=True, attention_bias=True, mlp_bias=True))
@@ -858,8 +883,9 @@ class Gguf(Case):
         self.assertTrue((self.out / "tokenizer.json").is_file())
 
     def test_a_split_that_is_not_known(self):
-        def edit(writer):  # what comes later takes the place of this
-            writer.add_tokenizer_pre = lambda pre: gguf.GGUFWriter.add_tokenizer_pre(writer, "tekken")
+        def edit(writer):
+            add = writer.add_tokenizer_pre
+            writer.add_tokenizer_pre = lambda _: add("tekken")
         write_gguf(self.path, llama(), edit=edit)
         self.assertEqual(self.error(self.path), f"{self.path}: the rule 'tekken' by which its "
                          "tokenizer splits text (tokenizer.ggml.pre) is not known here; gpt-2, "
@@ -916,9 +942,7 @@ class Gguf(Case):
     def test_an_adapter_on_it(self):
         model = llama()
         write_gguf(self.path, model, kind="Q8_0")
-        adapter = Adapter()
-        adapter.source = self.source
-        adapter.save_adapter(adapter.with_lora(model, "model.layers.0.mlp.up_proj", 2.0))
+        self.save_adapter(self.with_lora(model, "model.layers.0.mlp.up_proj", 2.0))
         self.run_import(base=self.path)
         self.check_equals(model)
 
@@ -956,8 +980,8 @@ class Commands(Case):
         run = self.command(*verify)
         self.assertEqual(run.returncode, 0, run.stderr + run.stdout)
         lines = run.stdout.splitlines()
-        self.assertEqual(lines[0], f"{self.out}, the first 40 tokens of {self.text}: the ids of "
-                         "tokenizers; float32")
+        self.assertEqual(lines[0], f"{self.out}, the first 40 tokens of "
+                         f"{os.path.relpath(self.text)}: the ids of tokenizers; float32")
         self.assertEqual([line.split("  ")[0] for line in lines[3:7]],
                          ["layer 0", "layer 1", "layer 2", "logits"])
         self.assertEqual(lines[-1], "bound: 0.001 of the largest absolute value of each row; motet "
@@ -981,4 +1005,5 @@ class Commands(Case):
 if __name__ == "__main__":
     PROGRAM = str(pathlib.Path(sys.argv.pop(1)).resolve())
     torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
     unittest.main()

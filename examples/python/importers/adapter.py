@@ -9,7 +9,7 @@ import pathlib
 import re
 
 from importers.checkpoint import items, load, open_safetensors, stored
-from importers.directory import Failure, Model, Tensor, TOKENIZER, read_json, tokenizer_files
+from importers.directory import Failure, Model, Tensor, read_json
 
 # Settings that are handled here, or that say nothing about the weights.
 KNOWN = {"peft_type", "task_type", "base_model_name_or_path", "revision", "inference_mode", "r",
@@ -120,28 +120,14 @@ class Base:
         return self.gpt2 and module.endswith(CONV1D)
 
 
-def changes(adapter, base, config):
-    """The tensors that the adapter changes, by full name."""
-    changed, rest = {}, dict(adapter)
-    for name in adapter:
-        module, found, end = name.partition(".lora_A.weight")
-        embedding, embedded, _ = name.partition(".lora_embedding_A")
-        if found and not end:
-            a, b = rest.pop(name), rest.pop(f"{module}.lora_B.weight", None)
-        elif embedded:
-            module = embedding
-            a, b = rest.pop(name), rest.pop(f"{module}.lora_embedding_B", None)
-        else:
-            continue
-        if b is None:
-            raise Failure(f"the adapter has '{name}' but no matrix B for it")
-        weight = base.tensor(f"{module}.weight")
-        changed[f"{module}.weight"] = merged(weight, a, b, scale_of(config, module, a.shape[0]),
-                                             bool(embedded) or base.transposed(module))
-    for name, tensor in rest.items():  # modules_to_save, and biases: whole tensors
+def whole_tensors(adapter, base):
+    """Tensors that the adapter has instead of the base's: modules_to_save, biases, and embeddings,
+    which PEFT saves beside an update of them.
+    """
+    changed = {}
+    for name, tensor in adapter.items():
         if ".lora_" in name:
-            raise Failure(f"the adapter's tensor '{name}' is not known here; lora_A, lora_B and "
-                          "lora_embedding_A and _B are merged")
+            continue
         weight = base.tensor(name)
         if tensor.shape != weight.shape:
             raise Failure(f"the adapter's '{name}' is {tensor.shape}, the base's {weight.shape}; "
@@ -151,18 +137,35 @@ def changes(adapter, base, config):
     return changed
 
 
-def open_adapter(directory, model, tokenizer=None):
-    """The base `model` with the adapter in `directory` merged into it. The tokenizer is the one that
-    is given, or the adapter's where it has one, or else the base's.
-    """
+def changes(adapter, base, config):
+    """The tensors that the adapter changes, by full name."""
+    changed = whole_tensors(adapter, base)
+    updates = {name: tensor for name, tensor in adapter.items() if ".lora_" in name}
+    for first, second in ((".lora_A.weight", ".lora_B.weight"),
+                          (".lora_embedding_A", ".lora_embedding_B")):
+        for name in [name for name in updates if name.endswith(first)]:
+            module = name.removesuffix(first)
+            a, b = updates.pop(name), updates.pop(module + second, None)
+            if b is None:
+                raise Failure(f"the adapter has '{name}' but no matrix B for it")
+            weight = base.tensor(f"{module}.weight")
+            changed[f"{module}.weight"] = merged(
+                changed.get(f"{module}.weight", weight), a, b,
+                scale_of(config, module, a.shape[0]),
+                first == ".lora_embedding_A" or base.transposed(module))
+    for name in updates:
+        raise Failure(f"the adapter's tensor '{name}' is not known here; lora_A, lora_B and "
+                      "lora_embedding_A and _B are merged")
+    return changed
+
+
+def open_adapter(directory, model):
+    """The base `model` with the adapter in `directory` merged into it."""
     directory = pathlib.Path(directory)
     config = settings(directory)
     base = Base(model)
     changed = changes(adapter_weights(directory), base, config)
     if not changed:
         raise Failure(f"{directory}: the adapter has no tensors")
-    files = model.files
-    if tokenizer or any((directory / name).is_file() for name in TOKENIZER):
-        files = tokenizer_files(tokenizer or directory, directory)
     return Model(model.config,
-                 [changed.get(name, tensor) for name, tensor in base.tensors.items()], files)
+                 [changed.get(name, tensor) for name, tensor in base.tensors.items()], model.files)

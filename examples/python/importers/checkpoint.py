@@ -1,5 +1,5 @@
-"""Weights that torch saved: a Hugging Face pytorch_model.bin, whole or in shards; and the reading of
-safetensors, for adapters and their base.
+"""Weights of a Hugging Face directory: what torch saved as pytorch_model.bin, whole or in shards,
+or safetensors (of adapters and their base).
 
 torch.load unpickles tensors and plain containers only (weights_only=True), and maps the file where
 its format allows (torch 1.6 and later), so that a tensor is read when it is written.

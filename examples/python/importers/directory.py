@@ -61,13 +61,17 @@ def write_json(value, path):
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def has_tokenizer(directory):
+    return (directory / "tokenizer.json").is_file() or \
+        ((directory / "vocab.json").is_file() and (directory / "merges.txt").is_file())
+
+
 def tokenizer_files(directory, where):
     """The tokenizer in `directory`, to be copied: {name: path}."""
     directory = pathlib.Path(directory)
-    files = {name: directory / name for name in (*TOKENIZER, *BESIDE)
-             if (directory / name).is_file()}
-    if "tokenizer.json" in files or {"vocab.json", "merges.txt"} <= files.keys():
-        return files
+    if has_tokenizer(directory):
+        return {name: directory / name for name in (*TOKENIZER, *BESIDE)
+                if (directory / name).is_file()}
     seen = " (only a SentencePiece tokenizer.model, which motet does not read)" \
         if (directory / "tokenizer.model").is_file() else ""
     raise Failure(f"{directory}: has no tokenizer.json, nor both vocab.json and merges.txt{seen}; "

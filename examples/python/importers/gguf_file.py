@@ -431,9 +431,12 @@ def open_reader(path):
     if magic != b"GGUF":
         raise Failure(f"{path}: is no GGUF file: it begins with {magic!r}, not b'GGUF'")
     try:
-        return gguf.GGUFReader(path)
+        reader = gguf.GGUFReader(path)
     except (ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError) as error:
         raise Failure(f"{path}: is damaged or truncated ({error}); download it again") from error
+    if reader.byte_order == "S":
+        raise Failure(f"{path}: is of the other byte order (big-endian), which is not supported")
+    return reader
 
 
 def config_of(metadata, architecture, tensors, names):
