@@ -31,7 +31,7 @@ int main(int argc, char** argv) try {
                                      motet::make_layout(0, motet::split_tokens(900, 4)));
   const Near near(std::stod(argv[3]));
   motet::Reader reader(*model, context, near);
-  const auto hidden = reader.read({query, query + 100});  // [rows, width]
+  const auto hidden = reader.read(std::vector(query, query + 100));  // [rows, width]
   const auto nll = motet::predict(*model, hidden, {query + 1, query + 101}).nll;
   std::cout << near.name() << ": " << nll.mean().item<double>() << " nats a token\n";
 } catch (const std::exception& error) {

@@ -33,7 +33,8 @@ MODEL = "models/SmolLM2-135M-Instruct"
 QUICKSTART = (f"build/release/examples/motet-compare --model {MODEL} --text examples/data/alice.txt "
               "--length 96 --scored 24 --segments 1 --out runs/quickstart")
 
-PROGRAMS = re.compile(r"([A-Z_]+=\S* )*(build/release/examples/|examples/\S+\.(sh|py)|tests/\S+\.(sh|py)|benchmarks/\S+\.(sh|py)"
+VARIABLES = r"(\w+=\S* )*"
+PROGRAMS = re.compile(VARIABLES + r"(build/release/examples/|examples/\S+\.(sh|py)|tests/\S+\.(sh|py)|benchmarks/\S+\.(sh|py)"
                       r"|cmake/\S+\.(sh|py)|\.ci/run|\.venv/bin/|cmake |ctest|ninja|python3? |pip |hf |git |sudo |apt|perf |export |eval )")
 
 # Commands that no test can run, and why.
@@ -119,8 +120,8 @@ def commands_of(block):
             if re.match(r"(\S*/)?motet-\w+ (-|\w)", line):
                 raise SystemExit(f"{block.where(first)}: a command has to name its program as build/release/examples/...: {line}")
             continue
-        program = re.search(r"/([\w-]+)(\.sh)?( |$)", line)
-        says = program and i < len(lines) and re.match(f"({program[1]}|note|left out): ", lines[i])
+        program = re.match(VARIABLES + r"\S*/([\w-]+)(\.sh)?( |$)", line)
+        says = program and i < len(lines) and re.match(f"({program[2]}|note|left out): ", lines[i])
         yield first, re.sub(r"\s+# .*$", "", line), lines[i] if says else None
 
 
@@ -163,7 +164,7 @@ def plain(message):
 def run_command(command, message, directory):
     """What is wrong with it, or None."""
     parts = [part for part in command.split(" && ")
-             if not any(re.match(r"([A-Z_]+=\S* )*(" + pattern + ")", part) for pattern in NOT_RUN)]
+             if not any(re.match(f"{VARIABLES}({pattern})", part) for pattern in NOT_RUN)]
     if not parts:
         return None
     command = " && ".join(parts)
@@ -217,7 +218,7 @@ def test_cpp(compiler, include):
             count += 1
             if block.info:
                 source = ROOT / block.info
-                if not source.is_file() or block.text() not in textwrap.dedent(source.read_text(encoding="utf-8")):
+                if not source.is_file() or "\n".join([*block.lines, ""]) not in source.read_text(encoding="utf-8"):
                     wrong.append(f"{block.where()}: these are not lines of {block.info}")
                 continue
             lines = block.text().splitlines()

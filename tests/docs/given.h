@@ -2,8 +2,6 @@
 
 #include <motet/motet.h>
 
-#include <iostream>
-
 /// What fragments of C++ in README.md and docs/ take as given.
 extern const std::shared_ptr<motet::Decoder> model;
 extern const motet::Tokenizer tokenizer;
