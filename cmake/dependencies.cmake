@@ -1,5 +1,6 @@
 # What the library is built from. Torch brings its own, newer fmt headers, found first: hence header-only.
 find_package(Torch 2.4 REQUIRED)
+find_package(Eigen3 3.3 REQUIRED NO_MODULE)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(OpenMP REQUIRED)  # without it at::parallel_for runs on one thread, silently

@@ -40,6 +40,7 @@ find_missing() {
   command -v git > /dev/null || missing+=(git)
   command -v pkg-config > /dev/null || missing+=(pkg-config)
   command -v python3 > /dev/null && python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3-venv)
+  has_header eigen3/Eigen/Core || has_header Eigen/Core || missing+=(libeigen3-dev)
   has_header fmt/format.h || missing+=(libfmt-dev)
   has_header nlohmann/json.hpp || missing+=(nlohmann-json3-dev)
   has_header CLI/CLI.hpp || missing+=(libcli11-dev)

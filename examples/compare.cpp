@@ -65,7 +65,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option(
          "--readings", options.readings,
          "readings beside `all`, each without and with the prefix: select[:K[:OVER]] (OVER:\n"
-         "any of layers+heads+rows), soft[:T], sharpen[:B], discount[:C], temper[:T[:S]]")
+         "any of layers+heads+rows), soft[:T], sharpen[:B], discount[:C], temper[:T[:S]],\n"
+         "adaptive[:TAU[:full or diagonal[:mixture]]], which also runs at P = 1")
       ->delimiter(',')
       ->capture_default_str();
   app.add_option("--positions", options.positions, "of the pieces' tokens")

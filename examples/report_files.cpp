@@ -54,20 +54,25 @@ std::string png_of(const std::string& svg) {
   return png;
 }
 
+std::filesystem::path write_report(const std::vector<motet::Picture>& pictures,
+                                   const std::string& page,
+                                   const std::filesystem::path& directory) {
+  const auto folder = directory / "pictures";
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  motet::require(std::filesystem::is_directory(folder), folder.string(),
+                 ": cannot be made: ", error.message());
+  for (const auto& picture : pictures) {
+    motet::write_file(folder / (picture.name + ".svg"), picture.svg);
+    motet::write_file(folder / (picture.name + ".png"), png_of(picture.svg));
+  }
+  motet::write_file(directory / "index.html", page);
+  return directory / "index.html";
+}
+
 std::filesystem::path write_report(const std::vector<motet::Run>& runs,
                                    const std::filesystem::path& directory) {
-  const auto pictures = directory / "pictures";
-  std::error_code error;
-  std::filesystem::create_directories(pictures, error);
-  motet::require(std::filesystem::is_directory(pictures), pictures.string(),
-                 ": cannot be made: ", error.message());
-  for (const auto& picture : motet::pictures_of(runs)) {
-    motet::write_file(pictures / (picture.name + ".svg"), picture.svg);
-    motet::write_file(pictures / (picture.name + ".png"), png_of(picture.svg));
-  }
-  const auto page = directory / "index.html";
-  motet::write_file(page, motet::html_of(runs));
-  return page;
+  return write_report(motet::pictures_of(runs), motet::html_of(runs), directory);
 }
 
 }  // namespace program

@@ -10,6 +10,8 @@
 
 #include "attention/checked.h"
 #include "attention/compute.h"
+#include "attention/window_rows.h"
+#include "motet/attention/adaptive.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -231,7 +233,8 @@ std::shared_ptr<Reading> reading_named(std::string_view text) {
   const auto wrong = [&](const auto&... why) {
     fail("the reading '", text, "': ", why...,
          "; there are all, select[:K[:OVER]] (OVER: any of layers+heads+rows), soft[:T], "
-         "sharpen[:B], discount[:C], temper[:T[:S]] and topk:K");
+         "sharpen[:B], discount[:C], temper[:T[:S]], topk:K and adaptive[:TAU[:full or "
+         "diagonal[:mixture]]]");
   };
   const auto number = [&]<class Number>(std::size_t i, Number otherwise) {
     if (i >= parts.size()) {
@@ -297,13 +300,29 @@ std::shared_ptr<Reading> reading_named(std::string_view text) {
     }
     return std::make_shared<TopK>(number(1, int64_t{0}));
   }
+  if (name == "adaptive") {
+    most(3);
+    AdaptiveOptions options;
+    options.tau = number(1, options.tau);
+    const auto covariance = parts.size() > 2 ? parts[2] : "full";
+    if (covariance != "full" && covariance != "diagonal") {
+      wrong("the covariance '", covariance, "' is not full or diagonal");
+    }
+    options.covariance = covariance == "full" ? Covariance::kFull : Covariance::kDiagonal;
+    if (parts.size() > 3 && parts[3] != "mixture") {
+      wrong("'", parts[3], "' is not mixture");
+    }
+    options.mixture = parts.size() > 3;
+    return std::make_shared<Adaptive>(options);
+  }
   wrong("no such name");
   return nullptr;
 }
 
 ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorList keys,
                    torch::TensorList values, const KeySets& sets,
-                   const std::vector<int64_t>& queries, const RowOptions& options) {
+                   const std::vector<int64_t>& queries, const RowOptions& options, int64_t layer,
+                   const std::vector<GaussianKeys>* bulks) {
   if (const auto choice = reading.row_choice();
       choice && options.top == 0 && !options.budget.wanted()) {
     auto arguments = checked("motet::read_rows", query, keys, values, sets, {}, options);
@@ -322,12 +341,16 @@ ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorLis
   const auto needs = reading.needs();
   require(!needs.layers, "motet::read_rows: ", reading.name(),
           " decides for all layers at once; a Reader makes the pass that it needs");
+  if (needs.bulk) {
+    return read_window_rows(reading, query, keys, values, prepared, queries, options, layer, bulks);
+  }
   Scores scores;
   if (needs.scores || needs.top > 0 || needs.budget.wanted()) {
     scores =
         score(query, keys, prepared, needs.top,
               {.scale = options.scale, .threshold = options.threshold, .budget = needs.budget});
     scores.queries = queries;
+    scores.layer = layer;
   }
   const auto log_weight = reading.decide(scores);
   if (const auto threshold = reading.threshold(scores)) {

@@ -25,4 +25,18 @@ int64_t EncodedContext::bytes() const {
   return bytes;
 }
 
+std::vector<KeyMoments> bulk_moments(const EncodedContext& context, int64_t layer,
+                                     const Window& window) {
+  std::vector<KeyMoments> moments;
+  for (const auto& piece : context.pieces) {
+    const auto [first, last] = bulk_of(window, piece.length(), &piece == &context.pieces.back());
+    const auto& keys = piece.keys.at(layer);
+    moments.push_back(piece.moments.empty()
+                          ? moments_of(keys.slice(2, first, last))
+                          : piece.moments.at(layer) - moments_of(keys.slice(2, 0, first)) -
+                                moments_of(keys.slice(2, last)));
+  }
+  return moments;
+}
+
 }  // namespace motet

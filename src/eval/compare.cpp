@@ -9,6 +9,7 @@
 #include <map>
 #include <utility>
 
+#include "eval/sums.h"
 #include "motet/error.h"
 #include "motet/eval/metrics.h"
 #include "motet/model/encode.h"
@@ -373,26 +374,6 @@ bool share_context(const CompareMode& a, const CompareMode& b) {
   return a.pieces == b.pieces && a.prefix == b.prefix;
 }
 
-/// sum and sum of squares behind a mean and its standard error.
-struct Sums {
-  double count = 0, sum = 0, squares = 0;
-
-  void add(double tokens, double mean, const std::optional<double>& standard_error) {
-    const auto deviation = standard_error.value_or(0) * std::sqrt(tokens);
-    count += tokens;
-    sum += tokens * mean;
-    squares += deviation * deviation * (tokens - 1) + tokens * mean * mean;
-  }
-  Mean mean() const {
-    Mean mean{sum / count, {}};
-    if (count > 1) {
-      const auto variance = std::max(0.0, squares - sum * mean.value) / (count - 1);
-      mean.standard_error = std::sqrt(variance / count);
-    }
-    return mean;
-  }
-};
-
 /// A reading of the options, and what its modes are called.
 struct ReadingMode {
   std::string without_prefix, with_prefix;
@@ -480,6 +461,11 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
   for (const auto degree : options.pieces) {
     if (degree == 1) {
       add({"full", 1, false, 0, all});
+      for (const auto& reading : readings) {
+        if (reading.reading->needs().bulk) {  // it leaves keys out of a single piece, too
+          add({reading.without_prefix, 1, false, 0, reading.reading});
+        }
+      }
       continue;
     }
     add({"parallel", degree, false, 0, all});

@@ -35,12 +35,13 @@ void check_positions(const char* where, const Decoder& model, const std::vector<
 /// What one layer's rows are shown to the probes as. `sets` as the reading prepared them.
 void show(const Probes& probes, Observation seen, const ReadRows& read, const Tensor& query,
           torch::TensorList keys, torch::TensorList values, const KeySets& sets) {
-  const auto& [row, log_weight, threshold] = read;
+  const auto& [row, log_weight, threshold, bulk] = read;
   const at::NoGradGuard no_grad;
   const auto needs = needs_of(probes);
   if (needs.rows) {
     seen.row = row;
     seen.log_weight = log_weight;
+    seen.bulk = bulk;
   }
   if (needs.query_keys_values) {
     seen.query = query;
@@ -56,8 +57,10 @@ void show(const Probes& probes, Observation seen, const ReadRows& read, const Te
     }
   }
   if (!rows.empty()) {
-    seen.probabilities = probabilities(query, keys, sets, log_weight, row.lse, rows,
-                                       {.scale = seen.scale, .threshold = threshold});
+    const RowOptions options{.scale = seen.scale, .threshold = threshold};
+    seen.probabilities =
+        bulk ? probabilities(query, keys, bulk->sets.all, bulk->log_weight, row.lse, rows, options)
+             : probabilities(query, keys, sets, log_weight, row.lse, rows, options);
   }
   for (auto* probe : probes) {
     probe->observe(seen);
@@ -68,11 +71,12 @@ void show(const Probes& probes, Observation seen, const ReadRows& read, const Te
 class EncodePass : public Attention {
  public:
   EncodePass(const Decoder& model, const Layout& layout, const Probes& probes,
-             EncodedContext& context)
+             const EncodeOptions& options, EncodedContext& context)
       : layers_(model.config().layers),
         sets_(encode_sets(layout)),
         layout_(layout),
         probes_(probes),
+        options_(options),
         context_(context) {}
 
   Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
@@ -87,7 +91,12 @@ class EncodePass : public Attention {
       first = last;
     };
     keep(context_.prefix);
-    std::for_each(context_.pieces.begin(), context_.pieces.end(), keep);
+    for (auto& piece : context_.pieces) {
+      keep(piece);
+      if (options_.moments) {
+        piece.moments.push_back(moments_of(piece.keys.back()));
+      }
+    }
     show(probes_,
          {.layer = layer,
           .layers = layers_,
@@ -105,6 +114,7 @@ class EncodePass : public Attention {
   KeySets sets_;
   const Layout& layout_;
   const Probes& probes_;
+  const EncodeOptions& options_;
   EncodedContext& context_;
 };
 
@@ -123,12 +133,12 @@ class LayerReading {
 
   ReadRows read(int64_t layer, const Tensor& query, torch::TensorList keys,
                 torch::TensorList values, const KeySets& sets, const std::vector<int64_t>& queries,
-                RowOptions options) {
+                RowOptions options, const std::vector<GaussianKeys>* bulks = nullptr) {
     if (first_) {
       options.top = reading_.needs().top;
       options.entropy = true;
       const auto row = attend(query, keys, values, sets, {}, options);
-      scores_.push_back({row.set_lse, row.set_entropy, row.set_top, queries});
+      scores_.push_back({row.set_lse, row.set_entropy, row.set_top, queries, {}, layer});
       return {row, {}, {}};
     }
     if (!decided_.empty()) {
@@ -136,7 +146,7 @@ class LayerReading {
       return {
           attend(query, keys, values, reading_.prepare(sets), log_weight, options), log_weight, {}};
     }
-    return read_rows(reading_, query, keys, values, sets, queries, options);
+    return read_rows(reading_, query, keys, values, sets, queries, options, layer, bulks);
   }
 
  private:
@@ -222,7 +232,9 @@ class PackedPass : public Attention, public std::enable_shared_from_this<PackedP
         show(probes_, observation(RowKind::kQuery, rows.size(2)), read, rows, keys, values,
              prepared_);
       }
-      measure({layer, RowKind::kQuery, read.row, read_, read.log_weight});
+      measure(read.bulk ? PenaltyRows{layer, RowKind::kQuery, read.row, read.bulk->sets.all,
+                                      read.bulk->log_weight}
+                        : PenaltyRows{layer, RowKind::kQuery, read.row, read_, read.log_weight});
       outs.push_back(read.row.out);
     }
     return torch::cat(outs, 2);
@@ -287,7 +299,7 @@ std::vector<int64_t> piece_lengths(const EncodedContext& context) {
 }  // namespace
 
 EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
-                      const Layout& layout, const Probes& probes) {
+                      const Layout& layout, const Probes& probes, const EncodeOptions& options) {
   require(static_cast<int64_t>(tokens.size()) == layout.tokens(), "motet::encode: ", tokens.size(),
           " tokens, but the layout places ", layout.tokens());
   check_positions("motet::encode", model, layout.positions, "the context");
@@ -305,7 +317,7 @@ EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
     context.pieces.push_back(take(length));
   }
   const at::NoGradGuard no_grad;
-  EncodePass pass(model, layout, probes, context);
+  EncodePass pass(model, layout, probes, options, context);
   model.forward(as_tensor(tokens), layout.positions, pass);
   return context;
 }
@@ -342,7 +354,7 @@ class Reader::Pass : public Attention {
     }
     const auto first = reading_.is_first_pass();
     auto rows = reading_.read(layer, query, all_keys, all_values, sets_, queries_,
-                              {.scale = scale, .entropy = entropy_});
+                              {.scale = scale, .entropy = entropy_}, reader_.bulks(layer, scale));
     if (first) {  // its keys come again
       for (std::size_t i = 0; i + 1 < queries_.size(); ++i) {
         reader_.keys_[layer][i].length -= queries_[i + 1] - queries_[i];
@@ -362,10 +374,12 @@ class Reader::Pass : public Attention {
       auto own = torch::full({query.size(0), 1, query.size(2), sets_.sets()}, -INFINITY,
                              rows.row.lse.options());
       own.select(3, -1).zero_();
-      if (!rows.log_weight) {
-        rows.log_weight = torch::zeros_like(rows.row.set_lse);
+      auto& log_weight = rows.bulk ? rows.bulk->log_weight : rows.log_weight;
+      if (!log_weight) {
+        log_weight = torch::zeros_like(rows.row.set_lse);
       }
-      rows.log_weight->narrow(1, head, 1).copy_(own);
+      const auto its = log_weight->narrow(1, head, 1).fill_(-INFINITY);
+      its.select(3, sets_.sets() - 1).zero_();  // own, also where bulks come behind it
       if (rows.threshold) {
         rows.threshold->narrow(1, head, 1).fill_(-INFINITY);
       }
@@ -441,6 +455,21 @@ Reader::Reader(const Decoder& model, const EncodedContext& context, const Readin
 }
 
 Reader::~Reader() = default;
+
+const std::vector<GaussianKeys>* Reader::bulks(int64_t layer, double scale) {
+  const auto needs = reading_.needs().bulk;
+  if (!needs || needs->mass != BulkMass::kEstimated || context_.pieces.empty()) {
+    return nullptr;
+  }
+  bulks_.resize(model_.config().layers);
+  auto& bulks = bulks_[layer];
+  if (bulks.empty()) {
+    const bool wide = model_.dtype() == torch::kFloat64;
+    bulks = model_bulks(*needs, bulk_moments(context_, layer, needs->window), scale,
+                        wide ? torch::kFloat64 : torch::kFloat32);
+  }
+  return &bulks;
+}
 
 Tensor Reader::read(const std::vector<std::vector<int64_t>>& queries) {
   require(!queries.empty(), "motet::Reader: no queries");

@@ -9,9 +9,26 @@
 #include <string_view>
 #include <vector>
 
+#include "motet/attention/key_moments.h"
 #include "motet/attention/scores.h"
+#include "motet/attention/window.h"
 
 namespace motet {
+
+/// What is to be known of the bulk, the keys of pieces beside a window that every row reads.
+enum class BulkMass {
+  kNothing,    ///< the reading decides without it
+  kEstimated,  ///< from the moments of its keys: none of them is touched
+  kTrue,       ///< from all of its keys
+};
+
+/// What a reading that leaves bulks unread must know of them.
+struct BulkNeeds {
+  Window window;                              ///< that every row reads
+  BulkMass mass = BulkMass::kEstimated;       ///< how well
+  Covariance covariance = Covariance::kFull;  ///< of the estimate
+  bool by_piece = false;                      ///< of each piece's bulk, not of all together
+};
 
 /// What a reading must know before it decides.
 struct ReadingNeeds {
@@ -19,6 +36,10 @@ struct ReadingNeeds {
   int64_t top = 0;        ///< how many of the largest scores of each set
   bool layers = false;    ///< those of all layers together: a first pass computes them
   KeyBudget budget = {};  ///< whose threshold, Scores::top_threshold
+  /// The reading decides which bulks rows read: the sets of its log weights are prefix | window of
+  /// piece 1 .. P | own | bulk of piece 1 .. P, and of scores the lse of the window alone is
+  /// computed.
+  std::optional<BulkNeeds> bulk = {};
 };
 
 /// A choice that each row makes for itself, while its keys are read.
@@ -181,21 +202,42 @@ class TopK : public Reading {
 
 /// A reading by its name and options, as command lines have them: `all`, `select`, `select:K`,
 /// `select:K:heads+rows` (any of layers, heads and rows), `soft:T`, `sharpen:B`, `discount:C`,
-/// `temper:T:S`, `topk:K`. What is left out has its default (K of `topk` has none). Throws Error
-/// for anything else.
+/// `temper:T:S`, `topk:K`, `adaptive:TAU`, `adaptive:TAU:full` or `diagonal`,
+/// `adaptive:TAU:full:mixture`. What is left out has its default (K of `topk` has none). Throws
+/// Error for anything else.
 std::shared_ptr<Reading> reading_named(std::string_view text);
+
+/// Which bulks a reading left unread (ReadingNeeds::bulk).
+struct BulkRows {
+  Window window;                            ///< that every row read
+  WindowSets sets;                          ///< the pieces split
+  std::optional<torch::Tensor> log_weight;  ///< of `sets.all`, always there
+
+  /// Whether a row read a piece's bulk, bool, [batch, heads, query, pieces].
+  torch::Tensor read() const;
+};
 
 /// What a reading decided, and the rows that came of it.
 struct ReadRows {
-  Row row;                                  ///< the merged row
-  std::optional<torch::Tensor> log_weight;  ///< as in Reading::decide
-  std::optional<torch::Tensor> threshold;   ///< as in Reading::threshold, and RowOptions'
+  Row row;  ///< the merged row
+  /// As in Reading::decide; nothing also where `bulk` says what was decided.
+  std::optional<torch::Tensor> log_weight;
+  std::optional<torch::Tensor> threshold;  ///< as in Reading::threshold, and RowOptions'
+  std::optional<BulkRows> bulk = {};       ///< with ReadingNeeds::bulk, where there are pieces
 };
 
 /// Rows as `reading` has them: score, decide, attend, in one pass over the keys where the reading
-/// allows it. Arguments and errors as of `attend`; `queries` as in Scores.
+/// allows it. Arguments and errors as of `attend`; `queries` and `layer` as in Scores. `bulks` are
+/// what `model_bulks` makes of the same keys, for a caller who keeps it from read to read.
 ReadRows read_rows(const Reading& reading, const torch::Tensor& query, torch::TensorList keys,
                    torch::TensorList values, const KeySets& sets,
-                   const std::vector<int64_t>& queries, const RowOptions& options = {});
+                   const std::vector<int64_t>& queries, const RowOptions& options = {},
+                   int64_t layer = 0, const std::vector<GaussianKeys>* bulks = nullptr);
+
+/// The bulks of pieces as a reading estimates them: one for each, or one for all of them together.
+/// `moments` are those of each piece's bulk.
+std::vector<GaussianKeys> model_bulks(const BulkNeeds& needs,
+                                      const std::vector<KeyMoments>& moments, double scale,
+                                      torch::ScalarType dtype);
 
 }  // namespace motet

@@ -20,9 +20,14 @@ struct Scores {
                       ///< there are fewer
   /// Where each query of a batch of queries begins among the rows, and where the last ends: 0, ...,
   /// rows.
-  std::vector<int64_t> queries;
+  std::vector<int64_t> queries = {};
   /// As Row::top_threshold, where a budget was given; otherwise undefined. [batch, heads, query]
-  torch::Tensor top_threshold;
+  torch::Tensor top_threshold = {};
+  int64_t layer = 0;  ///< of the model
+  /// The lse of each piece's bulk, [batch, heads, query, pieces], nats, or that of all of them
+  /// together, [batch, heads, query, 1]: what ReadingNeeds::bulk asks for, and undefined without.
+  /// The other sets are then those of the window.
+  torch::Tensor bulk = {};
 };
 
 /// The scores of rows over sets of keys; see `attend`, whose arguments these are. `top` is how many

@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "motet/attention/key_moments.h"
+#include "motet/attention/window.h"
+
 namespace motet {
 
 /// Tokens that were encoded together: a prefix, or one piece. Keys are as placed: rotated once,
@@ -14,6 +17,8 @@ struct EncodedPiece {
   std::vector<int64_t> positions;     ///< of each token
   std::vector<torch::Tensor> keys;    ///< of each layer, [1, kv_heads, tokens, features]
   std::vector<torch::Tensor> values;  ///< of each layer, [1, kv_heads, tokens, features]
+  /// Of the keys of each layer, where `encode` was asked for them (EncodeOptions::moments).
+  std::vector<KeyMoments> moments = {};
 
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }  ///< tokens
 };
@@ -30,5 +35,10 @@ struct EncodedContext {
   /// Memory of keys and values, bytes.
   int64_t bytes() const;
 };
+
+/// The moments of the keys of each piece's bulk in a layer: of exactly those keys. Where pieces
+/// keep moments, those of the window are taken out of them.
+std::vector<KeyMoments> bulk_moments(const EncodedContext& context, int64_t layer,
+                                     const Window& window);
 
 }  // namespace motet

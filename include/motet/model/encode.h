@@ -18,11 +18,19 @@ namespace motet {
 
 class Ablator;
 
+/// What `encode` may be told beside its layout and probes.
+struct EncodeOptions {
+  /// Whether pieces keep the moments of their keys, for readings that estimate from them
+  /// (ReadingNeeds::bulk). A Reader makes those that it misses by itself, every time.
+  bool moments = false;
+};
+
 /// Runs the model over prefix and pieces, laid end to end in `tokens` as `layout` says: one packed
 /// row, in which no piece sees another. Throws Error where tokens and layout differ in number, and
 /// where the largest position does not fit a learned table.
 EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
-                      const Layout& layout, const Probes& probes = {});
+                      const Layout& layout, const Probes& probes = {},
+                      const EncodeOptions& options = {});
 
 /// Reads queries against an encoded context, which it only refers to; then token by token,
 /// appending.
@@ -53,15 +61,18 @@ class Reader {
     torch::Tensor filled() const { return room.slice(2, 0, length); }
   };
   class Pass;
+  /// The bulks of a layer as the reading wants them; null where it wants none.
+  const std::vector<GaussianKeys>* bulks(int64_t layer, double scale);
 
   const Decoder& model_;
   const EncodedContext& context_;
   const Reading& reading_;
   Probes probes_;
   std::unique_ptr<Ablator> ablator_;
-  std::vector<int64_t> lengths_;                 // tokens so far of each query
-  std::vector<std::vector<Own>> keys_, values_;  // [layer][query]
-  int64_t rows_ = 0;                             // of all queries so far
+  std::vector<int64_t> lengths_;                  // tokens so far of each query
+  std::vector<std::vector<Own>> keys_, values_;   // [layer][query]
+  int64_t rows_ = 0;                              // of all queries so far
+  std::vector<std::vector<GaussianKeys>> bulks_;  // [layer], of a reading that estimates from them
 };
 
 /// Reads one query and returns the logits of all its rows, [rows, vocabulary], fp32. See Reader.

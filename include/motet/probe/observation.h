@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "motet/attention/rows.h"
+#include "motet/attention/reading.h"
 
 namespace motet {
 
@@ -33,9 +33,10 @@ struct Observation {
   double scale = 1;             ///< on q.k
 
   /// The merged row; with ProbeNeeds::rows only (entropies with ProbeNeeds::entropy), as are the
-  /// log weights.
+  /// log weights and what a reading left unread inside pieces.
   Row row;
   std::optional<torch::Tensor> log_weight;  ///< [batch, heads, rows, sets]; nothing where all are 0
+  std::optional<BulkRows> bulk;             ///< nothing where all of each kept piece was read
 
   /// As attention saw them, rotated, with ProbeNeeds::query_keys_values: [batch, heads, rows,
   /// features].

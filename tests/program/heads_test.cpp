@@ -1,0 +1,136 @@
+// motet-heads, run as a user runs it.
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <nlohmann/json.hpp>
+
+#include "motet/heads/calibration.h"
+#include "motet/model/safetensors.h"
+#include "program/program.h"
+#include "temporary.h"
+
+namespace motet {
+namespace {
+
+using nlohmann::json;
+
+class Heads : public testing::Test {
+ protected:
+  Heads() {
+    std::filesystem::create_directory(model_);
+    write_published_gpt2(model_, 64);
+    const auto book = read_file(std::filesystem::path(MOTET_TEST_DATA) / "valid_books.txt");
+    write_file(text_, book.substr(0, 40000));
+  }
+
+  Outcome run(const std::vector<std::string>& more) const {
+    std::vector<std::string> words{
+        MOTET_HEADS, "--model",       model_, "--text",   text_, "--threads",
+        "1",         "--length",      "48",   "--scored", "12",  "--window-first",
+        "2",         "--window-last", "4",    "--pieces", "2"};
+    words.insert(words.end(), more.begin(), more.end());
+    return Process(directory_.path(), words).wait();
+  }
+  json document() const { return json::parse(read_file(out_ + "/run.json")); }
+
+  TemporaryDirectory directory_;
+  std::string model_ = directory_ / "model", text_ = directory_ / "text.txt",
+              out_ = directory_ / "out";
+};
+
+TEST_F(Heads, RunsEveryMethodAndLeavesAPage) {
+  const auto outcome = run({"--segments", "2", "--tau", "0.3,0.6", "--save-stats", "--out", out_});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("calibrating on examples/data/alice.txt, 47 tokens (--calibrate FILE "
+                             "takes another)"),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_NE(outcome.out.find("static heads calibrated on examples/data/alice.txt"),
+            std::string::npos);
+  EXPECT_NE(outcome.out.find("\noracle       0.3"), std::string::npos) << outcome.out;
+  const auto run = document();
+  EXPECT_TRUE(run["complete"].get<bool>());
+  ASSERT_EQ(run["rows"].size(), 8u);
+  for (std::size_t i = 0; i < 2; ++i) {  // two layers of two heads: shares of quarters
+    const auto share = run["rows"][4 * i]["local_share"].get<double>();
+    for (std::size_t method = 2; method < 4; ++method) {
+      EXPECT_NEAR(run["rows"][4 * i + method]["local_share"].get<double>(), share, 0.126);
+    }
+    EXPECT_EQ(run["rows"][4 * i + 1]["false_local"], 0);
+  }
+  EXPECT_EQ(run["calibration"]["name"], "examples/data/alice.txt");
+  for (const auto* name : {"index.html", "static.json", "pictures/loss-local.png",
+                           "pictures/entropy-rise.svg", "stats/1-random-0.6.safetensors"}) {
+    EXPECT_TRUE(std::filesystem::exists(std::filesystem::path(out_) / name)) << name;
+  }
+  const auto stats =
+      SafeTensors::open(std::filesystem::path(out_) / "stats/0-oracle-0.3.safetensors");
+  EXPECT_EQ(stats.tensor("local").sizes(), (std::vector<int64_t>{2, 2, 12}));
+}
+
+TEST_F(Heads, GoesOnWithWhatIsThere) {
+  const std::vector<std::string> options{"--segments", "1", "--tau", "0.5", "--out", out_};
+  ASSERT_EQ(run(options).code, 0);
+  const auto whole = document();
+  auto half = whole;
+  half["segment_rows"].erase(3);
+  half["segment_rows"].erase(1);
+  write_file(out_ + "/run.json", half.dump());
+  EXPECT_NE(run(options).err.find("holds a run already; --resume goes on with it"),
+            std::string::npos);
+  auto more = options;
+  more.emplace_back("--resume");
+  const auto outcome = run(more);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("1 segments of 48 tokens, 2 readings of 12 tokens to do"),
+            std::string::npos)
+      << outcome.err;
+  const auto again = document();
+  for (const auto& row : whole["rows"]) {  // whatever their order
+    bool found = false;
+    for (const auto& other : again["rows"]) found = found || other == row;
+    EXPECT_TRUE(found) << row["method"];
+  }
+  auto other = options;
+  other[3] = "0.6";
+  other.emplace_back("--resume");
+  EXPECT_NE(run(other).err.find("is a run with another configuration"), std::string::npos);
+}
+
+TEST_F(Heads, TakesPatternsCalibrationsAndShares) {
+  write_file(directory_ / "gates.tsv", "0.9\t0.1\n0.2\t0.7\n");
+  const auto outcome = run({"--segments", "1", "--method", "adaptive,pattern,static", "--share",
+                            "0.5", "--pattern", directory_ / "gates.tsv", "--out", out_});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("--share 0.5: tau = "), std::string::npos) << outcome.err;
+  const auto first = document();
+  ASSERT_EQ(first["rows"].size(), 3u);
+  EXPECT_EQ(first["rows"][1]["method"], "pattern");
+  EXPECT_EQ(first["rows"][1]["local_share"], 0.5);
+  // The calibration of that run, for another.
+  const auto tau = first["rows"][0]["tau"].dump();
+  const auto again = run({"--segments", "1", "--method", "adaptive,static", "--tau", tau,
+                          "--calibrate", out_ + "/static.json"});
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_NE(again.out.find("static heads calibrated on examples/data/alice.txt"),
+            std::string::npos);
+  const auto wrong =
+      run({"--tau", "0.5", "--calibrate", out_ + "/static.json", "--window-last", "5"});
+  EXPECT_EQ(wrong.code, 1);
+  EXPECT_EQ(
+      wrong.err,
+      "motet-heads: motet::HeadCalibration: it was made with a window of 2 + 4 keys, this one "
+      "is of 2 + 5; calibrate on a text\n");
+}
+
+TEST_F(Heads, ErrorsOfTheCommandLine) {
+  const auto outcome = run({"--tau", "1.5"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "motet-heads: --tau 1.5: it is within [0, 1]\nRun it with --help for its options.\n");
+  EXPECT_EQ(run({"--segments", "500"}).code, 1);
+}
+
+}  // namespace
+}  // namespace motet
