@@ -3,8 +3,11 @@
 // withdrawn).
 
 #include <ATen/Parallel.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <torch/utils.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -164,9 +167,34 @@ fs::path model_path(const Options& options) {
   return path;
 }
 
-/// What the options ask for, checked before anything is read but the model's configuration.
-motet::TrainOptions train_options(const Options& options, const motet::Tokenizer& tokenizer,
-                                  int64_t length) {
+motet::SparsityOptions sparsity_options(const Options& options, const motet::Config& config) {
+  auto sparse = options.sparse;
+  sparse.penalty = motet::penalty_named(options.sparsity);
+  sparse.counts_first = !options.first_is_free;
+  if (sparse.floor != 0 && sparse.penalty != motet::Penalty::kHinge) {
+    throw UsageError("--floor is of --sparsity hinge alone");
+  }
+  try {
+    sparse.validate();
+  } catch (const motet::Error& error) {
+    throw UsageError(error.what());
+  }
+  const auto check = [](const char* option, const std::vector<int64_t>& chosen, int64_t count) {
+    for (const auto one : chosen) {
+      if (one >= count) {
+        throw UsageError(
+            fmt::format("{} {}: the model has {}, counted from 0", option, one, count));
+      }
+    }
+  };
+  check("--layers", sparse.layers, config.layers);
+  check("--heads", sparse.heads, config.heads);
+  return sparse;
+}
+
+/// What the options ask for, checked before a text is read.
+motet::TrainOptions train_options(const Options& options, const motet::Config& config,
+                                  const motet::Tokenizer& tokenizer, int64_t length) {
   auto train = options.train;
   train.warmup = options.warmup.value_or(train.steps / 10);
   train.seed = static_cast<uint64_t>(options.seed);
@@ -179,16 +207,15 @@ motet::TrainOptions train_options(const Options& options, const motet::Tokenizer
                  .context = options.loss == "all"};
   }
   if (!options.sparsity.empty()) {
-    train.sparsity = options.sparse;
-    train.sparsity->penalty = motet::penalty_named(options.sparsity);
-    train.sparsity->counts_first = !options.first_is_free;
-    if (options.sparse.floor != 0 && options.sparsity != "hinge") {
-      throw UsageError("--floor is of --sparsity hinge alone");
-    }
+    train.sparsity = sparsity_options(options, config);
   }
   try {
     train.validate();
-    train.cut ? motet::Cut(length, *train.cut) : motet::Cut(length);
+  } catch (const motet::Error& error) {
+    throw UsageError(fmt::format("--{}", error.what()));
+  }
+  try {
+    const auto fits = train.cut ? motet::Cut(length, *train.cut) : motet::Cut(length);
   } catch (const motet::Error& error) {
     throw UsageError(error.what());
   }
@@ -198,8 +225,12 @@ motet::TrainOptions train_options(const Options& options, const motet::Tokenizer
 struct Text {
   torch::Tensor rows;  // [rows, length]
   ordered_json sources = ordered_json::array();
-  int64_t tokens = 0;
 };
+
+/// SHA-256 of the tokens: that of a text, and of how it was tokenised and cut.
+std::string hash_of(const torch::Tensor& rows) {
+  return motet::sha256({static_cast<const char*>(rows.data_ptr()), rows.nbytes()});
+}
 
 Text read_text(const Options& options, const motet::Tokenizer& tokenizer,
                const std::vector<fs::path>& paths, int64_t length) {
@@ -215,7 +246,6 @@ Text read_text(const Options& options, const motet::Tokenizer& tokenizer,
                          encoding.left_out_bytes, path.string()));
       }
       rows.push_back(motet::text_rows(encoding.ids, length));
-      text.tokens += static_cast<int64_t>(encoding.ids.size());
     } catch (const motet::Error& error) {
       motet::fail(path.string(), ": ", error.what());
     }
@@ -281,15 +311,18 @@ constexpr std::array kCopied{"tokenizer.json",      "tokenizer_config.json",   "
                              "chat_template.jinja", "generation_config.json"};
 
 /// A run's directory: the trained model, the log, checkpoints, and training.json, which says how
-/// all that came about.
+/// all that came about. One process at a time has it.
 class Output {
  public:
   explicit Output(const Options& options)
       : options_(options), document_(options.out / "training.json") {}
+  ~Output() { unlock(); }
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
 
   /// Sees to it that the directory is free, or holds this very run where that is to go on. Nothing
   /// of another run or of a model is ever overwritten unasked.
-  void claim(const ordered_json& run) const {
+  void claim(const ordered_json& run) {
     const auto where = options_.out.string();
     const motet::Checkpoints checkpoints(options_.out);
     constexpr std::array kOwn{"model.safetensors", "config.json", "log.jsonl", "valid.jsonl"};
@@ -301,19 +334,35 @@ class Output {
                      ": holds a model or a run, but no training.json, so motet-finetune did not "
                      "begin it; choose another --out");
     } else if (options_.resume) {
+      lock();
       return check_same(run);
     } else {
       motet::require(options_.overwrite, where,
                      ": holds a run already; --resume goes on with it, --overwrite replaces it");
+      lock();
       checkpoints.remove_all();
       for (const auto* name : kOwn) {
         fs::remove(options_.out / name);
       }
     }
     motet::write_file(document_, run.dump(2) + "\n");
+    lock();
   }
 
  private:
+  void lock() {
+    unlock();
+    lock_ = ::open(document_.c_str(), O_RDONLY | O_CLOEXEC);
+    motet::require(lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) == 0, options_.out.string(),
+                   ": another motet-finetune is at work in it; wait, or stop that one first");
+  }
+  void unlock() {
+    if (lock_ >= 0) {
+      ::close(lock_);
+    }
+    lock_ = -1;
+  }
+
   void check_same(const ordered_json& run) const {
     const auto earlier = ordered_json::parse(motet::read_file(document_), nullptr, false);
     motet::require(earlier.is_object(), document_.string(), ": is not a JSON object");
@@ -323,7 +372,7 @@ class Output {
                      ": it has ", found.dump(), ", this command has ", wanted.dump(),
                      "; choose another --out");
     };
-    for (const auto* field : {"model", "text", "valid", "dtype", "seed", "device"}) {
+    for (const auto* field : {"model", "text", "tokens", "valid", "dtype", "seed", "device"}) {
       check(field, earlier.value(field, ordered_json()), run[field]);
     }
     const auto configuration = earlier.value("configuration", ordered_json::object());
@@ -343,6 +392,7 @@ class Output {
 
   const Options& options_;
   fs::path document_;
+  int lock_ = -1;
 };
 
 /// A model in memory of its own, under the name that it will be saved with.
@@ -374,6 +424,7 @@ class Training {
         valid_rows_(std::move(valid_rows)),
         tokenizer_(std::move(tokenizer)),
         checkpoints_(options.out) {
+    checkpoints_.clean();
     if (const auto step = checkpoints_.last()) {
       trainer_.load(checkpoints_.path(*step));
       note(options, fmt::format("going on after step {} of {}", *step, train.steps));
@@ -430,8 +481,8 @@ class Training {
       }
       const auto tokens = static_cast<double>(done.tokens / done.step * (done.step - first));
       const std::chrono::duration<double> elapsed = Clock::now() - start;
-      progress.add(1, fmt::format("step {}, loss {:.3f}, {:.0f} tokens/s", done.step, done.loss,
-                                  tokens / elapsed.count()));
+      progress.add(1, fmt::format("step {}, loss {:.3f}{}, {:.0f} tokens/s", done.step, done.loss,
+                                  validated(), tokens / elapsed.count()));
     }
   }
 
@@ -442,7 +493,11 @@ class Training {
   void validate() {
     const auto loss = trainer_.validate(valid_rows_);
     valid_->add({{"step", trainer_.steps_done()}, {"loss", loss}});
-    note(options_, fmt::format("step {}: validation loss {:.4f}", trainer_.steps_done(), loss));
+  }
+  std::string validated() const {
+    return valid_
+               ? fmt::format(" (validation {:.3f})", valid_->lines().back()["loss"].get<double>())
+               : "";
   }
 
   void save() {
@@ -556,7 +611,7 @@ void finetune(const Options& options, const std::vector<std::string>& command) {
                  fresh ? path.string() : "config.json", " gives the model a vocabulary of ",
                  config.vocabulary);
   const auto length = options.length.value_or(std::min<int64_t>(1024, config.positions));
-  const auto train = train_options(options, tokenizer, length);
+  const auto train = train_options(options, config, tokenizer, length);
   const auto text = read_text(options, tokenizer, options.text, length);
   Text valid;
   if (!options.valid.empty()) {
@@ -576,7 +631,7 @@ void finetune(const Options& options, const std::vector<std::string>& command) {
        {{"name", name},
         {"hash", fresh ? motet::sha256(motet::read_file(path)) : motet::model_hash(path)}}},
       {"text", text.sources},
-      {"text_tokens", text.tokens},
+      {"tokens", {{"rows", text.rows.size(0)}, {"hash", hash_of(text.rows)}}},
       {"valid", valid.sources},
       {"configuration", configuration_of(options, train, length)},
       {"seed", options.seed},
@@ -584,7 +639,7 @@ void finetune(const Options& options, const std::vector<std::string>& command) {
       {"device", options.device},
       {"kernel", options.device == "cpu" ? motet::kernel_name() : "portable"},
       {"threads", at::get_num_threads()}};
-  const Output output(options);
+  Output output(options);
   auto model = first_model(options, config, fresh ? name : name + ", fine-tuned");
   model->to(torch::Device(options.device));
   motet::Trainer trainer(std::move(model), text.rows, train);

@@ -19,7 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kName = "checkpoint-";
-constexpr std::string_view kPartial = ".partial-checkpoint";  // being written, or being removed
+constexpr std::string_view kPartial = ".partial-checkpoint";  // being written
+constexpr std::string_view kRemoved = ".removed-checkpoint";  // being removed
 
 /// Makes the names in a directory survive a power failure.
 void sync_directory(const fs::path& directory) {
@@ -53,7 +54,11 @@ Checkpoints::Checkpoints(fs::path directory, int64_t keep)
   std::error_code error;
   fs::create_directories(directory_, error);
   require(fs::is_directory(directory_), directory_.string(), ": cannot be made: ", error.message());
+}
+
+void Checkpoints::clean() const {
   fs::remove_all(directory_ / kPartial);
+  fs::remove_all(directory_ / kRemoved);
 }
 
 fs::path Checkpoints::path(int64_t step) const {
@@ -84,11 +89,12 @@ std::optional<int64_t> Checkpoints::last() const {
 }
 
 void Checkpoints::remove(int64_t step) const {
-  rename_directory(path(step), directory_ / kPartial);  // so that no half of it is ever resumed
-  fs::remove_all(directory_ / kPartial);
+  rename_directory(path(step), directory_ / kRemoved);  // so that no half of it is ever resumed
+  fs::remove_all(directory_ / kRemoved);
 }
 
 void Checkpoints::remove_all() const {
+  clean();
   for (const auto step : steps()) {
     remove(step);
   }
@@ -99,7 +105,7 @@ void Checkpoints::save(int64_t step, uint64_t bytes,
   const auto partial = directory_ / kPartial;
   require_space(directory_, bytes);
   try {
-    fs::remove_all(partial);
+    clean();
     fs::create_directory(partial);
     write(partial);
     sync_directory(partial);

@@ -39,6 +39,15 @@ int64_t length_of(const Tensor& rows) {
   return rows.size(1);
 }
 
+void check_finite(int64_t step, const char* what, double value) {
+  if (!std::isfinite(value)) {
+    std::ostringstream message;
+    message << "step " << step << ": the " << what << " is " << value
+            << "; a lower learning rate or a longer warm-up may help";
+    throw NotFinite(message.str());
+  }
+}
+
 Cut cut_of(const Decoder& model, int64_t length, const TrainOptions& options) {
   options.validate();
   auto cut = options.cut ? Cut(length, *options.cut) : Cut(length);
@@ -52,18 +61,15 @@ Cut cut_of(const Decoder& model, int64_t length, const TrainOptions& options) {
 }  // namespace
 
 void TrainOptions::validate() const {
-  require(steps >= 1, "steps: ", steps, "; at least 1 is wanted");
-  require(batch >= 1, "batch: ", batch, "; at least 1 row is wanted");
-  require(accumulate >= 1, "accumulate: ", accumulate, "; at least 1 pass is wanted");
-  require(std::isfinite(learning_rate) && learning_rate > 0, "lr: ", learning_rate,
-          "; a number above 0 is wanted");
-  require(warmup >= 0 && warmup < steps, "warmup: ", warmup, "; 0 to ", steps - 1, " of the ",
-          steps, " steps are wanted");
-  require(std::isfinite(decay) && decay >= 0, "decay: ", decay, "; 0 or more is wanted");
-  require(std::isfinite(clip) && clip >= 0, "clip: ", clip, "; 0 or more is wanted");
-  if (sparsity) {
-    sparsity->validate();
-  }
+  require(steps >= 1, "steps ", steps, ": at least 1 is wanted");
+  require(batch >= 1, "batch ", batch, ": at least 1 row is wanted");
+  require(accumulate >= 1, "accumulate ", accumulate, ": at least 1 pass is wanted");
+  require(std::isfinite(learning_rate) && learning_rate > 0, "lr ", learning_rate,
+          ": a number above 0 is wanted");
+  require(warmup >= 0 && warmup < steps, "warmup ", warmup, ": 0 to ", steps - 1, " of the ", steps,
+          " steps are wanted");
+  require(std::isfinite(decay) && decay >= 0, "decay ", decay, ": 0 or more is wanted");
+  require(std::isfinite(clip) && clip >= 0, "clip ", clip, ": 0 or more is wanted");
 }
 
 Trainer::Trainer(std::shared_ptr<Decoder> model, Tensor rows, TrainOptions options)
@@ -90,15 +96,10 @@ Tensor Trainer::loss(const Tensor& rows, RowPenalty* penalty) const {
 
 TrainStep Trainer::step() {
   require(done_ < options_.steps, "motet::Trainer: all ", options_.steps, " steps are done");
-  TrainStep result{.step = done_ + 1, .penalty = {}};
+  TrainStep result{.step = done_ + 1};
   const auto passes = static_cast<double>(options_.accumulate);
   const auto check = [&](const char* what, double value) {
-    if (!std::isfinite(value)) {
-      std::ostringstream message;
-      message << "step " << result.step << ": the " << what << " is " << value
-              << "; a lower learning rate or a longer warm-up may help";
-      throw NotFinite(message.str());
-    }
+    check_finite(result.step, what, value);
   };
   optimizer_.zero_grad();
   for (int64_t pass = 0; pass < options_.accumulate; ++pass) {
@@ -141,7 +142,9 @@ double Trainer::validate(const Tensor& rows) const {
   for (const auto& some : rows.split(options_.batch)) {
     sum += loss(some, nullptr).item<double>() * static_cast<double>(some.size(0));
   }
-  return sum / static_cast<double>(rows.size(0));
+  const auto mean = sum / static_cast<double>(rows.size(0));
+  check_finite(done_, "validation loss", mean);
+  return mean;
 }
 
 uint64_t Trainer::bytes() const {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -311,6 +312,18 @@ TEST_F(Finetune, ResumeRefusesAnotherRunAndNamesTheDifference) {
                   .err.starts_with("motet-finetune: " + where + "model: it has "));
 }
 
+TEST_F(Finetune, OneProcessAtATime) {
+  ASSERT_EQ(run(out_, {"--steps", "1"}).code, 0);
+  const int file = ::open((out_ + "/training.json").c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::flock(file, LOCK_EX), 0);  // as one that is at work
+  for (const auto* how : {"--resume", "--overwrite"}) {
+    expect_error({"--steps", "1", "--quiet", how}, 1,
+                 out_ + ": another motet-finetune is at work in it; wait, or stop that one first");
+  }
+  ::close(file);
+  EXPECT_EQ(run(out_, {"--steps", "1", "--overwrite"}).code, 0);
+}
+
 TEST_F(Finetune, NeverOverwritesAModel) {
   fs::create_directory(out_);
   write_file(out_ + "/config.json", "{}");
@@ -324,8 +337,8 @@ TEST_F(Finetune, NeverOverwritesAModel) {
 }
 
 TEST_F(Finetune, CommandLineErrors) {
-  expect_error({"--steps", "0"}, 2, "--steps: 0; at least 1 is wanted");
-  expect_error({"--warmup", "100"}, 2, "--warmup: 100; 0 to 99 of the 100 steps are wanted");
+  expect_error({"--steps", "0"}, 2, "--steps 0: at least 1 is wanted");
+  expect_error({"--warmup", "100"}, 2, "--warmup 100: 0 to 99 of the 100 steps are wanted");
   expect_error({"--save-every", "0"}, 2, "--save-every: Number less or equal to 0: 0");
   // Options without effect.
   expect_error({"--scored", "5"}, 2, "--scored requires --pieces");
@@ -338,6 +351,10 @@ TEST_F(Finetune, CommandLineErrors) {
   expect_error({"--valid-every", "5"}, 2, "--valid-every requires --valid");
   expect_error({"--sparsity", "tail", "--floor", "0.1"}, 2, "--floor is of --sparsity hinge alone");
   expect_error({"--sparsity", "most"}, 2, "--sparsity: most not in {tail,log,hinge,entropy}");
+  expect_error({"--sparsity", "tail", "--heads", "2"}, 2,
+               "--heads 2: the model has 2, counted from 0");
+  expect_error({"--sparsity", "tail", "--keys", "0"}, 2,
+               "motet::SparsityOptions: keys = 0; a row has a budget of at least 1");
   expect_error({"--model", "x"}, 2, "--init excludes --model");
   expect_error({"--pieces", "9", "--scored", "10"}, 2,
                "motet::split_tokens: 13 tokens in pieces of 2 fill only 7 of 9 pieces");

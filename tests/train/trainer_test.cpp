@@ -306,14 +306,14 @@ TEST(Trainer, RefusesOptionsThatCannotBe) {
   const auto validate = [](const TrainOptions& options) {
     return message([&] { options.validate(); });
   };
-  EXPECT_EQ(validate({.steps = 0}), "steps: 0; at least 1 is wanted");
-  EXPECT_EQ(validate({.batch = 0}), "batch: 0; at least 1 row is wanted");
-  EXPECT_EQ(validate({.accumulate = 0}), "accumulate: 0; at least 1 pass is wanted");
-  EXPECT_EQ(validate({.learning_rate = 0}), "lr: 0; a number above 0 is wanted");
-  EXPECT_EQ(validate({.steps = 5, .warmup = 5}), "warmup: 5; 0 to 4 of the 5 steps are wanted");
-  EXPECT_EQ(validate({.decay = -1}), "decay: -1; 0 or more is wanted");
+  EXPECT_EQ(validate({.steps = 0}), "steps 0: at least 1 is wanted");
+  EXPECT_EQ(validate({.batch = 0}), "batch 0: at least 1 row is wanted");
+  EXPECT_EQ(validate({.accumulate = 0}), "accumulate 0: at least 1 pass is wanted");
+  EXPECT_EQ(validate({.learning_rate = 0}), "lr 0: a number above 0 is wanted");
+  EXPECT_EQ(validate({.steps = 5, .warmup = 5}), "warmup 5: 0 to 4 of the 5 steps are wanted");
+  EXPECT_EQ(validate({.decay = -1}), "decay -1: 0 or more is wanted");
   EXPECT_EQ(validate({.clip = std::numeric_limits<double>::quiet_NaN()}),
-            "clip: nan; 0 or more is wanted");
+            "clip nan: 0 or more is wanted");
   EXPECT_EQ(message([] { Trainer(golden("gpt2_default"), random_rows(1, 60), {}); }),
             "motet::Trainer: rows of 60 tokens need 59 positions, the model has 44; choose shorter "
             "rows or more pieces");
@@ -395,6 +395,7 @@ TEST(Checkpoints, KeepTheLastOnesAndOnlyWholeOnes) {
   std::filesystem::create_directory(directory / "run" / ".partial-checkpoint");  // a kill's
   std::filesystem::create_directory(directory / "run" / "checkpoint-best");      // the user's
   EXPECT_EQ(Checkpoints(directory / "run").last(), 15);
+  checkpoints.clean();
   EXPECT_EQ(names(), (std::set<std::string>{"checkpoint-10", "checkpoint-15", "checkpoint-best"}));
   checkpoints.remove_all();
   EXPECT_EQ(names(), std::set<std::string>{"checkpoint-best"});

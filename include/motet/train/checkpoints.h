@@ -17,8 +17,8 @@ void require_space(const std::filesystem::path& directory, uint64_t bytes);
 /// that a run that is killed at any moment leaves a usable one.
 class Checkpoints {
  public:
-  /// `directory` is made where it is missing; what a killed run left half written there is removed.
-  /// Older checkpoints than the last `keep` go when another is saved. Throws Error.
+  /// `directory` is made where it is missing. Older checkpoints than the last `keep` go when
+  /// another is saved. Throws Error.
   explicit Checkpoints(std::filesystem::path directory, int64_t keep = 2);
 
   /// Makes checkpoint-`step` of what `write` puts into an empty directory, about `bytes`. Throws
@@ -26,9 +26,10 @@ class Checkpoints {
   /// there as it was.
   void save(int64_t step, uint64_t bytes,
             const std::function<void(const std::filesystem::path&)>& write) const;
-  std::optional<int64_t> last() const;  ///< the latest step of which there is one
-  std::filesystem::path path(int64_t step) const;
-  void remove_all() const;
+  std::optional<int64_t> last() const;             ///< the latest step of which there is one
+  std::filesystem::path path(int64_t step) const;  ///< of a step's checkpoint
+  void remove_all() const;                         ///< all of them
+  void clean() const;                              ///< removes what a killed run left half written
 
  private:
   std::vector<int64_t> steps() const;  // rising
@@ -52,6 +53,7 @@ class StepLog {
   void add(const nlohmann::ordered_json& line);
   /// Sees to it that the lines so far survive a power failure. Throws Error.
   void flush() const;
+  /// All that the file has.
   const std::vector<nlohmann::ordered_json>& lines() const { return lines_; }
 
  private:

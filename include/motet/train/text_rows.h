@@ -33,11 +33,11 @@ class ShuffledRows {
 /// How motet-compare cuts a segment: the last `scored` tokens of a row are predicted, the query
 /// begins one token before them, and everything before the query is the context, in pieces.
 struct CutOptions {
-  int64_t pieces = 1;  ///< degree P
-  int64_t scored = 1;
-  std::vector<int64_t> prefix;  ///< tokens before all pieces
-  Positions positions = Positions::kSpread;
-  bool context = false;  ///< the pieces' own next tokens are predicted too
+  int64_t pieces = 1;                        ///< degree P
+  int64_t scored = 1;                        ///< tokens at the row's end
+  std::vector<int64_t> prefix = {};          ///< tokens before all pieces
+  Positions positions = Positions::kSpread;  ///< of the pieces' tokens
+  bool context = false;                      ///< the pieces' own next tokens are predicted too
 };
 
 /// Rows of text as the packed rows that `forward` runs over, and what each of their tokens is to
