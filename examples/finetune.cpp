@@ -18,6 +18,8 @@
 
 #include "motet/attention/kernel.h"
 #include "motet/files.h"
+#include "motet/model/hub.h"
+#include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
 #include "motet/train/checkpoints.h"
 #include "motet/train/initial.h"
@@ -35,7 +37,7 @@ struct Options : program::Options {
   fs::path init, tokenizer, valid;
   std::vector<fs::path> text;
   std::optional<int64_t> length, warmup, pieces, scored;
-  std::string prefix, loss = "scored", positions = "spread";
+  std::string field = "text", prefix, loss = "scored", positions = "spread";
   motet::TrainOptions train;
   std::string sparsity;
   motet::SparsityOptions sparse;
@@ -45,8 +47,12 @@ struct Options : program::Options {
 
 void add_training_options(CLI::App& app, Options& options) {
   auto& train = options.train;
-  app.add_option("--text", options.text, "UTF-8 files; rows do not run from one into the next")
+  app.add_option("--text", options.text,
+                 "UTF-8 files, folders of .txt and .jsonl files, or - for standard input; rows do\n"
+                 "not run from one text into the next")
       ->required();
+  app.add_option("--field", options.field, "of a .jsonl line that is an object")
+      ->capture_default_str();
   app.add_option("--steps", train.steps)->capture_default_str();
   app.add_option("--batch", train.batch, "rows of one pass")->capture_default_str();
   app.add_option("--accumulate", train.accumulate, "passes of one step")->capture_default_str();
@@ -128,10 +134,15 @@ void add_sparsity_options(CLI::App& app, Options& options) {
 
 void add_options(CLI::App& app, Options& options) {
   program::add_options(app, options);
+  program::add_config_option(app, options);
+  app.get_option("--config")
+      ->description("training.json of a run to repeat; options beside it replace its own");
   app.get_option("--model")
       ->required(false)
       ->envname("")  // which would clash with --init
-      ->description("directory of a model in Hugging Face format; $MOTET_MODEL, unless given");
+      ->description(
+          "directory of a model in Hugging Face format, or its id in the local hub cache;\n"
+          "$MOTET_MODEL, unless given");
   app.get_option("--dtype")->description("of passes; weights and their steps are float32");
   app.get_option("--out")->required()->description(
       "directory for the trained model, checkpoints and log.jsonl");
@@ -157,14 +168,14 @@ fs::path model_path(const Options& options) {
   if (!options.init.empty()) {
     return options.init;
   }
+  if (!options.model.empty()) {
+    return options.model;
+  }
   const auto* variable = std::getenv("MOTET_MODEL");
-  const auto path = !options.model.empty() ? options.model
-                    : variable != nullptr  ? fs::path(variable)
-                                           : fs::path();
-  if (path.empty()) {
+  if (variable == nullptr) {
     throw UsageError("give --model DIR, or --init CONFIG.json and --tokenizer DIR");
   }
-  return path;
+  return motet::model_directory(variable);
 }
 
 motet::SparsityOptions sparsity_options(const Options& options, const motet::Config& config) {
@@ -223,35 +234,52 @@ motet::TrainOptions train_options(const Options& options, const motet::Config& c
 }
 
 struct Text {
-  torch::Tensor rows;  // [rows, length]
-  ordered_json sources = ordered_json::array();
+  torch::Tensor rows;   // [rows, length]
+  ordered_json source;  // name and hashes
 };
 
-/// SHA-256 of the tokens: that of a text, and of how it was tokenised and cut.
-std::string hash_of(const torch::Tensor& rows) {
-  return motet::sha256({static_cast<const char*>(rows.data_ptr()), rows.nbytes()});
-}
-
+/// Rows of some texts; none of them has tokens of two.
 Text read_text(const Options& options, const motet::Tokenizer& tokenizer,
                const std::vector<fs::path>& paths, int64_t length) {
-  Text text;
+  const auto documents = motet::read_documents(paths, options.field);
   std::vector<torch::Tensor> rows;
-  for (const auto& path : paths) {
-    const auto bytes = motet::read_file(path);
+  std::string hashes;
+  int64_t short_ones = 0;
+  for (const auto& document : documents) {
+    hashes += motet::sha256(document.text) + "\n";
     try {
-      const auto encoding = tokenizer.encode(bytes);
+      const auto encoding = tokenizer.encode(document.text);
       if (encoding.left_out_bytes > 0) {
         note(options,
              fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
-                         encoding.left_out_bytes, path.string()));
+                         encoding.left_out_bytes, document.name));
       }
-      rows.push_back(motet::text_rows(encoding.ids, length));
+      if (documents.size() == 1 || static_cast<int64_t>(encoding.ids.size()) >= length) {
+        rows.push_back(motet::text_rows(encoding.ids, length));
+      } else {
+        ++short_ones;
+      }
     } catch (const motet::Error& error) {
-      motet::fail(path.string(), ": ", error.what());
+      motet::fail(document.name, ": ", error.what());
     }
-    text.sources.push_back({{"name", path.filename().string()}, {"hash", motet::sha256(bytes)}});
   }
-  text.rows = torch::cat(rows);
+  motet::require(!rows.empty(), paths[0].string(), ": none of ", documents.size(),
+                 " texts fills a row of ", length, " tokens; choose a smaller --length");
+  if (short_ones > 0) {
+    note(options,
+         fmt::format("note: {} of {} texts do not fill a row of {} tokens and are left out",
+                     short_ones, documents.size(), length));
+  }
+  Text text{torch::cat(rows), {}};
+  const auto name = documents.size() == 1 ? fs::path(documents[0].name).filename().string()
+                                          : fmt::format("{} texts", documents.size());
+  text.source = {
+      {"name", name},
+      {"hash", documents.size() == 1 ? motet::sha256(documents[0].text) : motet::sha256(hashes)},
+      {"rows", text.rows.size(0)},
+      // of how it was tokenised and cut, too
+      {"rows_hash",
+       motet::sha256({static_cast<const char*>(text.rows.data_ptr()), text.rows.nbytes()})}};
   return text;
 }
 
@@ -372,7 +400,7 @@ class Output {
                      ": it has ", found.dump(), ", this command has ", wanted.dump(),
                      "; choose another --out");
     };
-    for (const auto* field : {"model", "text", "tokens", "valid", "dtype", "seed", "device"}) {
+    for (const auto* field : {"model", "text", "valid", "dtype", "seed", "device"}) {
       check(field, earlier.value(field, ordered_json()), run[field]);
     }
     const auto configuration = earlier.value("configuration", ordered_json::object());
@@ -600,7 +628,7 @@ void print_summary(const Options& options, const ordered_json& run, const Traini
   fmt::print("Log: {}\nModel: {}\n", (options.out / "log.jsonl").string(), options.out.string());
 }
 
-void finetune(const Options& options, const std::vector<std::string>& command) {
+void finetune(const Options& options) {
   const auto path = model_path(options);
   const bool fresh = !options.init.empty();
   const auto config = motet::load_config(path);
@@ -624,15 +652,14 @@ void finetune(const Options& options, const std::vector<std::string>& command) {
   const auto name = own_name.empty() ? directory : own_name;
   const ordered_json run{
       {"schema", 1},
-      {"command", command},
+      {"command", options.command},
       {"version", motet::version()},
       {"revision", motet::revision()},
       {"model",
        {{"name", name},
         {"hash", fresh ? motet::sha256(motet::read_file(path)) : motet::model_hash(path)}}},
-      {"text", text.sources},
-      {"tokens", {{"rows", text.rows.size(0)}, {"hash", hash_of(text.rows)}}},
-      {"valid", valid.sources},
+      {"text", text.source},
+      {"valid", valid.source},
       {"configuration", configuration_of(options, train, length)},
       {"seed", options.seed},
       {"dtype", options.dtype},
@@ -667,8 +694,6 @@ int main(int argc, char** argv) {
       "motet-finetune");
   Options options;
   add_options(app, options);
-  std::vector<std::string> command(argv, argv + argc);
-  command[0] = app.get_name();
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error when writing, as a full disk
-  return program::run(app, argc, argv, options, [&] { finetune(options, command); });
+  return program::run(app, argc, argv, options, [&] { finetune(options); });
 }

@@ -158,7 +158,7 @@ TEST_F(Finetune, TrainsFromScratchAndThenFromItsModel) {
 
   const auto document = json::parse(read_file(out_ + "/training.json"));
   EXPECT_EQ(document["model"]["hash"], sha256(read_file(init_)));
-  EXPECT_EQ(document["text"][0]["hash"], sha256(read_file(text_)));
+  EXPECT_EQ(document["text"]["hash"], sha256(read_file(text_)));
   EXPECT_EQ(document["configuration"]["warmup"], 4);
   EXPECT_EQ(document["seed"], 2);
 
