@@ -226,7 +226,7 @@ Progress::~Progress() {
   }
 }
 
-void Progress::add(double work) {
+void Progress::add(double work, const std::string& details) {
   done_ += work;
   const auto time = now();
   if (quiet_ || time - last_ < (terminal_ ? 0.2 : 60.0)) {
@@ -236,7 +236,8 @@ void Progress::add(double work) {
   shown_ = true;
   const auto left = (time - start_) * (total_ / done_ - 1);
   const auto line =
-      fmt::format("{}: {:.0f} %, {} left", what_, std::floor(100 * done_ / total_), duration(left));
+      fmt::format("{}: {:.0f} %, {}{}{} left", what_, std::floor(100 * done_ / total_), details,
+                  details.empty() ? "" : ", ", duration(left));
   fmt::print(stderr, fmt::runtime(terminal_ ? "\r{}\033[K" : "{}\n"), line);
   std::fflush(stderr);
 }

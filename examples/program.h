@@ -78,7 +78,8 @@ class Progress {
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
-  void add(double work);
+  /// `details` stand between how far it is and the time left.
+  void add(double work, const std::string& details = {});
 
  private:
   std::string what_;

@@ -45,7 +45,13 @@
 #include "motet/report/table.h"
 #include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
+#include "motet/train/checkpoints.h"
+#include "motet/train/initial.h"
+#include "motet/train/loss.h"
+#include "motet/train/optimizer.h"
 #include "motet/train/sparsity.h"
+#include "motet/train/text_rows.h"
+#include "motet/train/trainer.h"
 #include "motet/version.h"
 
 /// Parallel context encoding, and the attention entropy that it costs: text, attention, context,

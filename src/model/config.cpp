@@ -52,11 +52,13 @@ std::string ConfigReader::text(const char* name, const std::string& otherwise) c
 }
 
 Config load_config(const std::filesystem::path& directory) {
-  require(std::filesystem::is_directory(directory), directory.string(),
+  const bool is_config =
+      directory.extension() == ".json" && std::filesystem::is_regular_file(directory);
+  require(is_config || std::filesystem::is_directory(directory), directory.string(),
           ": is not a directory; a model is a directory in Hugging Face format (config.json, "
           "model.safetensors, tokenizer.json or vocab.json + merges.txt)",
           import_hint(directory));
-  const auto path = directory / "config.json";
+  const auto path = is_config ? directory : directory / "config.json";
   require(std::filesystem::exists(path), directory.string(),
           ": has no config.json; a model is a directory in Hugging Face format",
           import_hint(directory));

@@ -107,7 +107,8 @@ Family gpt2_family() {
               },
           .names = names,
           .prefix = "transformer.",
-          .ignored = {".attn.bias", ".attn.masked_bias"}};
+          .ignored = {".attn.bias", ".attn.masked_bias"},
+          .residual = {".out.weight", ".down.weight"}};
 }
 
 }  // namespace motet

@@ -54,6 +54,7 @@ NOT_RUN = {
 SUBSTITUTIONS = [
     (r"(motet-compare\b.*)", lambda m: re.sub(r" --(length|scored|segments|skip) \d+", "", m[1])
      + " --length 96 --scored 24 --segments 1"),
+    (r"(motet-finetune\b.*)", lambda m: re.sub(r" --(length|steps) \d+", "", m[1]) + " --length 96 --steps 2"),
     (r"(motet-generate\b(?!.* --tokens).*)", r"\1 --tokens 3"),
 ]
 

@@ -39,8 +39,8 @@ struct Config {
   bool learned_positions() const { return !rope.has_value(); }
 };
 
-/// Reads DIRECTORY/config.json with the registered family that its model_type names.
-/// Throws Error where it is missing or malformed, and for an unknown family.
+/// Reads DIRECTORY/config.json, or a file of that kind, with the registered family that its
+/// model_type names. Throws Error where it is missing or malformed, and for an unknown family.
 Config load_config(const std::filesystem::path& directory);
 
 /// Fields of a config.json, with errors that name file and field. For families.

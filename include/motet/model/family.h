@@ -31,6 +31,9 @@ struct Family {
   std::function<std::vector<TensorName>(const Config&)> names;
   std::string prefix;                ///< that names may have or lack, as GPT-2's "transformer."
   std::vector<std::string> ignored;  ///< endings of tensors that are no parameters, as ".attn.bias"
+  /// Endings of the weights that add to the residual stream, where the family begins with smaller
+  /// ones; see initial_model.
+  std::vector<std::string> residual = {};
 };
 
 /// Makes a family known under its model_type; one that is there is replaced. Not to be called while

@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Does a loss that makes attention sparse help?   docs/results/sparsity.sh [--quick] [--texts DIR] [--out DIR]
+#   --quick      two arms of the default model, few steps, one seed, little text: a look, not a result
+#   --texts DIR  train_books_1.txt, train_books_2.txt, valid_books.txt, test_books.txt, wikitext2_test_raw.txt
+#                (../shared/data/text)
+#   --out DIR    where arms, runs and the tables go (runs/sparsity)
+# Arms differ in their loss alone: the same steps over the same rows from the same weights. Every arm is read as it
+# is, with only the k largest keys of each row, and in pieces. An interrupted experiment goes on where it stopped.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+quick=false texts=$root/../shared/data/text out=$root/runs/sparsity
+while [ $# -gt 0 ]; do
+  case $1 in
+    --quick) quick=true; shift ;;
+    --texts) [ $# -gt 1 ] || { echo "sparsity.sh: --texts needs a directory" >&2; exit 2; }
+             texts=$2; shift 2 ;;
+    --out) [ $# -gt 1 ] || { echo "sparsity.sh: --out needs a directory" >&2; exit 2; }
+           out=$2; shift 2 ;;
+    *) echo "sparsity.sh: unknown argument '$1'; --quick, --texts DIR and --out DIR are known" >&2; exit 2 ;;
+  esac
+done
+say() { echo "sparsity: $*" >&2; }
+for name in train_books_1 train_books_2 valid_books test_books wikitext2_test_raw; do
+  [ -e "$texts/$name.txt" ] || { say "$texts/$name.txt is missing; --texts DIR says where the texts are"; exit 1; }
+done
+texts=$(cd "$texts" && pwd)
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+cd "$root"
+environment=$(cmake/setup.sh --tests --model)
+eval "$environment"
+say "building"
+cmake --preset release > "$out/build.log" 2>&1 && cmake --build --preset release >> "$out/build.log" 2>&1 || {
+  tail -n 40 "$out/build.log" >&2
+  say "the build failed; all of it is in $out/build.log"
+  exit 1
+}
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+programs=build/release/examples
+
+# An arm is a name and what it adds to the command. lambda = 0 measures the penalty and ignores it.
+arms=("control --sparsity tail --keys 16 --weight 0"
+      "tail-0.1 --sparsity tail --keys 16 --weight 0.1"
+      "tail-0.3 --sparsity tail --keys 16 --weight 0.3"
+      "tail-1 --sparsity tail --keys 16 --weight 1"
+      "entropy-0.1 --sparsity entropy --keys 16 --weight 0.1")
+seeds="1 2 3" keep=4,8,16,32,64,128 held_out="test_books wikitext2_test_raw"
+tune="--steps 300 --batch 1 --accumulate 4 --length 512 --lr 5e-5"
+scratch="--steps 3000 --batch 8 --length 256 --lr 6e-4 --decay 0.1"
+read_as="--length 1024 --scored 512 --segments 16 --pieces 1,8"
+if $quick; then
+  arms=("${arms[0]}" "${arms[3]}")
+  seeds=1 keep=16 held_out=test_books
+  tune="--steps 20 --batch 1 --length 256 --lr 1e-4"
+  read_as="--length 512 --scored 256 --segments 3 --pieces 1,8"
+fi
+
+train() {  # FAMILY SEED ARM... -- what all arms of the family share
+  local family=$1 seed=$2 name=$3; shift 3
+  say "$family, seed $seed, $name: training"
+  "$programs/motet-finetune" "$@" --text "$texts/train_books_1.txt" "$texts/train_books_2.txt" --seed "$seed" \
+    --valid "$texts/valid_books.txt" --save-every 50 --out "$out/$family/$seed/$name" --resume > /dev/null
+}
+measure() {  # NAME MODEL
+  for text in $held_out; do
+    say "$1: reading $text"
+    "$programs/motet-compare" --model "$2" --text "$texts/$text.txt" $read_as --keep-keys $keep --save-stats \
+      --out "$out/$1/$text" --resume > /dev/null
+  done
+}
+
+model=models/SmolLM2-135M-Instruct
+measure smollm2/untrained $model
+for seed in $seeds; do
+  for arm in "${arms[@]}"; do
+    read -r name options <<< "$arm"
+    train smollm2 "$seed" "$name" --model $model $tune $options
+    measure "smollm2/$seed/$name" "$out/smollm2/$seed/$name"
+  done
+done
+if ! $quick; then
+  [ -e "$out/tokenizer/tokenizer.json" ] ||
+    "$MOTET_PYTHON" "$here/sparsity_tokenizer.py" "$out/tokenizer" "$texts"/train_books_*.txt
+  for arm in "${arms[@]}"; do
+    read -r name options <<< "$arm"
+    train gpt2 1 "$name" --init "$here/sparsity_gpt2.json" --tokenizer "$out/tokenizer" $scratch $options
+    measure "gpt2/1/$name" "$out/gpt2/1/$name"
+  done
+fi
+"$MOTET_PYTHON" "$here/sparsity_tables.py" "$out" > "$out/sparsity.md"
+cat "$out/sparsity.md"
+say "tables: $out/sparsity.md"

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <torch/optim/adamw.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "motet/model/decoder.h"
+
+namespace motet {
+
+/// LibTorch's AdamW over all parameters of a model, without decay on norms and biases (parameters
+/// of one dimension). Loshchilov & Hutter 2019, arXiv 1711.05101.
+torch::optim::AdamW adamw(const Decoder& model, const torch::optim::AdamWOptions& options);
+
+/// What the learning rate is multiplied by at step 1 .. steps: it rises evenly over `warmup` steps,
+/// and falls along half a cosine towards 0. transformers' `get_cosine_schedule_with_warmup` but for
+/// its first step, whose rate is 0.
+double cosine_schedule(int64_t step, int64_t steps, int64_t warmup);
+
+/// Passes in low precision for a model whose parameters stay in fp32 ("master weights"): gradients
+/// are added up and steps are taken in fp32. Micikevicius et al. 2018, arXiv 1710.03740, section
+/// 3.1. In the model's own dtype, passes run through the model itself and nothing is copied.
+class MixedPrecision {
+ public:
+  /// The model outlives this object.
+  MixedPrecision(const Decoder& model, torch::ScalarType dtype);
+
+  /// What passes run through.
+  const Decoder& working() const { return copy_ ? *copy_ : model_; }
+  /// Adds the gradients of the passes so far to the model's own, and clears them.
+  void gather();
+  /// Rounds the model's parameters, after a step, into what passes run through.
+  void refresh();
+
+ private:
+  const Decoder& model_;
+  std::shared_ptr<Decoder> copy_;  // null in the model's own dtype
+};
+
+}  // namespace motet

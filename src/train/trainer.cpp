@@ -1,0 +1,219 @@
+#include "motet/train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <torch/nn/utils/clip_grad.h>
+
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "motet/files.h"
+#include "motet/model/encode.h"
+#include "motet/model/safetensors.h"
+#include "motet/model/weights.h"
+#include "motet/train/loss.h"
+
+namespace motet {
+namespace {
+
+using torch::Tensor;
+
+constexpr const char* kOptimizerFile = "optimizer.safetensors";
+constexpr const char* kStateFile = "training_state.json";
+
+/// The model with its parameters in memory of their own: no step reaches through to a mapped file,
+/// and products see the same alignment, so the same bits, however they were loaded.
+std::shared_ptr<Decoder> own(std::shared_ptr<Decoder> model) {
+  require(model->dtype() == torch::kFloat32 || model->dtype() == torch::kFloat64,
+          "motet::Trainer: the model is of ", model->dtype(),
+          "; parameters are trained in fp32 (TrainOptions::dtype is that of the passes)");
+  for (auto& parameter : model->parameters()) {
+    parameter.set_data(parameter.detach().clone());
+  }
+  return model;
+}
+
+int64_t length_of(const Tensor& rows) {
+  require(rows.dim() == 2, "motet::Trainer: rows are ", rows.sizes(), "; [rows, length] is wanted");
+  return rows.size(1);
+}
+
+void check_finite(int64_t step, const char* what, double value) {
+  if (!std::isfinite(value)) {
+    std::ostringstream message;
+    message << "step " << step << ": the " << what << " is " << value
+            << "; a lower learning rate or a longer warm-up may help";
+    throw NotFinite(message.str());
+  }
+}
+
+Cut cut_of(const Decoder& model, int64_t length, const TrainOptions& options) {
+  options.validate();
+  auto cut = options.cut ? Cut(length, *options.cut) : Cut(length);
+  const auto& config = model.config();
+  require(!config.learned_positions() || cut.positions() <= config.positions,
+          "motet::Trainer: rows of ", length, " tokens need ", cut.positions(),
+          " positions, the model has ", config.positions, "; choose shorter rows or more pieces");
+  return cut;
+}
+
+}  // namespace
+
+void TrainOptions::validate() const {
+  require(steps >= 1, "steps ", steps, ": at least 1 is wanted");
+  require(batch >= 1, "batch ", batch, ": at least 1 row is wanted");
+  require(accumulate >= 1, "accumulate ", accumulate, ": at least 1 pass is wanted");
+  require(std::isfinite(learning_rate) && learning_rate > 0, "lr ", learning_rate,
+          ": a number above 0 is wanted");
+  require(warmup >= 0 && warmup < steps, "warmup ", warmup, ": 0 to ", steps - 1, " of the ", steps,
+          " steps are wanted");
+  require(std::isfinite(decay) && decay >= 0, "decay ", decay, ": 0 or more is wanted");
+  require(std::isfinite(clip) && clip >= 0, "clip ", clip, ": 0 or more is wanted");
+}
+
+Trainer::Trainer(std::shared_ptr<Decoder> model, Tensor rows, TrainOptions options)
+    : model_(own(std::move(model))),
+      options_(std::move(options)),
+      length_(length_of(rows)),
+      cut_(cut_of(*model_, length_, options_)),
+      rows_(std::move(rows), options_.seed),
+      precision_(*model_, options_.dtype.value_or(model_->dtype())),
+      optimizer_(
+          adamw(*model_,
+                torch::optim::AdamWOptions(options_.learning_rate).weight_decay(options_.decay))) {
+  if (options_.sparsity) {
+    sparsity_.emplace(*options_.sparsity);
+  }
+}
+
+Tensor Trainer::loss(const Tensor& rows, RowPenalty* penalty) const {
+  const auto& model = precision_.working();
+  const auto hidden = forward(model, cut_.tokens(rows), cut_.layout(), All(), {},
+                              {.penalty = penalty, .checkpoint = options_.checkpoint});
+  return next_token_loss(model, hidden, cut_.targets(rows));
+}
+
+TrainStep Trainer::step() {
+  require(done_ < options_.steps, "motet::Trainer: all ", options_.steps, " steps are done");
+  TrainStep result{.step = done_ + 1};
+  const auto passes = static_cast<double>(options_.accumulate);
+  const auto check = [&](const char* what, double value) {
+    check_finite(result.step, what, value);
+  };
+  optimizer_.zero_grad();
+  for (int64_t pass = 0; pass < options_.accumulate; ++pass) {
+    const auto place = (done_ * options_.accumulate + pass) * options_.batch;
+    auto total = loss(rows_.take(place, options_.batch), sparsity_ ? &*sparsity_ : nullptr);
+    result.loss += total.item<double>() / passes;
+    check("loss", result.loss);
+    if (sparsity_) {
+      result.penalty = result.penalty.value_or(0) + sparsity_->penalty().item<double>() / passes;
+      check("penalty", *result.penalty);
+      total = total + sparsity_->loss();
+    }
+    (total / passes).backward();
+    precision_.gather();
+  }
+  const auto most = options_.clip > 0 ? options_.clip : std::numeric_limits<double>::infinity();
+  result.gradient_norm = torch::nn::utils::clip_grad_norm_(model_->parameters(), most);
+  check("norm of the gradient", result.gradient_norm);
+  result.weight = sparsity_ ? sparsity_->weight() : 0;
+  result.learning_rate =
+      options_.learning_rate * cosine_schedule(result.step, options_.steps, options_.warmup);
+  for (auto& group : optimizer_.param_groups()) {
+    group.options().set_lr(result.learning_rate);
+  }
+  optimizer_.step();
+  precision_.refresh();
+  if (sparsity_) {
+    sparsity_->step();
+  }
+  done_ = result.step;
+  result.tokens = done_ * options_.accumulate * options_.batch * length_;
+  return result;
+}
+
+double Trainer::validate(const Tensor& rows) const {
+  require(length_of(rows) == length_ && rows.size(0) > 0, "motet::Trainer: validation rows are ",
+          rows.sizes(), "; rows of ", length_, " tokens are wanted, as in training");
+  const at::NoGradGuard no_grad;
+  double sum = 0;  // every row predicts equally many tokens
+  for (const auto& some : rows.split(options_.batch)) {
+    sum += loss(some, nullptr).item<double>() * static_cast<double>(some.size(0));
+  }
+  const auto mean = sum / static_cast<double>(rows.size(0));
+  check_finite(done_, "validation loss", mean);
+  return mean;
+}
+
+uint64_t Trainer::bytes() const {
+  uint64_t bytes = uint64_t{1} << 20;  // headers, config.json
+  for (const auto& parameter : model_->parameters()) {
+    bytes += 3 * parameter.nbytes();  // and two moments
+  }
+  return bytes;
+}
+
+void Trainer::save(const std::filesystem::path& directory) const {
+  save_model(*model_, directory);
+  std::map<std::string, Tensor> tensors;
+  const auto& states = optimizer_.state();
+  for (const auto& item : model_->named_parameters()) {
+    const auto found = states.find(item.value().unsafeGetTensorImpl());
+    if (found == states.end()) {
+      continue;  // no step was taken yet
+    }
+    const auto& state = static_cast<const torch::optim::AdamWParamState&>(*found->second);
+    tensors[item.key() + ".exp_avg"] = state.exp_avg();
+    tensors[item.key() + ".exp_avg_sq"] = state.exp_avg_sq();
+  }
+  save_safetensors(directory / kOptimizerFile, tensors);
+  // The order of rows is random, but a function of the seed and the step: there is no other state.
+  const nlohmann::ordered_json state{{"step", done_}, {"seed", options_.seed}};
+  write_file(directory / kStateFile, state.dump(2) + "\n");
+}
+
+void Trainer::load(const std::filesystem::path& directory) {
+  const auto path = directory / kStateFile;
+  const auto state = nlohmann::json::parse(read_file(path), nullptr, false);
+  require(state.is_object() && state.contains("step") && state["step"].is_number_unsigned() &&
+              state.contains("seed") && state["seed"].is_number_unsigned(),
+          path.string(), ": has no step and seed");
+  const auto step = state["step"].get<int64_t>();
+  require(step <= options_.steps, path.string(), ": ", step, " steps are done of ", options_.steps);
+  require(state["seed"] == options_.seed, path.string(), ": is of the seed ", state["seed"].dump(),
+          ", this run of ", options_.seed);
+  const auto saved = load_model(directory, {.dtype = model_->dtype(), .device = model_->device()});
+  const auto values = saved->named_parameters();
+  const auto moments = SafeTensors::open(directory / kOptimizerFile);
+  const auto moment = [&](const std::string& name, const Tensor& like) {
+    const auto tensor = moments.tensor(name);
+    require(tensor.sizes() == like.sizes(), (directory / kOptimizerFile).string(), ": '", name,
+            "' is ", tensor.sizes(), ", the parameter ", like.sizes());
+    return tensor.to(like.options(), /*non_blocking=*/false, /*copy=*/true);
+  };
+  const at::NoGradGuard no_grad;
+  optimizer_.state().clear();
+  for (auto& item : model_->named_parameters()) {
+    auto& parameter = item.value();
+    const auto* value = values.find(item.key());
+    require(value != nullptr && value->sizes() == parameter.sizes(), directory.string(),
+            ": is of another model: '", item.key(), "' differs");
+    parameter.copy_(*value);
+    if (step > 0) {
+      auto of_parameter = std::make_unique<torch::optim::AdamWParamState>();
+      of_parameter->step(step);
+      of_parameter->exp_avg(moment(item.key() + ".exp_avg", parameter));
+      of_parameter->exp_avg_sq(moment(item.key() + ".exp_avg_sq", parameter));
+      optimizer_.state()[parameter.unsafeGetTensorImpl()] = std::move(of_parameter);
+    }
+  }
+  precision_.refresh();
+  if (sparsity_) {
+    sparsity_->step_to(step);
+  }
+  done_ = step;
+}
+
+}  // namespace motet

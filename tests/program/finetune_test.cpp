@@ -1,0 +1,411 @@
+// motet-finetune, run as a user runs it.
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <csignal>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "motet/model/encode.h"
+#include "motet/model/weights.h"
+#include "motet/text/tokenizer.h"
+#include "program/program.h"
+#include "temporary.h"
+
+namespace motet {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+/// A tokenizer whose tokens are bytes.
+void write_byte_tokenizer(const fs::path& directory) {
+  // GPT-2's names of bytes: printable ones stand for themselves, the others for what comes after
+  // 255.
+  json vocabulary;
+  int64_t next = 256;
+  for (int64_t byte = 0; byte < 256; ++byte) {
+    const bool itself =
+        (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    const auto code = itself ? byte : next++;
+    std::string name;
+    if (code < 0x80) {
+      name = static_cast<char>(code);
+    } else {
+      name = {static_cast<char>(0xc0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3f))};
+    }
+    vocabulary[name] = byte;
+  }
+  write_file(directory / "vocab.json", vocabulary.dump());
+  write_file(directory / "merges.txt", "#version: 0.2\n");
+}
+
+const json kTinyGpt2{{"model_type", "gpt2"}, {"architectures", {"GPT2LMHeadModel"}},
+                     {"vocab_size", 256},    {"n_positions", 48},
+                     {"n_embd", 8},          {"n_layer", 2},
+                     {"n_head", 2}};
+
+class Finetune : public testing::Test {
+ protected:
+  Finetune() {
+    fs::create_directory(tokenizer_);
+    write_byte_tokenizer(tokenizer_);
+    write_file(init_, kTinyGpt2.dump());
+    const auto book = read_file(fs::path(MOTET_TEST_DATA) / "valid_books.txt");
+    write_file(text_, book.substr(0, 6000));
+    write_file(valid_, book.substr(6000, 1000));
+  }
+
+  std::vector<std::string> command(const std::string& out,
+                                   const std::vector<std::string>& more) const {
+    std::vector<std::string> words{
+        MOTET_FINETUNE, "--init",  init_, "--tokenizer", tokenizer_, "--text", text_, "--length",
+        "24",           "--batch", "2",   "--threads",   "1",        "--out",  out};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  Outcome run(const std::string& out, const std::vector<std::string>& more) const {
+    return Process(directory_.path(), command(out, more)).wait();
+  }
+  void expect_error(const std::vector<std::string>& more, int code,
+                    const std::string& error) const {
+    const auto outcome = run(out_, more);
+    EXPECT_EQ(outcome.code, code);
+    EXPECT_EQ(outcome.err, "motet-finetune: " + error +
+                               (code == 2 ? "\nRun it with --help for its options.\n" : "\n"));
+    EXPECT_EQ(outcome.out, "");
+  }
+
+  /// Starts the program, and sends it `signal` as soon as its log has `lines` lines or more.
+  Outcome stop_at(std::size_t lines, int signal, const std::vector<std::string>& more) const {
+    fs::create_directory(out_);
+    const int watch = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    ::inotify_add_watch(watch, out_.c_str(), IN_MODIFY | IN_MOVED_TO);
+    const Process process(directory_.path(), command(out_, more));
+    const int ended = static_cast<int>(::syscall(SYS_pidfd_open, process.id(), 0));
+    while (this->lines("log.jsonl").size() < lines) {
+      pollfd ready[]{{watch, POLLIN, 0}, {ended, POLLIN, 0}};
+      ::poll(ready, 2, -1);
+      if (ready[1].revents != 0) break;  // the program ended by itself
+      alignas(inotify_event) char events[4096];
+      while (::read(watch, events, sizeof events) > 0) continue;
+    }
+    ::kill(process.id(), signal);
+    ::close(watch);
+    ::close(ended);
+    return process.wait();
+  }
+
+  /// The whole lines of a log.
+  std::vector<std::string> lines(const std::string& name) const {
+    std::vector<std::string> lines;
+    if (!fs::exists(out_ + "/" + name)) return lines;
+    const auto text = read_file(out_ + "/" + name);
+    for (std::size_t first = 0, end; (end = text.find('\n', first)) != text.npos; first = end + 1) {
+      lines.push_back(text.substr(first, end - first));
+    }
+    return lines;
+  }
+  std::set<std::string> files(const std::string& directory) const {
+    std::set<std::string> names;
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      names.insert(entry.path().filename());
+    }
+    return names;
+  }
+
+  TemporaryDirectory directory_;
+  std::string init_ = directory_ / "tiny.json", tokenizer_ = directory_ / "tokenizer",
+              text_ = directory_ / "text.txt", valid_ = directory_ / "valid.txt",
+              out_ = directory_ / "out", whole_ = directory_ / "whole";
+};
+
+TEST_F(Finetune, TrainsFromScratchAndThenFromItsModel) {
+  const auto outcome = run(out_, {"--steps", "40", "--lr", "0.01", "--valid", valid_,
+                                  "--valid-every", "15", "--save-every", "15", "--seed", "2"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(files(out_), (std::set<std::string>{"checkpoint-30", "checkpoint-40", "config.json",
+                                                "log.jsonl", "merges.txt", "model.safetensors",
+                                                "training.json", "valid.jsonl", "vocab.json"}));
+  EXPECT_EQ(files(out_ + "/checkpoint-40"),
+            (std::set<std::string>{"config.json", "merges.txt", "model.safetensors",
+                                   "optimizer.safetensors", "training_state.json", "vocab.json"}));
+  const auto log = lines("log.jsonl");
+  ASSERT_EQ(log.size(), 40u);
+  for (std::size_t i = 0; i < log.size(); ++i) {
+    const auto line = json::parse(log[i]);
+    EXPECT_EQ(line["step"], i + 1);
+    EXPECT_EQ(line["tokens"], (i + 1) * 48);
+    EXPECT_TRUE(line["penalty"].is_null());
+    EXPECT_GT(line["lr"].get<double>(), 0);
+    EXPECT_GT(line["gradient_norm"].get<double>(), 0);
+  }
+  const auto loss = [](const std::string& line) { return json::parse(line)["loss"].get<double>(); };
+  EXPECT_NEAR(loss(log[0]), std::log(256), 0.1);  // it knows nothing yet
+  EXPECT_LT(loss(log[39]), 4);
+  const auto valid = lines("valid.jsonl");
+  ASSERT_EQ(valid.size(), 4u);  // 0, 15, 30, 40
+  EXPECT_EQ(json::parse(valid[3])["step"], 40);
+  EXPECT_LT(loss(valid[3]), loss(valid[0]) - 1);
+  EXPECT_NE(outcome.out.find("Model: " + out_ + "\n"), std::string::npos) << outcome.out;
+
+  const auto document = json::parse(read_file(out_ + "/training.json"));
+  EXPECT_EQ(document["model"]["hash"], sha256(read_file(init_)));
+  EXPECT_EQ(document["text"]["hash"], sha256(read_file(text_)));
+  EXPECT_EQ(document["configuration"]["warmup"], 4);
+  EXPECT_EQ(document["seed"], 2);
+
+  // Its result is a model, the last checkpoint is the same, and training goes on from it.
+  const auto model = load_model(out_), saved = load_model(out_ + "/checkpoint-40");
+  for (std::size_t i = 0; i < model->parameters().size(); ++i) {
+    EXPECT_TRUE(torch::equal(model->parameters()[i], saved->parameters()[i]));
+  }
+  EXPECT_EQ(Tokenizer::load(out_).encode("abc").ids, (std::vector<int64_t>{'a', 'b', 'c'}));
+  std::vector<std::string> more{
+      MOTET_FINETUNE,     "--model", out_,      "--text", text_,    "--length", "24",
+      "--batch",          "2",       "--steps", "1",      "--seed", "9",        "--out",
+      directory_ / "more"};
+  ASSERT_EQ(Process(directory_.path(), more).wait().code, 0);
+  const auto next = json::parse(read_file(directory_ / "more" / "log.jsonl"));
+  EXPECT_LT(next["loss"].get<double>(), 4);
+  EXPECT_EQ(json::parse(read_file(directory_ / "more" / "config.json"))["_name_or_path"],
+            "out, fine-tuned");
+}
+
+TEST_F(Finetune, KilledAndResumedIsTheSameRun) {
+  for (const auto& extra : std::vector<std::vector<std::string>>{
+           {"--sparsity", "tail", "--keys", "4", "--weight", "0.1", "--weight-warmup", "40",
+            "--valid", valid_, "--valid-every", "7", "--valid-rows", "3"},
+           {"--pieces", "3", "--scored", "8", "--prefix", "Read:\\n", "--loss", "all", "--dtype",
+            "bfloat16", "--accumulate", "2", "--checkpoint-activations"}}) {
+    std::vector<std::string> words{"--steps", "400", "--save-every", "5", "--lr", "0.003"};
+    words.insert(words.end(), extra.begin(), extra.end());
+    ASSERT_EQ(stop_at(17, SIGKILL, words).code, -SIGKILL);
+    const auto before = lines("log.jsonl");
+    ASSERT_GE(before.size(), 17u);
+    ASSERT_LT(before.size(), 400u);
+    EXPECT_FALSE(fs::exists(out_ + "/model.safetensors"));
+    words.push_back("--resume");
+    const auto outcome = run(out_, words);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_TRUE(outcome.err.starts_with("going on after step ")) << outcome.err;
+    ASSERT_EQ(run(whole_, words).code, 0);  // starts where there is nothing
+    for (const auto* name : {"log.jsonl", "model.safetensors"}) {
+      EXPECT_TRUE(read_file(out_ + "/" + name) == read_file(whole_ + "/" + name)) << name;
+    }
+    const auto after = lines("log.jsonl");
+    EXPECT_EQ(after.size(), 400u);
+    EXPECT_EQ(before, std::vector<std::string>(after.begin(), after.begin() + before.size()));
+    EXPECT_EQ(fs::exists(valid_) && extra[0] == "--sparsity",
+              fs::exists(out_ + "/valid.jsonl") &&
+                  read_file(out_ + "/valid.jsonl") == read_file(whole_ + "/valid.jsonl"));
+    EXPECT_EQ(files(out_), files(whole_));
+    fs::remove_all(out_);
+    fs::remove_all(whole_);
+  }
+}
+
+TEST_F(Finetune, InterruptedItSavesACheckpointAndSaysHowToGoOn) {
+  const std::vector<std::string> words{"--steps", "400", "--save-every", "1000"};
+  const auto outcome = stop_at(3, SIGINT, words);
+  EXPECT_EQ(outcome.code, 1);
+  const auto done = lines("log.jsonl").size();
+  ASSERT_LT(done, 400u);
+  const auto checkpoint = out_ + "/checkpoint-" + std::to_string(done);
+  EXPECT_TRUE(outcome.err.ends_with("motet-finetune: interrupted after step " +
+                                    std::to_string(done) + " of 400; " + checkpoint +
+                                    " holds it, and --resume goes on with it\n"))
+      << outcome.err;
+  EXPECT_TRUE(fs::exists(checkpoint));
+  auto quiet = words;
+  quiet.push_back("--quiet");
+  expect_error(quiet, 1,
+               out_ + ": holds a run already; --resume goes on with it, --overwrite replaces it");
+  auto resume = words;
+  resume.push_back("--resume");
+  ASSERT_EQ(run(out_, resume).code, 0);
+  EXPECT_EQ(lines("log.jsonl").size(), 400u);
+  ASSERT_EQ(run(out_, {"--steps", "2", "--overwrite"}).code, 0);
+  EXPECT_EQ(lines("log.jsonl").size(), 2u);
+  EXPECT_FALSE(fs::exists(checkpoint));
+}
+
+/// Files that this process and those it starts write may not grow larger, while this lives.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(Finetune, WhatCannotBeWrittenStopsItAndLosesNothing) {
+  const std::vector<std::string> words{"--steps", "400", "--save-every", "5", "--resume"};
+  ASSERT_EQ(stop_at(7, SIGINT, words).code, 1);
+  const auto done = lines("log.jsonl").size();
+  const auto kept = out_ + "/checkpoint-" + std::to_string(done);
+  const auto before = files(out_);
+  Outcome outcome;
+  {
+    const FileSizeLimit limit(fs::file_size(kept + "/model.safetensors") - 1);
+    outcome = run(out_, words);
+  }
+  EXPECT_EQ(outcome.code, 1);
+  const auto failed = std::to_string(done / 5 * 5 + 5);
+  EXPECT_NE(outcome.err.find("model.safetensors: cannot be written: File too large; nothing was "
+                             "changed; checkpoint-" +
+                             failed + " takes "),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_TRUE(outcome.err.ends_with("; " + kept + " is kept, and --resume goes on with it\n"))
+      << outcome.err;
+  EXPECT_EQ(files(out_), before);
+  ASSERT_EQ(run(out_, words).code, 0);
+  ASSERT_EQ(run(whole_, words).code, 0);
+  EXPECT_TRUE(read_file(out_ + "/log.jsonl") == read_file(whole_ + "/log.jsonl"));
+}
+
+TEST_F(Finetune, ALossThatIsNotANumberStopsIt) {
+  const auto outcome =
+      run(out_, {"--steps", "9", "--lr", "1e30", "--warmup", "0", "--save-every", "1", "--quiet"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.err,
+            "motet-finetune: step 2: the loss is nan; a lower learning rate or a longer warm-up "
+            "may help; " +
+                out_ + "/checkpoint-1 is kept\n");
+  EXPECT_EQ(lines("log.jsonl").size(), 1u);
+}
+
+TEST_F(Finetune, ResumeRefusesAnotherRunAndNamesTheDifference) {
+  ASSERT_EQ(run(out_, {"--steps", "3"}).code, 0);
+  const auto where = out_ + "/training.json: is a run with another ";
+  expect_error({"--steps", "4", "--resume"}, 1,
+               where + "steps: it has 3, this command has 4; choose another --out");
+  expect_error({"--steps", "3", "--lr", "0.5", "--resume"}, 1,
+               where + "lr: it has 5e-05, this command has 0.5; choose another --out");
+  expect_error({"--steps", "3", "--seed", "1", "--resume"}, 1,
+               where + "seed: it has 0, this command has 1; choose another --out");
+  expect_error({"--steps", "3", "--dtype", "bfloat16", "--resume"}, 1,
+               where +
+                   "dtype: it has \"float32\", this command has \"bfloat16\"; choose another "
+                   "--out");
+  write_file(text_, read_file(text_) + "More.");
+  const auto outcome = run(out_, {"--steps", "3", "--resume"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(outcome.err.starts_with("motet-finetune: " + where + "text: it has "));
+  auto config = kTinyGpt2;
+  config["n_head"] = 4;
+  write_file(init_, config.dump());
+  EXPECT_TRUE(run(out_, {"--steps", "3", "--resume"})
+                  .err.starts_with("motet-finetune: " + where + "model: it has "));
+}
+
+TEST_F(Finetune, OneProcessAtATime) {
+  ASSERT_EQ(run(out_, {"--steps", "1"}).code, 0);
+  const int file = ::open((out_ + "/training.json").c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_EQ(::flock(file, LOCK_EX), 0);  // as one that is at work
+  for (const auto* how : {"--resume", "--overwrite"}) {
+    expect_error({"--steps", "1", "--quiet", how}, 1,
+                 out_ + ": another motet-finetune is at work in it; wait, or stop that one first");
+  }
+  ::close(file);
+  EXPECT_EQ(run(out_, {"--steps", "1", "--overwrite"}).code, 0);
+}
+
+TEST_F(Finetune, NeverOverwritesAModel) {
+  fs::create_directory(out_);
+  write_file(out_ + "/config.json", "{}");
+  for (const auto* how : {"--overwrite", "--resume"}) {
+    expect_error({"--steps", "3", how}, 1,
+                 out_ +
+                     ": holds a model or a run, but no training.json, so motet-finetune did not "
+                     "begin it; choose another --out");
+  }
+  EXPECT_EQ(files(out_), std::set<std::string>{"config.json"});
+}
+
+TEST_F(Finetune, CommandLineErrors) {
+  expect_error({"--steps", "0"}, 2, "--steps 0: at least 1 is wanted");
+  expect_error({"--warmup", "100"}, 2, "--warmup 100: 0 to 99 of the 100 steps are wanted");
+  expect_error({"--save-every", "0"}, 2, "--save-every: Number less or equal to 0: 0");
+  // Options without effect.
+  expect_error({"--scored", "5"}, 2, "--scored requires --pieces");
+  expect_error({"--prefix", "a"}, 2, "--prefix requires --pieces");
+  expect_error({"--loss", "all"}, 2, "--loss requires --pieces");
+  expect_error({"--positions", "left"}, 2, "--positions requires --pieces");
+  expect_error({"--keys", "5"}, 2, "--keys requires --sparsity");
+  expect_error({"--weight", "5"}, 2, "--weight requires --sparsity");
+  expect_error({"--layers", "1"}, 2, "--layers requires --sparsity");
+  expect_error({"--valid-every", "5"}, 2, "--valid-every requires --valid");
+  expect_error({"--sparsity", "tail", "--floor", "0.1"}, 2, "--floor is of --sparsity hinge alone");
+  expect_error({"--sparsity", "most"}, 2, "--sparsity: most not in {tail,log,hinge,entropy}");
+  expect_error({"--sparsity", "tail", "--heads", "2"}, 2,
+               "--heads 2: the model has 2, counted from 0");
+  expect_error({"--sparsity", "tail", "--keys", "0"}, 2,
+               "motet::SparsityOptions: keys = 0; a row has a budget of at least 1");
+  expect_error({"--model", "x"}, 2, "--init excludes --model");
+  expect_error({"--pieces", "9", "--scored", "10"}, 2,
+               "motet::split_tokens: 13 tokens in pieces of 2 fill only 7 of 9 pieces");
+  const auto outcome = Process(directory_.path(), {MOTET_FINETUNE, "--text", text_}).wait();
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_EQ(outcome.err,
+            "motet-finetune: --out is required\nRun it with --help for its options.\n");
+  EXPECT_FALSE(fs::exists(out_));
+}
+
+TEST_F(Finetune, BadInputIsNamed) {
+  expect_error({"--length", "7000"}, 1,
+               text_ +
+                   ": motet::text_rows: 6000 tokens do not fill a row of 7000; choose shorter "
+                   "rows or a longer text");
+  expect_error({"--length", "60"}, 1,
+               "motet::Trainer: rows of 60 tokens need 59 positions, the model has 48; choose "
+               "shorter rows or more pieces");
+  auto config = kTinyGpt2;
+  config["vocab_size"] = 200;
+  write_file(init_, config.dump());
+  expect_error({}, 1,
+               tokenizer_ + ": its tokenizer has ids up to 255, but " + init_ +
+                   " gives the model a vocabulary of 200");
+  write_file(init_, "{}");
+  expect_error({}, 1, init_ + ": has no 'model_type'");
+  EXPECT_FALSE(fs::exists(out_));
+}
+
+TEST_F(Finetune, ALoopOfOnesOwnRuns) {
+  ASSERT_EQ(run(out_, {"--steps", "1"}).code, 0);
+  const auto own = directory_ / "own";
+  const auto outcome = Process(directory_.path(), {MOTET_FINE_TUNE, out_, text_, own}).wait();
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(std::count(outcome.out.begin(), outcome.out.end(), '\n'), 20);
+  const auto nll = [&](const std::string& step) {
+    return std::stod(outcome.out.substr(outcome.out.find(step + ": ") + step.size() + 2));
+  };
+  EXPECT_LT(nll("20"), nll("1"));
+  const auto before = load_model(out_), after = load_model(own);
+  EXPECT_FALSE(torch::equal(before->parameters()[0], after->parameters()[0]));
+}
+
+TEST_F(Finetune, HelpIsTidy) {
+  const auto outcome = Process(directory_.path(), {MOTET_FINETUNE, "--help"}).wait();
+  EXPECT_EQ(outcome.code, 0);
+  for (const auto* word : {"--sparsity", "--pieces", "--init", "--resume", "--accumulate"}) {
+    EXPECT_NE(outcome.out.find(word), std::string::npos) << word;
+  }
+  EXPECT_EQ(outcome.err, "");
+}
+
+}  // namespace
+}  // namespace motet
