@@ -272,6 +272,7 @@ struct ReadingMode {
   std::string without_prefix, with_prefix;
   int64_t selected;
   std::shared_ptr<const Reading> reading;
+  bool without_pieces;  // whether it changes rows of ordinary attention, too
 };
 
 std::vector<ReadingMode> modes_of(const CompareOptions& options) {
@@ -286,8 +287,8 @@ std::vector<ReadingMode> modes_of(const CompareOptions& options) {
     }
     const auto* select = dynamic_cast<const Select*>(reading.get());
     modes.push_back(select != nullptr
-                        ? ReadingMode{"selective", "both", select->options().pieces, reading}
-                        : ReadingMode{name, name, 0, reading});
+                        ? ReadingMode{"selective", "both", select->options().pieces, reading, false}
+                        : ReadingMode{name, name, 0, reading, reading->needs().budget.wanted()});
   }
   return modes;
 }
@@ -341,6 +342,11 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
   for (const auto degree : options.pieces) {
     if (degree == 1) {
       add({"full", 1, false, 0, all});
+      for (const auto& reading : readings) {
+        if (reading.without_pieces) {
+          add({reading.without_prefix, 1, false, 0, reading.reading});
+        }
+      }
       continue;
     }
     add({"parallel", degree, false, 0, all});
