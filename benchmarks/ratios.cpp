@@ -138,6 +138,35 @@ std::string amx_note() {
              : "the goal is for processors with AMX, this one has none";
 }
 
+/// A loss of out and of the penalty on causal rows, and the gradients of all inputs.
+class Penalised {
+ public:
+  explicit Penalised(int64_t rows)
+      : x_(rows, rows, 64),
+        sets_(motet::causal_keys(rows, rows)),
+        d_out_(at::randn_like(x_.query)),
+        leaves_{x_.query, x_.keys, x_.values} {
+    for (const auto& leaf : leaves_) {
+      leaf.requires_grad_();
+    }
+  }
+
+  std::vector<at::Tensor> ours() const { return gradients(bench::penalty(x_, sets_)); }
+  std::vector<at::Tensor> dense() const {
+    return gradients(bench::matrix_penalty(x_, bench::causal_mask(x_.query.size(2))));
+  }
+
+ private:
+  std::vector<at::Tensor> gradients(const std::vector<at::Tensor>& of) const {
+    return bench::gradients(of, {d_out_, at::ones_like(of[1])}, leaves_);
+  }
+
+  Inputs x_;
+  motet::KeySets sets_;
+  at::Tensor d_out_;
+  std::vector<at::Tensor> leaves_;
+};
+
 class Suite {
  public:
   explicit Suite(const Options& options) : report_(options.out, options.quick) {
@@ -178,6 +207,7 @@ class Suite {
     decode(at::kFloat);
     decode(at::kBFloat16);
     backward();
+    penalty();
     growth();
   }
 
@@ -284,17 +314,7 @@ class Suite {
                    .ours = seconds[0],
                    .rival = seconds[1]});
     }
-    const auto ours = point("motet", kN, 1), rival = point("matrix", kN, 1);
-    const auto bytes = [](const json& of) { return of["peak_bytes"].get<double>(); };
-    report_.add({.name = names[1],
-                 .unit = "times ours, beyond inputs and outputs",
-                 .goal = 50,
-                 .higher = true,
-                 .values = {bytes(rival) / bytes(ours)},
-                 .ours = {ours["seconds"].get<double>()},
-                 .rival = {rival["seconds"].get<double>()},
-                 .note = fmt::format("{:.1f} MB against {:.1f} MB, each in a process of its own",
-                                     bytes(ours) / 1e6, bytes(rival) / 1e6)});
+    report_.add(memory_ratio(names[1], 50, point("motet", kN, 1), point("matrix", kN, 1)));
   }
 
   void pieces() {
@@ -365,6 +385,47 @@ class Suite {
                            seconds[0], seconds[1]));
   }
 
+  /// Forward and backward of a loss on the mass of each row's largest keys.
+  void penalty() {
+    constexpr int64_t kN = 2048;
+    const auto names =
+        std::array{"penalty on top-k mass, forward and backward, N=2048, dense / ours",
+                   "penalty on top-k mass, N=2048, memory of dense / ours"};
+    if (!matrix_fits(2 * kN)) {
+      report_.leave_out(names[0], 3, "too little free memory for the matrix");
+      report_.leave_out(names[1], 10, "too little free memory for the matrix");
+      return;
+    }
+    {
+      const at::AutoGradMode with_grad(true);
+      const Penalised x(kN);
+      const auto seconds = bench::alternate({[&] { x.ours(); }, [&] { x.dense(); }}, rounds_);
+      report_.add({.name = names[0],
+                   .unit = "times ours",
+                   .goal = 3,
+                   .higher = true,
+                   .values = bench::quotients(seconds[1], seconds[0]),
+                   .ours = seconds[0],
+                   .rival = seconds[1]});
+    }
+    report_.add(
+        memory_ratio(names[1], 10, measured("penalty", kN, 1), measured("dense_penalty", kN, 1)));
+  }
+
+  /// What the rival takes beyond inputs and outputs, in units of ours.
+  static Figure memory_ratio(std::string name, double goal, const json& ours, const json& rival) {
+    const auto bytes = [](const json& of) { return of["peak_bytes"].get<double>(); };
+    return {.name = std::move(name),
+            .unit = "times ours, beyond inputs and outputs",
+            .goal = goal,
+            .higher = true,
+            .values = {bytes(rival) / bytes(ours)},
+            .ours = {ours["seconds"].get<double>()},
+            .rival = {rival["seconds"].get<double>()},
+            .note = fmt::format("{:.1f} MB against {:.1f} MB, each in a process of its own",
+                                bytes(ours) / 1e6, bytes(rival) / 1e6)};
+  }
+
   /// Time and memory against N, and against P for N tokens in all.
   void growth() {
     for (const auto* way : {"motet", "sdpa", "matrix"}) {
@@ -379,29 +440,35 @@ class Suite {
     }
   }
 
-  /// Measures a point of growth in a fresh process, once.
+  /// A point of growth, which the page shows; measured once.
   json point(const std::string& way, int64_t rows, int64_t pieces) {
     const auto key = fmt::format("{} {} {}", way, rows, pieces);
     if (const auto known = points_.find(key); known != points_.end()) {
       return known->second;
     }
+    const auto found = measured(way, rows, pieces);
+    report_.add_growth(found);
+    return points_[key] = found;
+  }
+
+  /// Seconds and peak memory of a way, in a fresh process.
+  static json measured(const std::string& way, int64_t rows, int64_t pieces) {
     const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
+    const auto what = fmt::format("{} {} {}", way, rows, pieces);
     auto* child = ::popen(
-        fmt::format("exec '{}' --threads {} --point {}", program, at::get_num_threads(), key)
+        fmt::format("exec '{}' --threads {} --point {}", program, at::get_num_threads(), what)
             .c_str(),
         "r");
     motet::require(child != nullptr, "ratios: ", program, " cannot be run again");
     double seconds = 0, bytes = 0;
     const auto read = std::fscanf(child, "%lf %lf", &seconds, &bytes);
-    motet::require(::pclose(child) == 0 && read == 2, "ratios: the measurement '--point ", key,
+    motet::require(::pclose(child) == 0 && read == 2, "ratios: the measurement '--point ", what,
                    "' failed, see above");
-    const json found{{"way", way},
-                     {"rows", rows},
-                     {"pieces", pieces},
-                     {"seconds", seconds},
-                     {"peak_bytes", bytes}};
-    report_.add_growth(found);
-    return points_[key] = found;
+    return {{"way", way},
+            {"rows", rows},
+            {"pieces", pieces},
+            {"seconds", seconds},
+            {"peak_bytes", bytes}};
   }
 
   /// Whether the matrices of `rows` rows, four at a time, take less than half of the free memory.
@@ -427,9 +494,17 @@ class Suite {
 /// call, so that what it keeps for later ones counts.
 void measure_point(const std::string& way, int64_t rows, int64_t pieces) {
   const Inputs x(rows, rows, 64);
+  const Penalised penalised(rows);
   const auto sets = motet::encode_sets(motet::make_layout(0, motet::split_tokens(rows, pieces)));
   const auto mask = way == "matrix" ? bench::causal_mask(rows) : at::Tensor();
   const auto run = [&]() -> std::vector<at::Tensor> {
+    const at::AutoGradMode with_grad(way.ends_with("penalty"));
+    if (way == "penalty") {
+      return penalised.ours();
+    }
+    if (way == "dense_penalty") {
+      return penalised.dense();
+    }
     if (way == "matrix") {
       return bench::matrix_way(x, mask);
     }
@@ -473,7 +548,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads, "as many as there are cores, unless given")
       ->check(CLI::Range(1, 4096));
   app.add_option("--out", options.out, "JSON file; nothing is written without it");
-  app.add_option("--point", one, "measure one point of growth: motet, sdpa or matrix, N, P")
+  app.add_option("--point", one,
+                 "measure one point: motet, sdpa, matrix, penalty or dense_penalty, N, P")
       ->expected(3);
   CLI11_PARSE(app, argc, argv);
   try {

@@ -42,6 +42,24 @@ inline std::vector<at::Tensor> matrix_way(const Inputs& x, const at::Tensor& mas
   return {at::matmul(p, x.values), at::special_entr(p).sum(-1)};
 }
 
+/// Keys of a row that its penalty leaves free.
+constexpr int64_t kBudget = 32;
+
+/// Attention, and the mean over rows of the mass outside their largest keys: a loss.
+inline std::vector<at::Tensor> penalty(const Inputs& x, const motet::KeySets& sets) {
+  const auto row = motet::attend(x.query, x.keys, x.values, sets, {},
+                                 {.entropy = false, .budget = {.keys = kBudget}});
+  return {row.out, (1 - row.top_mass).mean()};
+}
+
+/// The same by way of the matrix.
+inline std::vector<at::Tensor> matrix_penalty(const Inputs& x, const at::Tensor& mask) {
+  const auto scale = 1 / std::sqrt(static_cast<double>(x.query.size(3)));
+  const auto p = (at::matmul(x.query, x.keys.transpose(2, 3)) * scale + mask).softmax(-1);
+  const auto least = std::get<0>(p.detach().topk(kBudget, -1)).slice(-1, -1);
+  return {at::matmul(p, x.values), (1 - (p * (p >= least)).sum(-1)).mean()};
+}
+
 /// The gradients of `inputs` where those of `outputs` are `d_outputs`.
 inline std::vector<at::Tensor> gradients(const std::vector<at::Tensor>& outputs,
                                          const std::vector<at::Tensor>& d_outputs,

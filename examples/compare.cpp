@@ -33,6 +33,7 @@ struct Options : program::Options {
   int64_t segments = 4, skip = 0;
   std::vector<int64_t> pieces{1, 2, 4, 8};
   std::vector<std::string> readings{"select"};
+  std::vector<int64_t> keep_keys;
   std::string prefix =
       "Given the following partial context, predict the words that come next:\\n\\n";
   std::string positions = "spread";
@@ -65,10 +66,14 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option(
          "--readings", options.readings,
          "readings beside `all`, each without and with the prefix: select[:K[:OVER]] (OVER:\n"
-         "any of layers+heads+rows), soft[:T], sharpen[:B], discount[:C], temper[:T[:S]],\n"
-         "adaptive[:TAU[:full or diagonal[:mixture]]], which also runs at P = 1")
+         "any of layers+heads+rows), soft[:T], sharpen[:B], discount[:C], temper[:T[:S]], topk:K,\n"
+         "adaptive[:TAU[:full or diagonal[:mixture]]]; the last two run at P = 1, too")
       ->delimiter(',')
       ->capture_default_str();
+  app.add_option("--keep-keys", options.keep_keys,
+                 "and readings topk:K, in which each row keeps its K largest keys: of every\n"
+                 "degree, 1 included")
+      ->delimiter(',');
   app.add_option("--positions", options.positions, "of the pieces' tokens")
       ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
       ->capture_default_str();
@@ -118,6 +123,9 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   compare.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
   compare.select = options.select.value_or(compare.select);
   compare.readings = options.readings;
+  for (const auto keys : options.keep_keys) {
+    compare.readings.push_back(fmt::format("topk:{}", keys));
+  }
   compare.positions = motet::positions_named(options.positions);
   if (options.bos) {
     compare.bos = bos_of(options, config, tokenizer);

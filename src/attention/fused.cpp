@@ -51,6 +51,10 @@ RowResult results_for(const RowArguments& arguments, std::optional<int64_t> part
     sizes.push_back(arguments.top);
     result.set_top = filled(sizes, -kInfinity, options);
   }
+  if (arguments.budget.defined()) {
+    result.top_mass = filled(of_rows, 1, options);
+    result.top_threshold = filled(of_rows, -kInfinity, options);
+  }
   if (!arguments.values.empty()) {
     // Rows of all heads of a token side by side, as the next product wants them.
     const auto sizes = shape({batch, rows, heads, arguments.values[0].size(3)});
@@ -80,6 +84,12 @@ Job job_for(const RowArguments& arguments, const RowResult& result, std::optiona
   job.set_lse = of_part(result.set_lse);
   job.set_entropy = of_part(result.set_entropy);
   job.set_top = of_part(result.set_top);
+  if (arguments.budget.defined()) {
+    job.budget = arguments.budget.const_data_ptr<int64_t>();
+    job.counts_first = arguments.counts_first;
+    job.top_mass = data_of(result.top_mass);
+    job.top_threshold = data_of(result.top_threshold);
+  }
   if (const auto& out = result.out; out.defined()) {
     job.value_features = out.size(-1);
     job.out = part ? of_part(out) : out.mutable_data_ptr();
@@ -182,7 +192,8 @@ RowResult merge_parts(const RowArguments& arguments, const RowResult& parts) {
 
 bool supports(const RowArguments& arguments) {
   const auto type = arguments.query.scalar_type();
-  return !arguments.budget.defined() && arguments.query.is_cpu() && (type == torch::kFloat32 || type == torch::kBFloat16);
+  return !arguments.budget.defined() && arguments.query.is_cpu() &&
+         (type == torch::kFloat32 || type == torch::kBFloat16);
 }
 
 bool chooses(const RowArguments& arguments) { return !are_few(arguments); }
@@ -192,7 +203,8 @@ RowResult forward(const RowArguments& arguments, const Variant& variant) {
   const auto values = with_dense_features(arguments.values);
   auto units = units_of(arguments, keys, values);
   int64_t parts = 1;
-  if (are_few(arguments)) {
+  // No part of the keys knows which are the largest of all.
+  if (are_few(arguments) && !arguments.budget.defined()) {
     TORCH_INTERNAL_ASSERT(arguments.keep == 0, "no part of the keys sees all pieces");
     std::vector<Unit> smaller;
     for (const auto& unit : units) {

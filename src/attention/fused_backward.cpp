@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <utility>
 
 #include "attention/fused.h"
@@ -11,6 +12,8 @@
 namespace motet::fused {
 
 using torch::Tensor;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 RowGradients backward(const RowArguments& arguments, const RowResult& result,
                       const RowResult& gradient, const Variant& variant) {
@@ -30,7 +33,13 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
              set_entropy = kept(result.set_entropy), d_entropy = kept(gradient.entropy),
              d_set_lse = kept(gradient.set_lse), d_set_entropy = kept(gradient.set_entropy),
              log_weight = kept(arguments.log_weight.value_or(Tensor())),
-             threshold = kept(arguments.threshold.value_or(Tensor()));
+             threshold = kept(arguments.threshold.value_or(Tensor())),
+             top_threshold = kept(result.top_threshold);
+  Tensor d_mass;
+  if (gradient.top_mass.defined()) {  // top_mass is constant where T is all that a row sees
+    d_mass = kept(gradient.top_mass).masked_fill(top_threshold == -kInfinity, 0);
+    constant = constant - d_mass * kept(result.top_mass);
+  }
   RowGradients gradients;
   gradients.query = torch::zeros(query.sizes(), query.options().dtype(torch::kFloat32));
   if (log_weight.defined()) {
@@ -49,10 +58,13 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
                 .lse = data_of(lse),
                 .entropy = data_of(entropy),
                 .set_lse = data_of(set_lse),
-                .set_entropy = data_of(set_entropy)};
+                .set_entropy = data_of(set_entropy),
+                .counts_first = arguments.counts_first,
+                .top_threshold = data_of(top_threshold)};
   const GradientJob gradient_job{.out = out ? view_of(gradient.out) : View(),
                                  .constant = data_of(constant),
                                  .d_entropy = data_of(d_entropy),
+                                 .d_mass = data_of(d_mass),
                                  .of_sets = d_set_lse.defined() || d_set_entropy.defined(),
                                  .d_set_lse = data_of(d_set_lse),
                                  .d_set_entropy = data_of(d_set_entropy),

@@ -107,8 +107,10 @@ class GradientsRun {
     int64_t lanes;
     bool any;  // whether query_gradient holds something
     int64_t fewest, most;
-    // Of each row: ds = p (out_gradient.v + constant - d_entropy ln p), with p = 2^(s - lse).
+    // Of each row: ds = p (out_gradient.v + constant - d_entropy ln p + d_mass where s >=
+    // top_threshold), with p = 2^(s - lse).
     alignas(64) float lse[kLanes], constant[kLanes], d_entropy[kLanes], threshold[kLanes];
+    alignas(64) float d_mass[kLanes], top_threshold[kLanes];
     // The same of the current set, and its keys.
     alignas(64) float set_lse[kLanes], set_constant[kLanes], set_d_entropy[kLanes];
     alignas(64) float seen[kLanes], shift[kLanes], sum[kLanes];
@@ -124,6 +126,7 @@ class GradientsRun {
     auto& tile = tile_[t];
     for (int64_t lane = 0; lane < kLanes; ++lane) {
       tile.lse[lane] = tile.constant[lane] = tile.d_entropy[lane] = tile.threshold[lane] = 0;
+      tile.d_mass[lane] = tile.top_threshold[lane] = 0;
       auto* query = query_rows_ + (t * kLanes + lane) * gradient_.stride;
       auto* out = out_rows_ + (t * kLanes + lane) * gradient_.value_stride;
       std::fill_n(query, gradient_.stride, 0.0F);
@@ -141,6 +144,10 @@ class GradientsRun {
           gradient_.constant[at.index] - (entropy == 0 ? 0 : entropy * job_.entropy[at.index]);
       if (job_.threshold != nullptr) {
         tile.threshold[lane] = job_.threshold[at.index] * kLog2e;
+      }
+      if (gradient_.d_mass != nullptr) {
+        tile.d_mass[lane] = gradient_.d_mass[at.index];
+        tile.top_threshold[lane] = job_.top_threshold[at.index] * kLog2e;
       }
       const auto copy = [&](const View& view, int64_t features, float scale, float* to) {
         const auto first = at.batch * view.batch + at.head * view.head + at.row * view.row;
@@ -236,12 +243,19 @@ class GradientsRun {
       std::fill_n(slopes, count * kLanes, 0.0F);
     }
     const bool hidden = tile.fewest < first + count || job_.threshold != nullptr;
-    if (gradient_.of_sets) {
-      differentiate<true, true>(tile, span, first, count, weights, slopes);
-    } else if (hidden) {
-      differentiate<true, false>(tile, span, first, count, weights, slopes);
+    const auto differentiate_with = [&]<bool kMass>() HWY_ATTR {
+      if (gradient_.of_sets) {
+        differentiate<true, true, kMass>(tile, span, first, count, weights, slopes);
+      } else if (hidden) {
+        differentiate<true, false, kMass>(tile, span, first, count, weights, slopes);
+      } else {
+        differentiate<false, false, kMass>(tile, span, first, count, weights, slopes);
+      }
+    };
+    if (gradient_.d_mass != nullptr) {
+      differentiate_with.template operator()<true>();
     } else {
-      differentiate<false, false>(tile, span, first, count, weights, slopes);
+      differentiate_with.template operator()<false>();
     }
     MultiplyTransposed<kVectors>(keys.data, keys.stride, count, slopes, tile.any, job_.features,
                                  tile.query_gradient);
@@ -249,14 +263,18 @@ class GradientsRun {
   }
 
   /// weights: scores, then p. slopes: d_out.v, then ds times the set's factor.
-  template <bool kHidden, bool kSets>
+  template <bool kHidden, bool kSets, bool kMass>
   void differentiate(Tile& tile, const UnitSpan& span, int64_t first, int64_t count,
                      float* HWY_RESTRICT weights, float* HWY_RESTRICT slopes) const {
     const D d;
     const auto factor = hn::Set(d, static_cast<float>(span.factor));
+    // Key 0, where it does not count, is in T whatever its score.
+    const int64_t free = !job_.counts_first && span.first_key + first == 0 ? 0 : -1;
     for (int64_t at = 0; at < kLanes; at += kVector) {
       const auto load = [&](const float* from) HWY_ATTR { return hn::Load(d, from + at); };
-      const auto shift = load(tile.shift), seen = load(tile.seen), least = load(tile.threshold);
+      const auto shift = load(tile.shift), seen = load(tile.seen);
+      const auto least = hn::Sub(load(tile.threshold), shift);
+      const auto d_mass = load(tile.d_mass), top_threshold = load(tile.top_threshold);
       const auto lse = hn::Sub(load(tile.lse), shift);
       const auto constant = load(tile.constant), d_entropy = load(tile.d_entropy);
       const auto set_lse = hn::Sub(load(tile.set_lse), shift);
@@ -267,7 +285,14 @@ class GradientsRun {
         const auto s = hn::Load(d, weights + j * kLanes + at);
         const auto log_p = hn::Sub(s, lse);
         auto p = Exp2(log_p);
-        const auto slope = hn::Add(hn::Load(d, slopes + j * kLanes + at), constant);
+        auto slope = hn::Add(hn::Load(d, slopes + j * kLanes + at), constant);
+        if (kMass) {
+          auto inside = hn::Ge(hn::Add(s, shift), top_threshold);
+          if (j == free) {
+            inside = hn::FirstN(d, kVector);
+          }
+          slope = hn::Add(slope, hn::IfThenElseZero(inside, d_mass));
+        }
         auto ds = hn::Mul(p, hn::NegMulAdd(d_entropy, log_p, slope));
         if (kSets) {
           const auto log_set = hn::Sub(s, set_lse);

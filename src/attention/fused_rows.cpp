@@ -17,6 +17,7 @@
 
 #include "attention/few_lanes-inl.h"
 #include "attention/lanes-inl.h"
+#include "attention/largest-inl.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
@@ -68,7 +69,9 @@ struct Tile {
   int64_t fewest, most;                 // keys of the current span that its lanes see
   alignas(64) float seen[kLanes];       // keys of the current span that a lane sees
   alignas(64) float shift[kLanes];      // log weight of the current set, base 2
-  alignas(64) float threshold[kLanes];  // on scores, base 2
+  alignas(64) float threshold[kLanes];  // on effective scores, base 2
+  Largest<kVectors> largest;            // of the row
+  alignas(64) float first[kLanes];      // the score of key 0, where that is in T whatever it is
 };
 
 /// Hides what lanes do not see of a block that begins at `first`; gives the largest score left.
@@ -78,7 +81,11 @@ HWY_INLINE Lanes<kVectors> Hide(const Tile<kVectors>& tile, bool threshold, int6
   const D d;
   const auto none = hn::Set(d, -kInfinity);
   const auto seen = LoadLanes<kVectors>(tile.seen);
-  const auto least = LoadLanes<kVectors>(tile.threshold);
+  auto least = LoadLanes<kVectors>(tile.threshold);
+  const auto shift = LoadLanes<kVectors>(tile.shift);
+  for (int v = 0; v < kVectors; ++v) {
+    least.v[v] = hn::Sub(least.v[v], shift.v[v]);
+  }
   auto most = Fill<kVectors>(-kInfinity);
   for (int64_t j = 0; j < count; ++j) {
     const auto key = hn::Set(d, static_cast<float>(first + j));
@@ -288,8 +295,14 @@ class UnitRun {
     const auto in_block = Scratch::padded(kBlockKeys * job.features) +
                           Scratch::padded(kBlockKeys * job.value_features);
     const auto few_queries = Scratch::padded(few_ ? lanes_ * job.features : 0);
+    int64_t budget = 0;  // the largest of all lanes
+    for (int64_t lane = 0; job.budget != nullptr && lane < lanes_; ++lane) {
+      budget = std::max(budget, job.budget[PlaceOf(job, unit, lane).index]);
+    }
+    counts_ = budget > 0;
     scratch.reset(kBlockKeys * kLanes + (wide ? in_block : 0) + few_queries +
-                  tiles_ * (in_tile + in_candidates));
+                  tiles_ *
+                      (in_tile + in_candidates + (counts_ ? Largest<kVectors>::room(budget) : 0)));
     scores_ = scratch.take(kBlockKeys * kLanes);
     few_queries_ = scratch.take(few_queries);
     if (wide) {
@@ -316,6 +329,14 @@ class UnitRun {
         tile.index[lane] = at.index;
         tile.row_of[lane] = at.row - unit.first_row;
         tile.threshold[lane] = job.threshold != nullptr ? job.threshold[at.index] * kLog2e : 0;
+      }
+      if (counts_) {
+        int64_t keys[kLanes] = {};
+        for (int64_t lane = 0; lane < tile.lanes; ++lane) {
+          keys[lane] = job.budget[tile.index[lane]];
+        }
+        tile.largest.begin(keys, budget, scratch);
+        std::fill_n(tile.first, kLanes, -kInfinity);
       }
     }
   }
@@ -422,7 +443,7 @@ class UnitRun {
         if (count > 0) {
           const auto most =
               Multiply<kVectors>(keys.data, keys.stride, count, tile.query, job_.features, scores_);
-          weigh(tile, most, first, count);
+          weigh(tile, most, span, first, count);
           if (job_.value_features > 0) {
             MultiplyTransposed<kVectors>(values.data, values.stride, count, scores_, tile.set.any,
                                          job_.value_features, tile.set.out);
@@ -451,7 +472,7 @@ class UnitRun {
       WithFewLanes(lanes_, [&]<int kUsed>() HWY_ATTR {
         const auto most = MultiplyFewRows<kUsed>(keys, span.key_stride, count, few_queries_,
                                                  job_.features, scores_);
-        weigh(tile, most, first, count);
+        weigh(tile, most, span, first, count);
         if (job_.value_features > 0) {
           MultiplyFewColumns<kUsed>(values, span.value_stride, count, scores_, tile.set.any,
                                     job_.value_features, tile.set.out);
@@ -462,13 +483,21 @@ class UnitRun {
   }
 
   /// From a block's scores to its weights, which are added to the sums.
-  void weigh(Tile<kVectors>& tile, Lanes<kVectors> most, int64_t first, int64_t count) {
+  void weigh(Tile<kVectors>& tile, Lanes<kVectors> most, const UnitSpan& span, int64_t first,
+             int64_t count) {
     const bool hidden = tile.fewest < first + count || job_.threshold != nullptr;
     if (hidden) {
       most = Hide(tile, job_.threshold != nullptr, first, count, scores_);
     }
     if (job_.top > 0) {
       KeepLargest<kVectors>(scores_, count, job_.top, tile.top);
+    }
+    if (counts_) {
+      const int64_t free = !job_.counts_first && span.first_key + first == 0 ? 1 : 0;
+      for (int64_t lane = 0; free == 1 && lane < kLanes; ++lane) {
+        tile.first[lane] = scores_[lane] + tile.shift[lane];
+      }
+      tile.largest.see(scores_ + free * kLanes, count - free, tile.shift);
     }
     Raise(tile.set, most, job_.value_features);
     if (hidden) {
@@ -596,8 +625,29 @@ class UnitRun {
     }
   }
 
+  /// The mass of each lane's largest keys, and what parts them from the rest.
+  void finish_largest(const Tile<kVectors>& tile) const {
+    alignas(64) float least[kLanes], outside[kLanes], weight[kLanes];
+    const auto& sums = tile.row.sums;
+    tile.largest.end(sums.reference, least, outside, weight);
+    for (int64_t lane = 0; lane < tile.lanes; ++lane) {
+      const auto index = tile.index[lane];
+      if (job_.budget[index] == 0 || outside[lane] == -kInfinity) {
+        continue;  // T is all that the row sees: results begin as that
+      }
+      if (tile.first[lane] != -kInfinity) {
+        weight[lane] += std::exp2(tile.first[lane] - sums.reference[lane]);
+      }
+      job_.top_mass[index] = std::min(1.0F, weight[lane] / sums.weight[lane]);
+      job_.top_threshold[index] = (least[lane] + outside[lane]) / 2 * kLn2;
+    }
+  }
+
   void finish() {
     for (int64_t t = 0; t < tiles_; ++t) {
+      if (counts_) {
+        finish_largest(tile_[t]);
+      }
       const auto& row = tile_[t].row;
       for (int64_t lane = 0; lane < tile_[t].lanes; ++lane) {
         const auto at = place(t, lane);
@@ -637,7 +687,8 @@ class UnitRun {
   const Job& job_;
   const Unit& unit_;
   int64_t lanes_, tiles_;
-  bool few_ = false;  // lanes: vectors run along features then
+  bool few_ = false;     // lanes: vectors run along features then
+  bool counts_ = false;  // whether some lane looks for its largest keys
   float* scores_ = nullptr;
   float* few_queries_ = nullptr;  // [lanes, features]
   float* wide_keys_ = nullptr;

@@ -36,7 +36,11 @@ struct Job {
   float* set_lse = nullptr;
   float* set_entropy = nullptr;
   float* set_top = nullptr;
-  float* chosen = nullptr;  // log weights that `keep` made, [batch, heads, rows, sets]
+  float* chosen = nullptr;          // log weights that `keep` made, [batch, heads, rows, sets]
+  const int64_t* budget = nullptr;  // k of each row, 0 where it sees no more keys than that
+  bool counts_first = true;         // KeyBudget's
+  float* top_mass = nullptr;        // [batch, heads, rows]
+  float* top_threshold = nullptr;   // [batch, heads, rows]
 };
 
 /// The keys of one span that a unit's rows see, and their values.
@@ -72,11 +76,12 @@ struct Unit {
 /// What the gradients of a Job's rows need beside it, whose results are those of the forward pass.
 /// Contiguous as they are.
 struct GradientJob {
-  View out;                              // the gradient of out; no data: none
-  const float* constant = nullptr;       // d_lse - d_out.out, [batch, heads, rows]
-  const float* d_entropy = nullptr;      // [batch, heads, rows]
-  bool of_sets = false;                  // whether one of the next two is there
-  const float* d_set_lse = nullptr;      // [batch, heads, rows, sets]
+  View out;                          // the gradient of out; no data: none
+  const float* constant = nullptr;   // d_lse - d_out.out - d_mass top_mass, [batch, heads, rows]
+  const float* d_entropy = nullptr;  // [batch, heads, rows]
+  const float* d_mass = nullptr;     // of top_mass, [batch, heads, rows]
+  bool of_sets = false;              // whether one of the next two is there
+  const float* d_set_lse = nullptr;  // [batch, heads, rows, sets]
   const float* d_set_entropy = nullptr;  // [batch, heads, rows, sets]
   float* d_query = nullptr;              // [batch, heads, rows, features]
   float* d_log_weight = nullptr;         // [batch, heads, rows, sets], added to

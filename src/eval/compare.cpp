@@ -379,6 +379,7 @@ struct ReadingMode {
   std::string without_prefix, with_prefix;
   int64_t selected;
   std::shared_ptr<const Reading> reading;
+  bool without_pieces;  // whether it changes rows of ordinary attention, too
 };
 
 std::vector<ReadingMode> modes_of(const CompareOptions& options) {
@@ -392,9 +393,10 @@ std::vector<ReadingMode> modes_of(const CompareOptions& options) {
       require(earlier.reading->name() != reading->name(), "--readings: ", text, " is given twice");
     }
     const auto* select = dynamic_cast<const Select*>(reading.get());
+    const auto needs = reading->needs();
     modes.push_back(select != nullptr
-                        ? ReadingMode{"selective", "both", select->options().pieces, reading}
-                        : ReadingMode{name, name, 0, reading});
+                        ? ReadingMode{"selective", "both", select->options().pieces, reading, false}
+                        : ReadingMode{name, name, 0, reading, needs.budget.wanted() || needs.bulk.has_value()});
   }
   return modes;
 }
@@ -462,7 +464,7 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
     if (degree == 1) {
       add({"full", 1, false, 0, all});
       for (const auto& reading : readings) {
-        if (reading.reading->needs().bulk) {  // it leaves keys out of a single piece, too
+        if (reading.without_pieces) {  // it leaves keys out of a single piece, too
           add({reading.without_prefix, 1, false, 0, reading.reading});
         }
       }

@@ -255,12 +255,13 @@ TEST(Readings, AreFoundByTheirNames) {
            {"soft:0.5", "soft(T=0.5)"},
            {"sharpen", "sharpen(b=4)"},
            {"discount:2", "discount(c=2)"},
-           {"temper:0.9:0.8", "temper(T=0.9, S=0.8)"}}) {
+           {"temper:0.9:0.8", "temper(T=0.9, S=0.8)"},
+           {"topk:16", "topk(k=16)"}}) {
     EXPECT_EQ(reading_named(text)->name(), name);
   }
   const std::string known =
       "; there are all, select[:K[:OVER]] (OVER: any of layers+heads+rows), soft[:T], sharpen[:B], "
-      "discount[:C] and temper[:T[:S]]";
+      "discount[:C], temper[:T[:S]] and topk:K";
   EXPECT_EQ(message([] { reading_named("sofd"); }), "the reading 'sofd': no such name" + known);
   EXPECT_EQ(message([] { reading_named("soft:warm"); }),
             "the reading 'soft:warm': 'warm' is not a number" + known);
@@ -270,6 +271,10 @@ TEST(Readings, AreFoundByTheirNames) {
             "the reading 'select:2:heads+tails': 'tails' is not a dimension" + known);
   EXPECT_EQ(message([] { reading_named("soft:-1"); }),
             "motet::Soft: temperature = -1; it is finite and above 0");
+  EXPECT_EQ(message([] { reading_named("topk"); }),
+            "the reading 'topk': how many keys a row keeps is not given" + known);
+  EXPECT_EQ(message([] { reading_named("topk:0"); }),
+            "motet::TopK: keys = 0; a row keeps at least 1");
 }
 
 using ReadRowsByKernel = ByKernel;
@@ -342,6 +347,36 @@ TEST_P(ReadRowsByKernel, AreNotTouchedByTheValuesOfWhatTheyDrop) {
   EXPECT_TRUE(
       torch::equal(poisoned.row.out.masked_select(dropped), clean.row.out.masked_select(dropped)));
   EXPECT_TRUE(poisoned.row.out.masked_select(dropped.logical_not()).isnan().all().item<bool>());
+}
+
+TEST_P(ReadRowsByKernel, KeepTheLargestKeysOfEachRow) {
+  const Long in;
+  for (const int64_t keys : {1, 4, 60}) {
+    const TopK top(keys);
+    const auto found = read_rows(top, in.query, in.keys, in.values, in.sets, {0, 45});
+    EXPECT_FALSE(found.log_weight.has_value());
+    // From the definition: the twin's threshold between the largest scores and the rest.
+    const RowOptions budget{.budget = {.keys = keys}};
+    const auto whole = reference::attend(in.query, in.keys, in.values, in.sets, {}, budget);
+    const auto twin = reference::attend(in.query, in.keys, in.values, in.sets, {},
+                                        {.threshold = whole.top_threshold});
+    EXPECT_LT(max_error(found.row.out, twin.out), 5e-5);  // fp32, as in rows_test.cpp
+    EXPECT_LT(max_error(found.row.lse, twin.lse), 5e-5);
+    EXPECT_LT(max_error(found.row.entropy, twin.entropy), 5e-5);
+    EXPECT_LT(max_error(found.row.set_lse, twin.set_lse), 5e-5);
+    EXPECT_LE(found.row.entropy.max().item<double>(), std::log(static_cast<double>(keys)) + 1e-5);
+  }
+}
+
+TEST_P(ReadRowsByKernel, KeepTiesAndRowsThatSeeNoMore) {
+  const KeySets sets = read_sets(0, {4, 4, 4, 4}, {20}, {0});
+  const auto query = torch::ones({1, 1, 20, 8}), keys = torch::ones({1, 1, 36, 8});
+  const auto all = attend(query, keys, keys, sets);
+  for (const int64_t kept : {1, 100}) {  // all scores are equal; rows see 36 keys at most
+    const auto row = read_rows(TopK(kept), query, keys, keys, sets, {0, 20}).row;
+    EXPECT_TRUE(torch::equal(row.lse, all.lse));
+    EXPECT_TRUE(torch::equal(row.out, all.out));
+  }
 }
 
 TEST(Select, NamesItsOptions) {

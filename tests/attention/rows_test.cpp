@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "attention/cases.h"
 #include "attention/shapes.h"
 #include "kernels.h"
 #include "motet/attention/kernel.h"
@@ -23,77 +24,12 @@ using torch::Tensor;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-struct Inputs {
-  Tensor query, keys, values;
-  std::vector<Tensor> key_list, value_list;
-};
-
-/// Scores spread over several nats, so that rows are peaked.
-Inputs inputs(const Shape& shape, torch::ScalarType dtype, bool requires_grad = false) {
-  torch::manual_seed(7);
-  const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
-  Inputs in;
-  in.query = (torch::randn({shape.batch, shape.heads, shape.sets.rows(), shape.features}, f64) * 2)
-                 .to(dtype)
-                 .set_requires_grad(requires_grad);
-  const auto kv = [&](double spread) {
-    return (torch::randn({shape.key_batch, shape.kv_heads, shape.sets.keys(), shape.features},
-                         f64) *
-            spread)
-        .to(dtype)
-        .set_requires_grad(requires_grad);
-  };
-  in.keys = kv(2);
-  in.values = kv(1);
-  int64_t first = 0;
-  for (const auto size : shape.tensors) {
-    in.key_list.push_back(in.keys.slice(2, first, first + size));
-    in.value_list.push_back(in.values.slice(2, first, first + size));
-    first += size;
-  }
-  return in;
-}
-
-/// Log weights of every kind: kept, dropped and shifted.
-Tensor log_weights(const Shape& shape) {
-  const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
-  const auto sizes =
-      std::vector<int64_t>{shape.batch, shape.heads, shape.sets.rows(), shape.sets.sets()};
-  const auto dice = torch::rand(sizes, f64);
-  const auto shifted = torch::where(dice < 0.6, torch::randn(sizes, f64), torch::zeros(sizes, f64));
-  return shifted.masked_fill(dice < 0.2, -kInfinity);
-}
-
 void expect_near(const Row& row, const Row& expected, double tolerance) {
   EXPECT_LT(max_error(row.out, expected.out), tolerance);
   EXPECT_LT(max_error(row.lse, expected.lse), tolerance);
   EXPECT_LT(max_error(row.entropy, expected.entropy), tolerance);
   EXPECT_LT(max_error(row.set_lse, expected.set_lse), tolerance);
   EXPECT_LT(max_error(row.set_entropy, expected.set_entropy), tolerance);
-}
-
-/// One kernel on one shape in one precision.
-struct Case {
-  Shape shape;
-  std::string_view kernel;
-  torch::ScalarType dtype;
-  double tolerance;  // float64: only the order of sums differs. fp32: scores reach 30 and are
-                     // rounded by 2e-6 each, probabilities and their logarithms follow
-
-  friend std::ostream& operator<<(std::ostream& out, const Case& c) {
-    return out << c.shape << "_" << c.kernel << "_" << c.dtype;
-  }
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> cases;
-  for (const auto& shape : shapes()) {
-    cases.push_back({shape, "portable", torch::kFloat64, 1e-12});
-    for (const auto kernel : kernels()) {
-      cases.push_back({shape, kernel, torch::kFloat32, 5e-5});
-    }
-  }
-  return cases;
 }
 
 /// Every test of this suite runs with its case's kernel.
@@ -214,12 +150,6 @@ Tensor loss(const Row& row) {
   };
   return part(row.out) + part(row.lse) + part(row.entropy) + part(row.set_lse) +
          part(row.set_entropy);
-}
-
-/// Gradients are sums of many terms: fp32 is held to this share of their largest.
-double gradient_tolerance(const Case& c, const Tensor& expected) {
-  const auto largest = expected.numel() == 0 ? 0 : expected.abs().max().item<double>();
-  return c.dtype == torch::kFloat64 ? 1e-10 : 2e-5 * std::max(1.0, largest);
 }
 
 TEST_P(Rows, GradientsEqualTheTwins) {
@@ -447,6 +377,16 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
       "2");
   EXPECT_EQ(message([&] { score(q, k, sets, -1); }), "motet::score: the -1 largest scores");
   EXPECT_EQ(message([&] { merge({}); }), "motet::merge: no rows to merge");
+  const auto with_mass = attend(q, k, k, sets, {}, {.budget = {.keys = 2}});
+  EXPECT_EQ(message([&] {
+              merge({with_mass, with_mass});
+            }),
+            "motet::merge: part 0 has a top_mass, and the largest keys of the whole are not known "
+            "from it; make the parts without a budget, or the row at once");
+  EXPECT_EQ(message([&] { attend(q, k, k, sets, {}, {.budget = {.keys = -2}}); }),
+            "motet::attend: a budget of -2 keys");
+  EXPECT_EQ(message([&] { attend(q, k, k, sets, {}, {.budget = {.share = 1.5}}); }),
+            "motet::attend: a budget of a share of 1.5 of the keys; it is within (0, 1]");
 }
 
 TEST(Kernel, IsOneThatThereIs) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -57,6 +58,18 @@ TEST(Plan, HasEveryModeThatCanBe) {
   options.prefix.clear();
   EXPECT_EQ(names(plan_compare(config, options)),
             (Names{"full1", "parallel2", "parallel4", "selective4"}));
+}
+
+TEST(Plan, KeepsTheLargestKeysAtEveryDegree) {
+  const auto config = golden("llama_default")->config();
+  auto options = small_options();
+  options.pieces = {2, 1};
+  options.readings = {"topk:4", "soft", "topk:8"};
+  EXPECT_EQ(names(plan_compare(config, options)),
+            (Names{"full1", "parallel2", "sink2", "topk2", "topk2", "soft2", "soft2", "topk2",
+                   "topk2", "topk1", "topk1"}));
+  options.readings = {"topk:4", "topk:4"};
+  EXPECT_EQ(message([&] { options.validate(); }), "--readings: topk:4 is given twice");
 }
 
 TEST(Plan, LeavesOutWhatPositionsCannotHold) {
@@ -162,6 +175,30 @@ TEST(Segment, IsWhatEncodeAndReadSay) {
     EXPECT_NEAR(row.delta_nll.value(), row.nll - run.segment_rows[0].nll, 1e-9);
     EXPECT_GE(row.kl.value(), -1e-6);
     EXPECT_EQ(row.prefix_tokens > 0, row.mass_prefix > 0);
+  }
+}
+
+TEST(Segment, WithOnlyTheLargestKeysIsComparedWithFull) {
+  const auto model = golden("llama_default");
+  CompareOptions options{.length = 36, .scored = 8, .pieces = {1, 2}, .prefix = {1, 2}};
+  options.readings = {"topk:3", "topk:100"};
+  const auto plan = plan_compare(model->config(), options);
+  const auto rows = compare_segment(*model, some_tokens(36, 4), options, plan, 0);
+  for (const auto& row : rows) {
+    const auto& same = row.reading == "topk(k=100)"  // rows see fewer: as without it
+                           ? *std::find_if(rows.begin(), rows.end(),
+                                           [&](const auto& other) {
+                                             return other.reading == "all" &&
+                                                    other.pieces == row.pieces &&
+                                                    other.prefix_tokens == row.prefix_tokens;
+                                           })
+                           : row;
+    EXPECT_NEAR(row.nll, same.nll, 1e-6) << label_of(row);
+    EXPECT_NEAR(row.entropy_tok, same.entropy_tok, 1e-6) << label_of(row);
+    if (row.reading == "topk(k=3)") {
+      EXPECT_LE(row.entropy_tok, std::log(3) + 1e-6);  // three keys are left
+      EXPECT_GT(*row.kl, 0);
+    }
   }
 }
 

@@ -2,8 +2,10 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <limits>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "motet/attention/rows.h"
@@ -31,6 +33,40 @@ inline Visible visible(const KeySets& sets, int64_t row) {
   return seen;
 }
 
+inline std::vector<double> values_of(const torch::Tensor& x) {
+  const auto plain = x.contiguous();
+  return {plain.data_ptr<double>(), plain.data_ptr<double>() + plain.numel()};
+}
+
+/// Which of a row's scores are its largest, and the threshold that parts them from the rest: -inf
+/// where `keys` of the row, of which some may be dropped, are no more than k.
+inline std::pair<std::vector<bool>, double> largest(const std::vector<double>& scores,
+                                                    const std::vector<bool>& free, int64_t keys,
+                                                    const KeyBudget& budget) {
+  constexpr auto none = -std::numeric_limits<double>::infinity();
+  std::vector<double> order;
+  for (std::size_t j = 0; j < scores.size(); ++j) {
+    if (!free[j]) order.push_back(scores[j]);
+  }
+  std::sort(order.rbegin(), order.rend());
+  auto k = budget.keys;
+  if (budget.share) {
+    k = 1;
+    while (static_cast<double>(k) < *budget.share * static_cast<double>(keys) - 1e-9) ++k;
+  }
+  if (keys <= k || static_cast<int64_t>(order.size()) <= k) {
+    return {std::vector<bool>(scores.size(), true), none};
+  }
+  const auto least = order[k - 1];
+  double outside = none;
+  std::vector<bool> inside;
+  for (std::size_t j = 0; j < scores.size(); ++j) {
+    inside.push_back(free[j] || scores[j] >= least);
+    if (!inside.back()) outside = std::max(outside, scores[j]);
+  }
+  return {inside, (least + outside) / 2};
+}
+
 inline Row attend(const torch::Tensor& query, const torch::Tensor& keys,
                   const torch::Tensor& values, const KeySets& sets,
                   const std::optional<torch::Tensor>& log_weight = {},
@@ -42,23 +78,28 @@ inline Row attend(const torch::Tensor& query, const torch::Tensor& keys,
   const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q.size(3))));
   const auto none = torch::tensor(-std::numeric_limits<double>::infinity(), f64);
   const auto zero = torch::tensor(0.0, f64);
-  std::vector<torch::Tensor> outs, lses, entropies, set_lses, set_entropies;
+  std::vector<torch::Tensor> outs, lses, entropies, set_lses, set_entropies, masses, thresholds;
   for (int64_t b = 0; b < batch; ++b) {
     const auto kb = k.size(0) == 1 ? 0 : b;
     for (int64_t h = 0; h < heads; ++h) {
       for (int64_t row = 0; row < rows; ++row) {
         const auto seen = visible(sets, row);
+        const auto weights = log_weight ? (*log_weight)[b][h][row].detach().to(torch::kFloat64)
+                                        : torch::zeros({sets.sets()}, f64);
+        const auto of_sets = values_of(weights);
         std::vector<double> factor, shift;
         for (const auto set : seen.sets) {
           factor.push_back(sets.factor(set));
-          shift.push_back(log_weight ? (*log_weight)[b][h][row][set].item<double>() : 0.0);
+          shift.push_back(of_sets[set]);
         }
         std::vector<int64_t> kept;  // of `seen`
         const auto keys_seen = k[kb][h / group].index_select(0, torch::tensor(seen.keys));
         const auto raw = keys_seen.matmul(q[b][h][row]) * torch::tensor(factor, f64) * scale;
+        const auto scores = values_of(raw.detach());
+        const auto threshold = options.threshold ? (*options.threshold)[b][h][row].item<double>()
+                                                 : -std::numeric_limits<double>::infinity();
         for (std::size_t j = 0; j < seen.keys.size(); ++j) {
-          const bool below = options.threshold &&
-                             raw[j].item<double>() < (*options.threshold)[b][h][row].item<double>();
+          const bool below = scores[j] + shift[j] < threshold;
           if (!below && shift[j] != -std::numeric_limits<double>::infinity()) kept.push_back(j);
         }
         const auto index = torch::tensor(kept, torch::kInt64);
@@ -75,6 +116,28 @@ inline Row attend(const torch::Tensor& query, const torch::Tensor& keys,
           entropy.push_back(empty ? zero : -(log_p.exp() * log_p).sum());
         };
         add(s, lses, entropies);
+        if (options.budget.wanted()) {
+          std::vector<bool> free;
+          int64_t counted = 0;  // of those that are not dropped with their set
+          const auto is_free = [&](int64_t j) {
+            return !options.budget.counts_first && seen.keys[j] == 0;
+          };
+          for (std::size_t j = 0; j < shift.size(); ++j) {
+            counted += shift[j] != -std::numeric_limits<double>::infinity() && !is_free(j) ? 1 : 0;
+          }
+          for (const auto j : kept) free.push_back(is_free(j));
+          const auto [inside, parting] =
+              largest(values_of(s.detach()), free, counted, options.budget);
+          std::vector<int64_t> members;
+          for (std::size_t j = 0; j < inside.size(); ++j) {
+            if (inside[j]) members.push_back(static_cast<int64_t>(j));
+          }
+          thresholds.push_back(torch::tensor(parting, f64));
+          masses.push_back(
+              parting == -std::numeric_limits<double>::infinity()
+                  ? torch::tensor(1.0, f64)
+                  : torch::softmax(s, 0).index_select(0, torch::tensor(members)).sum());
+        }
         const auto values_seen = v[kb][h / group].index_select(0, torch::tensor(seen.keys));
         outs.push_back(torch::softmax(s, 0).matmul(values_seen.index_select(0, index)));
         for (int64_t set = 0; set < sets.sets(); ++set) {
@@ -87,8 +150,14 @@ inline Row attend(const torch::Tensor& query, const torch::Tensor& keys,
     const auto flat = torch::stack(x);
     return last == 0 ? flat.view({batch, heads, rows}) : flat.view({batch, heads, rows, last});
   };
-  return {shaped(outs, v.size(3)), shaped(lses, 0), shaped(entropies, 0),
-          shaped(set_lses, sets.sets()), shaped(set_entropies, sets.sets())};
+  return {shaped(outs, v.size(3)),
+          shaped(lses, 0),
+          shaped(entropies, 0),
+          shaped(set_lses, sets.sets()),
+          shaped(set_entropies, sets.sets()),
+          torch::Tensor(),
+          options.budget.wanted() ? shaped(masses, 0) : torch::Tensor(),
+          options.budget.wanted() ? shaped(thresholds, 0) : torch::Tensor()};
 }
 
 /// The largest difference of two tensors in float64; equal infinities do not differ, NaN differs

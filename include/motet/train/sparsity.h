@@ -28,11 +28,10 @@ struct SparsityOptions {
   Penalty penalty = Penalty::kTail;
   int64_t keys = 64;            ///< k, the budget of a row; rows that see no more are left out
   std::optional<double> share;  ///< instead of `keys`, of those that a row sees; within (0, 1]
-  bool counts_first =
-      true;             ///< whether token 0, where attention likes to rest, counts in the budget
-  double floor = 0;     ///< of `hinge`: mass outside T that goes free, within [0, 1)
-  double weight = 0.1;  ///< lambda, in nats of language-model loss per unit of penalty
-  int64_t warmup = 0;   ///< steps over which lambda rises from 0, linearly
+  bool counts_first = true;     ///< whether token 0 counts in the budget; if not, it is free
+  double floor = 0;             ///< of `hinge`: mass outside T that goes free, within [0, 1)
+  double weight = 0.1;          ///< lambda, in nats of language-model loss per unit of penalty
+  int64_t warmup = 0;           ///< steps over which lambda rises from 0, linearly
   std::vector<int64_t> layers, heads;  ///< those that are penalised, counted from 0; empty: all
 
   /// k and what it is counted in, as `attend` wants it.
@@ -51,8 +50,8 @@ struct SparsityOptions {
 /// arXiv 2503.01564 v1, which was withdrawn and whose exact loss is not public.
 ///
 ///     motet::Sparsity sparsity({.keys = 32, .weight = 0.1});
-///     const auto hidden = motet::forward(*model, tokens, layout, All(), {}, {.penalty =
-///     &sparsity}); const auto loss = nll + sparsity.loss();
+///     auto hidden = motet::forward(*model, tokens, layout, All(), {}, {.penalty = &sparsity});
+///     auto loss = nll(hidden) + sparsity.loss();
 class Sparsity : public RowPenalty {
  public:
   /// Throws Error where the options are out of range.
