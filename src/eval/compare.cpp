@@ -133,7 +133,6 @@ std::vector<TextBin> bins_of(const torch::Tensor& entropy, int64_t first, int64_
 }
 
 Diagnosis summary_of(const DiagnosisProbe& probe) {
-  constexpr int64_t kPlaces = 64;
   const auto key_norm = probe.key_norm(), value_norm = probe.value_norm(), cosine = probe.cosine(),
              abs_score = probe.abs_score();
   Diagnosis diagnosis{.query_norm = nested(probe.query_norm().heads()),
@@ -142,7 +141,10 @@ Diagnosis summary_of(const DiagnosisProbe& probe) {
                       .cosine = nested(cosine.mean(2)),
                       .abs_score = nested(abs_score.mean(2)),
                       .places = {}};
-  for (const auto& [from, count] : spread_bins(key_norm.size(2), key_norm.size(2), kPlaces)) {
+  const auto longest = key_norm.size(2);
+  for (int64_t from = 0, count = 1; from < longest; from += count) {
+    // The first places are the story: bins grow with the place.
+    count = std::min(longest - from, std::max<int64_t>(1, from / 5));
     const auto mean = [from = from, count = count](const torch::Tensor& x) {
       return x.slice(2, from, from + count).mean().item<double>();
     };
@@ -344,7 +346,7 @@ class SegmentRun {
     std::vector<torch::Tensor> bins{p.slice(1, 0, layout.prefix).sum(1)};
     int64_t first = 0;
     const auto add = [&](int64_t tokens) {
-      for (const auto& [from, length] : spread_bins(tokens, options_.length)) {
+      for (const auto& [from, length] : spread_bins(tokens, options_.length, 96)) {
         const auto begin = layout.prefix + first + from;
         bins.push_back(p.slice(1, begin, begin + length).sum(1));
         attention.edges.push_back(first + from + length);
@@ -353,7 +355,7 @@ class SegmentRun {
     };
     std::for_each(layout.pieces.begin(), layout.pieces.end(), add);
     add(row + 1);
-    attention.layers = nested(torch::stack(bins, 1));
+    attention.layers = nested((torch::stack(bins, 1) * 1e6).round() / 1e6);  // short to write
     return attention;
   }
 
@@ -394,9 +396,10 @@ std::vector<ReadingMode> modes_of(const CompareOptions& options) {
     }
     const auto* select = dynamic_cast<const Select*>(reading.get());
     const auto needs = reading->needs();
-    modes.push_back(select != nullptr
-                        ? ReadingMode{"selective", "both", select->options().pieces, reading, false}
-                        : ReadingMode{name, name, 0, reading, needs.budget.wanted() || needs.bulk.has_value()});
+    modes.push_back(
+        select != nullptr
+            ? ReadingMode{"selective", "both", select->options().pieces, reading, false}
+            : ReadingMode{name, name, 0, reading, needs.budget.wanted() || needs.bulk.has_value()});
   }
   return modes;
 }

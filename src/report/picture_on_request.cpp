@@ -24,26 +24,50 @@ constexpr Figure kFigures[]{{"key norm |k|", &Diagnosis::Place::key_norm},
                             {"cosine of q and k", &Diagnosis::Place::cosine},
                             {"mean |score|", &Diagnosis::Place::abs_score}};
 
-/// Series that stand for a context: those that differ in their reading alone see the same keys.
+/// Series that stand for a context: those that differ in their reading alone see the same keys, and
+/// an oracle's are not the context's own.
 std::vector<const CompareRow*> contexts_of(const Shown& run) {
   std::vector<const CompareRow*> rows;
   for (const auto* row : most_pieces(run)) {
     const bool known = std::any_of(rows.begin(), rows.end(), [&](const CompareRow* other) {
-      return other->pieces == row->pieces && other->prefix_tokens == row->prefix_tokens &&
-             row->mode != "oracle";
+      return other->pieces == row->pieces && other->prefix_tokens == row->prefix_tokens;
     });
-    if (row->diagnosis && !known) {
+    if (row->diagnosis && !known && row->mode != "oracle") {
       rows.push_back(row);
     }
   }
   return rows;
 }
 
+/// Where a place stands: logarithmic, since the first places matter. Shown, they count from 1.
+double middle_of(const Diagnosis::Place& place) {
+  return std::log10(static_cast<double>(place.first + 1) +
+                    static_cast<double>(place.tokens - 1) / 2);
+}
+
+void draw_log_axis(Drawing& drawing, const Panel& panel) {
+  for (double decade = 1; std::log10(decade) <= panel.x.high; decade *= 10) {
+    for (int step = 1; step < 10; ++step) {
+      const auto x = std::log10(decade * step);
+      if (x > panel.x.high) {
+        break;
+      }
+      const auto at = panel.at(x, panel.y.low);
+      drawing.line(at, {at.x, at.y + (step == 1 ? 6.0 : 3.0)}, "#111");
+      if (step == 1) {
+        drawing.text({at.x, at.y + 18}, number(decade), Anchor::kMiddle, 11);
+      }
+    }
+  }
+  drawing.text({panel.corner.x + panel.width / 2, panel.bottom() + 34},
+               "token of the piece, from 1 on", Anchor::kMiddle);
+}
+
 }  // namespace
 
 std::vector<Picture> diagnosis_pictures(const std::vector<Shown>& runs, const Styles& styles) {
   std::vector<std::string> labels;
-  Range x{0, 1}, y[std::size(kFigures)];
+  Range x{0, 1}, y[std::size(kFigures)];  // x: log10
   for (const auto& run : runs) {
     for (const auto* row : contexts_of(run)) {
       const auto label = label_of(*row);
@@ -51,7 +75,7 @@ std::vector<Picture> diagnosis_pictures(const std::vector<Shown>& runs, const St
         labels.push_back(label);
       }
       for (const auto& place : row->diagnosis->places) {
-        x.add(static_cast<double>(place.first + place.tokens));
+        x.add(middle_of(place));
         for (std::size_t i = 0; i < std::size(kFigures); ++i) {
           y[i].add(place.*kFigures[i].field);
         }
@@ -80,23 +104,21 @@ std::vector<Picture> diagnosis_pictures(const std::vector<Shown>& runs, const St
                         x,
                         {y[i].low - room, y[i].high + room}};
       draw_y_axis(drawing, panel, kFigures[i].title);
-      draw_x_axis(drawing, panel, "place in the piece (tokens)", 6);
+      draw_log_axis(drawing, panel);
       for (const auto* row : rows) {
         const auto label = label_of(*row);
         const auto style = styles.of(label);
         std::vector<Point> line;
         for (const auto& place : row->diagnosis->places) {
-          line.push_back(
-              panel.at(static_cast<double>(place.first) + static_cast<double>(place.tokens) / 2,
-                       place.*kFigures[i].field));
+          line.push_back(panel.at(middle_of(place), place.*kFigures[i].field));
         }
         drawing.polyline(line, style, 1.5);
-        const auto every = std::max<std::size_t>(1, line.size() / 8);
+        const auto every = std::max<std::size_t>(1, line.size() / 12);
         for (std::size_t mark = 0; mark < line.size(); mark += every) {
           const auto& place = row->diagnosis->places[mark];
           drawing.marker(line[mark], style,
-                         fmt::format("{}, P = {}, places {} to {}: {} {:.4g}", label, row->pieces,
-                                     place.first, place.first + place.tokens - 1, kFigures[i].title,
+                         fmt::format("{}, P = {}, tokens {} to {}: {} {:.4g}", label, row->pieces,
+                                     place.first + 1, place.first + place.tokens, kFigures[i].title,
                                      place.*kFigures[i].field));
         }
       }
@@ -105,8 +127,9 @@ std::vector<Picture> diagnosis_pictures(const std::vector<Shown>& runs, const St
   }
   return {{"diagnosis", "What makes scores large or small, by place in the piece",
            "Mean over layers, heads, pieces and query rows, each context at its largest number of "
-           "pieces. Scores are scale q.k before the softmax. After Zhang et al. 2025, arXiv "
-           "2412.16545, section 4.",
+           "pieces; the axis is logarithmic, since a piece's first tokens are unlike the others. "
+           "Scores are scale q.k before the softmax. After Zhang et al. 2025, arXiv 2412.16545, "
+           "section 4.",
            drawing.document(kWidth, top)}};
 }
 
@@ -114,7 +137,9 @@ std::vector<Picture> attention_pictures(const std::vector<Shown>& runs) {
   constexpr double kLeft = 44, kRight = 64, kHeight = 120, kFloor = 1e-4;
   const Range range{std::log10(kFloor), 0};
   const auto color = [&](double value) {
-    return svg::sequential_color(1 - std::log10(std::max(value, kFloor)) / range.low);
+    constexpr double kShades = 20;
+    const auto x = 1 - std::log10(std::max(value, kFloor)) / range.low;
+    return svg::sequential_color(std::round(x * kShades) / kShades);
   };
   Drawing drawing;
   double top = 0;
@@ -141,15 +166,20 @@ std::vector<Picture> attention_pictures(const std::vector<Shown>& runs) {
         const auto down = kHeight / static_cast<double>(layers);
         for (std::size_t layer = 0; layer < layers; ++layer) {
           const auto y = corner.y + down * static_cast<double>(layer);
-          for (std::size_t bin = 0; bin < shown.edges.size(); ++bin) {
-            const auto mass = shown.layers[layer][bin];
-            const auto from = bin == 0 ? corner.x : at(shown.edges[bin - 1]);
-            const auto to = bin == 0 ? corner.x + kPrefix : at(shown.edges[bin]);
-            const auto where = bin == 0 ? std::string("prefix")
-                                        : fmt::format("tokens {} to {}", shown.edges[bin - 1],
-                                                      shown.edges[bin] - 1);
+          const auto& masses = shown.layers[layer];
+          const auto cell = [&](double from, double to, double mass, const std::string& where) {
             drawing.rectangle({from, y}, to - from + 0.3, down + 0.3, color(mass),
                               fmt::format("{}, layer {}, {}: {:.4f}", label, layer, where, mass));
+          };
+          cell(corner.x, corner.x + kPrefix, masses[0], "prefix");
+          for (std::size_t bin = 1; bin < masses.size();) {
+            const auto first = bin;  // of bins that look the same
+            auto most = masses[bin++];
+            while (bin < masses.size() && color(masses[bin]) == color(masses[first])) {
+              most = std::max(most, masses[bin++]);
+            }
+            cell(at(shown.edges[first - 1]), at(shown.edges[bin - 1]), most,
+                 fmt::format("tokens {} to {}", shown.edges[first - 1], shown.edges[bin - 1] - 1));
           }
         }
         drawing.upward_text({kLeft - 30, corner.y + kHeight / 2}, "layer");
@@ -174,7 +204,7 @@ std::vector<Picture> attention_pictures(const std::vector<Shown>& runs) {
     return {};
   }
   return {{"attention", "Attention itself, of single query rows",
-           "Probability of neighbouring tokens of the segment, mean over heads; layers downwards. "
+           "Probability of a bin of neighbouring tokens, mean over heads; layers downwards. "
            "Colors are log10 of the probability, from 0.0001 on. The first column is BOS and "
            "prefix.",
            drawing.document(kWidth, top)}};
