@@ -54,7 +54,8 @@ NOT_RUN = {
 # What makes a command quick, and nothing else. Not for commands that have to fail.
 SUBSTITUTIONS = [
     (r"(motet-compare\b.*)", lambda m: re.sub(r" --(length|scored|segments|skip) \d+", "", m[1])
-     + " --length 96 --scored 24 --segments 1"),
+     + " --length 384 --scored 24 --segments 1"),
+    (r"(motet-finetune\b.*)", lambda m: re.sub(r" --(steps|length) \d+", "", m[1]) + " --steps 2 --length 64"),
     (r"(motet-finetune\b.*)", lambda m: re.sub(r" --(length|steps) \d+", "", m[1]) + " --length 96 --steps 2"),
     (r"(motet-generate\b(?!.* --tokens).*)", r"\1 --tokens 3"),
 ]
