@@ -17,6 +17,7 @@ struct KeyBudget {
   bool counts_first =
       true;  ///< whether key 0 is one of those; otherwise it is in T beside k others
 
+  /// Whether a T is wanted.
   bool wanted() const { return keys > 0 || share.has_value(); }
   /// Throws Error, which begins with `where`, unless keys >= 0 and share is within (0, 1].
   void validate(const char* where) const;

@@ -194,7 +194,7 @@ class TopK : public Reading {
   std::optional<torch::Tensor> threshold(const Scores& scores) const override {
     return scores.top_threshold;
   }
-  int64_t keys() const { return keys_; }
+  int64_t keys() const { return keys_; }  ///< k
 
  private:
   int64_t keys_;

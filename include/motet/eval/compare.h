@@ -81,12 +81,20 @@ struct TextBin {
 struct Diagnosis {
   /// Some neighbouring places inside a piece; means over layers and heads.
   struct Place {
-    int64_t first = 0, tokens = 0;
-    double key_norm = 0, value_norm = 0, cosine = 0, abs_score = 0;
+    int64_t first = 0;      ///< counted from the start of the piece
+    int64_t tokens = 0;     ///< how many
+    double key_norm = 0;    ///< |k|
+    double value_norm = 0;  ///< |v|
+    double cosine = 0;      ///< q.k / (|q| |k|)
+    double abs_score = 0;   ///< |scale q.k|
   };
-  /// [layers][heads], and [layers][kv_heads] of keys and values; means over places.
-  std::vector<std::vector<double>> query_norm, key_norm, value_norm, cosine, abs_score;
-  std::vector<Place> places;
+  // Means over places.
+  std::vector<std::vector<double>> query_norm;  ///< |q|, [layers][heads]
+  std::vector<std::vector<double>> key_norm;    ///< |k|, [layers][kv_heads]
+  std::vector<std::vector<double>> value_norm;  ///< |v|, [layers][kv_heads]
+  std::vector<std::vector<double>> cosine;      ///< q.k / (|q| |k|), [layers][heads]
+  std::vector<std::vector<double>> abs_score;   ///< |scale q.k|, [layers][heads]
+  std::vector<Place> places;                    ///< from the start of a piece to its end
 };
 
 /// Attention itself, of one query row: how much of the probability neighbouring tokens have, mean

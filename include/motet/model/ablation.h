@@ -16,17 +16,21 @@ enum class Ablate {
 
 /// `zero`, `mean` or `own`. Throws Error for another name.
 Ablate ablate_named(std::string_view name);
+/// The reverse of ablate_named.
 std::string_view name_of(Ablate kind);
 
+/// A query head of a layer.
 struct LayerHead {
-  int64_t layer = 0, head = 0;  ///< both count from 0
+  int64_t layer = 0;  ///< counted from 0
+  int64_t head = 0;   ///< counted from 0
+  /// By layer, then by head.
   friend auto operator<=>(const LayerHead&, const LayerHead&) = default;
 };
 
 /// Heads that are switched off while a query is read; the context stays as it was encoded.
 struct Ablation {
-  Ablate kind = Ablate::kZero;
-  std::vector<LayerHead> heads;
+  Ablate kind = Ablate::kZero;   ///< what they give in place of their rows
+  std::vector<LayerHead> heads;  ///< which
 };
 
 /// Heads as command lines and files have them: `LAYER.HEAD`, apart by commas or white space, rising

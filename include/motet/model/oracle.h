@@ -12,14 +12,15 @@ namespace motet {
 
 /// What is taken from a full run.
 struct OracleOptions {
-  bool keys = true;
-  bool values = true;
+  bool keys = true;                ///< whether keys are taken
+  bool values = true;              ///< whether values are taken
   std::vector<int64_t> layers;     ///< in which it is taken
   bool every_other_layer = false;  ///< in all layers but these: "parallel at these layers only"
 
   /// `keys`, `values` or `both`; then, behind a colon, layers: `0+4-9`, or `not:5`; all, unless
   /// given.
   std::string name() const;
+  /// Whether anything is taken in this layer.
   bool in_layer(int64_t layer) const;
   /// Throws Error for a layer that the model does not have, and where neither keys nor values are
   /// taken.

@@ -23,8 +23,9 @@ class DiagnosisProbe : public Probe {
 
   /// |q| of each row.
   const RowStatistic& query_norm() const { return query_norm_; }
-  /// |k| and |v|, [layers, kv_heads, places], float64.
+  /// |k|, [layers, kv_heads, places], float64.
   torch::Tensor key_norm() const { return mean_of(key_norm_); }
+  /// |v|, [layers, kv_heads, places], float64.
   torch::Tensor value_norm() const { return mean_of(value_norm_); }
   /// q.k / (|q| |k|), mean over query rows, [layers, heads, places], float64.
   torch::Tensor cosine() const { return mean_of(cosine_); }

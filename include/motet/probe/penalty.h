@@ -17,14 +17,15 @@ struct PenaltyNeeds {
   bool entropy = false;   ///< and entropies
   KeyBudget budget = {};  ///< and top_mass
 
+  /// Whether anything is needed.
   bool any() const { return rows || entropy || budget.wanted(); }
 };
 
 /// The rows of one call of attention, still differentiable.
 struct PenaltyRows {
-  int64_t layer;
-  RowKind kind;  ///< the context's or the query's
-  const Row& row;
+  int64_t layer;                                   ///< counted from 0
+  RowKind kind;                                    ///< the context's or the query's
+  const Row& row;                                  ///< merged, as attention gave it
   const KeySets& sets;                             ///< what the rows see
   const std::optional<torch::Tensor>& log_weight;  ///< as in Reading::decide
 };

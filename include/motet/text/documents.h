@@ -8,8 +8,8 @@ namespace motet {
 
 /// A text, and where it came from: a path, a line of a file (`texts.jsonl:3`), or `-`.
 struct Document {
-  std::string name;
-  std::string text;
+  std::string name;  ///< where it came from
+  std::string text;  ///< the whole of it, UTF-8
 };
 
 /// Texts of files, folders and standard input, in the order given. Of a folder, every `.txt` and

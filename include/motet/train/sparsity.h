@@ -20,19 +20,22 @@ enum class Penalty {
   kEntropy,  ///< the row's entropy, nats
 };
 
-/// `tail`, `log`, `hinge` or `entropy`, and back. Throws Error for anything else.
+/// `tail`, `log`, `hinge` or `entropy`. Throws Error for anything else.
 Penalty penalty_named(std::string_view name);
+/// The reverse of penalty_named.
 std::string name_of(Penalty penalty);
 
+/// What Sparsity penalises, and how much.
 struct SparsityOptions {
-  Penalty penalty = Penalty::kTail;
-  int64_t keys = 64;            ///< k, the budget of a row; rows that see no more are left out
-  std::optional<double> share;  ///< instead of `keys`, of those that a row sees; within (0, 1]
-  bool counts_first = true;     ///< whether token 0 counts in the budget; if not, it is free
-  double floor = 0;             ///< of `hinge`: mass outside T that goes free, within [0, 1)
-  double weight = 0.1;          ///< lambda, in nats of language-model loss per unit of penalty
-  int64_t warmup = 0;           ///< steps over which lambda rises from 0, linearly
-  std::vector<int64_t> layers, heads;  ///< those that are penalised, counted from 0; empty: all
+  Penalty penalty = Penalty::kTail;  ///< of a row
+  int64_t keys = 64;                 ///< k, the budget of a row; rows that see no more are left out
+  std::optional<double> share;       ///< instead of `keys`, of those that a row sees; within (0, 1]
+  bool counts_first = true;          ///< whether token 0 counts in the budget; if not, it is free
+  double floor = 0;                  ///< of `hinge`: mass outside T that goes free, within [0, 1)
+  double weight = 0.1;               ///< lambda, in nats of language-model loss per unit of penalty
+  int64_t warmup = 0;                ///< steps over which lambda rises from 0, linearly
+  std::vector<int64_t> layers;       ///< those that are penalised, counted from 0; empty: all
+  std::vector<int64_t> heads;        ///< those that are penalised, counted from 0; empty: all
 
   /// k and what it is counted in, as `attend` wants it.
   KeyBudget budget() const {
@@ -77,7 +80,7 @@ class Sparsity : public RowPenalty {
   /// So many are done, as after a resume.
   void step_to(int64_t steps) { steps_ = steps; }
 
-  const SparsityOptions& options() const { return options_; }
+  const SparsityOptions& options() const { return options_; }  ///< as given
 
  private:
   SparsityOptions options_;
