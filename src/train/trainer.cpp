@@ -42,7 +42,7 @@ int64_t length_of(const Tensor& rows) {
 void check_finite(int64_t step, const char* what, double value) {
   if (!std::isfinite(value)) {
     std::ostringstream message;
-    message << "step " << step << ": the " << what << " is " << value
+    message << "step " << step << ": the " << what << " is " << (std::isnan(value) ? "nan" : "inf")
             << "; a lower learning rate or a longer warm-up may help";
     throw NotFinite(message.str());
   }

@@ -82,7 +82,8 @@ class TrainingGolden : public testing::TestWithParam<int> {
 INSTANTIATE_TEST_SUITE_P(Runs, TrainingGolden, testing::Range(0, 6));
 
 TEST_P(TrainingGolden, LossesAndGradientsEqualPyTorch) {
-  expect_equal(torch::kFloat64, 1e-6);  // our rotary angles are fp32, as Hugging Face's usually are
+  const bool rotates = run_["model"] == "llama_default";  // by angles that are fp32 here
+  expect_equal(torch::kFloat64, rotates ? 1e-5 : 1e-10);
 }
 
 TEST_P(TrainingGolden, SinglePrecisionFollows) {
@@ -285,20 +286,26 @@ TEST(Trainer, DecaysWeightsAndNotNormsOrBiases) {
 }
 
 TEST(Trainer, StopsBeforeWhatIsNotFinite) {
-  auto model = golden("llama_default");
+  const auto model = golden("llama_default");
   const auto rows = random_rows(1, 8);
-  Trainer trainer(model, rows, {.steps = 5, .learning_rate = 1e30, .warmup = 0});
-  const auto first = trainer.step();
-  EXPECT_TRUE(std::isfinite(first.loss));
-  const auto before = model->parameters()[0].clone();
-  try {
-    trainer.step();
-    FAIL() << "no error";
-  } catch (const NotFinite& error) {
-    EXPECT_EQ(std::string(error.what()),
-              "step 2: the loss is nan; a lower learning rate or a longer warm-up may help");
+  Trainer trainer(model, rows, {.steps = 5});
+  trainer.step();
+  {
+    const torch::NoGradGuard no_grad;
+    model->parameters()[0].fill_(std::numeric_limits<float>::quiet_NaN());
   }
-  EXPECT_TRUE(torch::equal(model->parameters()[0], before));
+  const auto before = model->parameters()[1].clone();
+  const auto expect_stop = [](const std::function<void()>& call, const std::string& what) {
+    try {
+      call();
+      ADD_FAILURE() << "no error";
+    } catch (const NotFinite& error) {
+      EXPECT_EQ(error.what(), what + "; a lower learning rate or a longer warm-up may help");
+    }
+  };
+  expect_stop([&] { trainer.step(); }, "step 2: the loss is nan");
+  expect_stop([&] { trainer.validate(rows); }, "step 1: the validation loss is nan");
+  EXPECT_TRUE(torch::equal(model->parameters()[1], before));
   EXPECT_EQ(trainer.steps_done(), 1);
 }
 
