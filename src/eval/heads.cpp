@@ -33,7 +33,7 @@ HeadTable table_of(const Tensor& heads) {
 /// Means over rows, of [layers, batch, heads, rows] as [layers, heads].
 HeadTable mean_table(const Tensor& rows) { return table_of(rows.to(torch::kFloat64).mean({1, 3})); }
 
-double mean(const Tensor& x) { return x.to(torch::kFloat64).mean().item<double>(); }
+double average(const Tensor& x) { return x.to(torch::kFloat64).mean().item<double>(); }
 
 /// Shares of rows in bins of two margins, [bins][bins]; what is farther out is in the outermost.
 HeadTable margin_map(const Tensor& truth, const Tensor& estimated) {
@@ -128,7 +128,7 @@ HeadsSegment::HeadsSegment(const Decoder& model, const std::vector<int64_t>& tok
     const All all;
     EntropyProbe entropy;
     const auto hidden = Reader(model, pieces, all, {&entropy, &step}).read(query_);
-    full_.parallel_nll = mean(predict(model, hidden, targets_).nll);
+    full_.parallel_nll = average(predict(model, hidden, targets_).nll);
     full_.parallel_entropy = table_of(entropy.entropy().heads());
   }
   context_ = encode(model, before, make_layout(0, {options.context()}), {&step}, {.moments = true});
@@ -195,11 +195,11 @@ HeadsRow HeadsSegment::row(const std::string& method, double tau, std::optional<
       bulks_needed(judge.window().rows(), judge.bulk().rows().unsqueeze(-1), tau).squeeze(-1);
   const auto missed = local.logical_and(oracle_long);
   const auto spare = local.logical_or(oracle_long).logical_not();
-  row.local_share = mean(local);
-  row.false_local = mean(missed);
-  row.false_long = mean(spare);
+  row.local_share = average(local);
+  row.false_local = average(missed);
+  row.false_long = average(spare);
   row.log_mass_error =
-      mean((judge.estimate().rows().to(torch::kFloat64) - judge.bulk().rows()).abs());
+      average((judge.estimate().rows().to(torch::kFloat64) - judge.bulk().rows()).abs());
   const auto bulk = bulk_of(options_.window, options_.context(), true);
   const auto all = static_cast<double>(options_.context());
   const auto far = static_cast<double>(bulk.last - bulk.first);
@@ -328,7 +328,7 @@ double tau_for_loss(const Decoder& model, const std::vector<int64_t>& tokens, in
   const std::vector<int64_t> rows(tokens.begin() + context, tokens.end() - 1);
   const std::vector<int64_t> targets(tokens.begin() + context + 1, tokens.end());
   const auto nll = [&](const Reading& reading) {
-    return mean(predict(model, Reader(model, encoded, reading).read(rows), targets).nll);
+    return average(predict(model, Reader(model, encoded, reading).read(rows), targets).nll);
   };
   const auto tau_of = [](double odds) { return 1 / (1 + std::exp(-odds)); };
   const auto most = nll(All()) + loss;
