@@ -4,20 +4,15 @@
 
 #include "motet/error.h"
 #include "motet/files.h"
+#include "report/fields.h"
 
 namespace motet {
 namespace {
 
 using nlohmann::ordered_json;
 
-template <class T>
-ordered_json value_of(const T& value) {
-  return value;
-}
-template <class T>
-ordered_json value_of(const std::optional<T>& value) {
-  return value ? ordered_json(*value) : ordered_json();
-}
+using report::read_value;
+using report::value_of;
 
 ordered_json value_of(const std::vector<TextBin>& bins) {
   auto list = ordered_json::array();
@@ -94,15 +89,6 @@ void read_value(const ordered_json& json, std::vector<TextBin>& bins) {
   for (const auto& bin : json) {
     bins.push_back({bin.at(0), bin.at(1), bin.at(2)});
   }
-}
-
-template <class T>
-void read_value(const ordered_json& json, T& value) {
-  value = json.get<T>();
-}
-template <class T>
-void read_value(const ordered_json& json, std::optional<T>& value) {
-  value = json.is_null() ? std::nullopt : std::optional<T>(json.get<T>());
 }
 
 /// Calls `visit(name, field)` for every field of a row: the one list of them, for writing and
