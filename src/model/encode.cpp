@@ -71,7 +71,7 @@ void show(const Probes& probes, Observation seen, const ReadRows& read, const Te
 class EncodePass : public Attention {
  public:
   EncodePass(const Decoder& model, const Layout& layout, const Probes& probes,
-             const EncodeOptions& options, EncodedContext& context)
+             const ContextOptions& options, EncodedContext& context)
       : layers_(model.config().layers),
         sets_(encode_sets(layout)),
         layout_(layout),
@@ -114,7 +114,7 @@ class EncodePass : public Attention {
   KeySets sets_;
   const Layout& layout_;
   const Probes& probes_;
-  const EncodeOptions& options_;
+  const ContextOptions& options_;
   EncodedContext& context_;
 };
 
@@ -299,7 +299,7 @@ std::vector<int64_t> piece_lengths(const EncodedContext& context) {
 }  // namespace
 
 EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
-                      const Layout& layout, const Probes& probes, const EncodeOptions& options) {
+                      const Layout& layout, const Probes& probes, const ContextOptions& options) {
   require(static_cast<int64_t>(tokens.size()) == layout.tokens(), "motet::encode: ", tokens.size(),
           " tokens, but the layout places ", layout.tokens());
   check_positions("motet::encode", model, layout.positions, "the context");

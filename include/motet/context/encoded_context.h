@@ -17,7 +17,7 @@ struct EncodedPiece {
   std::vector<int64_t> positions;     ///< of each token
   std::vector<torch::Tensor> keys;    ///< of each layer, [1, kv_heads, tokens, features]
   std::vector<torch::Tensor> values;  ///< of each layer, [1, kv_heads, tokens, features]
-  /// Of the keys of each layer, where `encode` was asked for them (EncodeOptions::moments).
+  /// Of the keys of each layer, where `encode` was asked for them (ContextOptions::moments).
   std::vector<KeyMoments> moments = {};
 
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }  ///< tokens

@@ -19,7 +19,7 @@ namespace motet {
 class Ablator;
 
 /// What `encode` may be told beside its layout and probes.
-struct EncodeOptions {
+struct ContextOptions {
   /// Whether pieces keep the moments of their keys, for readings that estimate from them
   /// (ReadingNeeds::bulk). A Reader makes those that it misses by itself, every time.
   bool moments = false;
@@ -30,7 +30,7 @@ struct EncodeOptions {
 /// where the largest position does not fit a learned table.
 EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
                       const Layout& layout, const Probes& probes = {},
-                      const EncodeOptions& options = {});
+                      const ContextOptions& options = {});
 
 /// Reads queries against an encoded context, which it only refers to; then token by token,
 /// appending.
