@@ -68,15 +68,12 @@ void add_training_options(CLI::App& app, Options& options) {
   app.add_flag("--checkpoint-activations", train.checkpoint,
                "keep only each layer's input, and compute the rest twice: less memory, more time");
   app.add_option("--save-every", options.save_every, "steps between checkpoints")
-      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   auto* valid = app.add_option("--valid", options.valid, "UTF-8 file to validate on");
   app.add_option("--valid-every", options.valid_every, "steps between validations")
-      ->check(CLI::PositiveNumber)
       ->needs(valid)
       ->capture_default_str();
   app.add_option("--valid-rows", options.valid_rows, "rows to validate on, evenly from the file")
-      ->check(CLI::PositiveNumber)
       ->needs(valid)
       ->capture_default_str();
 }
@@ -210,6 +207,13 @@ motet::TrainOptions train_options(const Options& options, const motet::Config& c
   train.warmup = options.warmup.value_or(train.steps / 10);
   train.seed = static_cast<uint64_t>(options.seed);
   train.dtype = options.load().dtype;
+  for (const auto& [option, value] : {std::pair("--save-every", options.save_every),
+                                      std::pair("--valid-every", options.valid_every),
+                                      std::pair("--valid-rows", options.valid_rows)}) {
+    if (value < 1) {
+      throw UsageError(fmt::format("{} {}: at least 1 is wanted", option, value));
+    }
+  }
   if (options.pieces) {
     train.cut = {.pieces = *options.pieces,
                  .scored = options.scored.value_or(std::max<int64_t>(1, length / 4)),

@@ -185,12 +185,12 @@ TEST_F(Finetune, KilledAndResumedIsTheSameRun) {
             "--valid", valid_, "--valid-every", "7", "--valid-rows", "3"},
            {"--pieces", "3", "--scored", "8", "--prefix", "Read:\\n", "--loss", "all", "--dtype",
             "bfloat16", "--accumulate", "2", "--checkpoint-activations"}}) {
-    std::vector<std::string> words{"--steps", "400", "--save-every", "5", "--lr", "0.003"};
+    std::vector<std::string> words{"--steps", "150", "--save-every", "5", "--lr", "0.003"};
     words.insert(words.end(), extra.begin(), extra.end());
     ASSERT_EQ(stop_at(17, SIGKILL, words).code, -SIGKILL);
     const auto before = lines("log.jsonl");
     ASSERT_GE(before.size(), 17u);
-    ASSERT_LT(before.size(), 400u);
+    ASSERT_LT(before.size(), 150u);
     EXPECT_FALSE(fs::exists(out_ + "/model.safetensors"));
     words.push_back("--resume");
     const auto outcome = run(out_, words);
@@ -201,7 +201,7 @@ TEST_F(Finetune, KilledAndResumedIsTheSameRun) {
       EXPECT_TRUE(read_file(out_ + "/" + name) == read_file(whole_ + "/" + name)) << name;
     }
     const auto after = lines("log.jsonl");
-    EXPECT_EQ(after.size(), 400u);
+    EXPECT_EQ(after.size(), 150u);
     EXPECT_EQ(before, std::vector<std::string>(after.begin(), after.begin() + before.size()));
     EXPECT_EQ(fs::exists(valid_) && extra[0] == "--sparsity",
               fs::exists(out_ + "/valid.jsonl") &&
@@ -252,7 +252,7 @@ class FileSizeLimit {
 };
 
 TEST_F(Finetune, WhatCannotBeWrittenStopsItAndLosesNothing) {
-  const std::vector<std::string> words{"--steps", "400", "--save-every", "5", "--resume"};
+  const std::vector<std::string> words{"--steps", "150", "--save-every", "5", "--resume"};
   ASSERT_EQ(stop_at(7, SIGINT, words).code, 1);
   const auto done = lines("log.jsonl").size();
   const auto kept = out_ + "/checkpoint-" + std::to_string(done);
@@ -339,7 +339,7 @@ TEST_F(Finetune, NeverOverwritesAModel) {
 TEST_F(Finetune, CommandLineErrors) {
   expect_error({"--steps", "0"}, 2, "--steps 0: at least 1 is wanted");
   expect_error({"--warmup", "100"}, 2, "--warmup 100: 0 to 99 of the 100 steps are wanted");
-  expect_error({"--save-every", "0"}, 2, "--save-every: Number less or equal to 0: 0");
+  expect_error({"--save-every", "0"}, 2, "--save-every 0: at least 1 is wanted");
   // Options without effect.
   expect_error({"--scored", "5"}, 2, "--scored requires --pieces");
   expect_error({"--prefix", "a"}, 2, "--prefix requires --pieces");
