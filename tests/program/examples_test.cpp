@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdio>
 #include <map>
 #include <sstream>
 
@@ -95,6 +97,27 @@ TEST_F(Examples, OwnFamilyComputesWhatTheShippedOneDoes) {
   const auto half = outcome.out.size() / 2;
   EXPECT_NE(outcome.out.find("CPUFloatType{2,40}"), std::string::npos) << outcome.out;
   EXPECT_EQ(outcome.out.substr(0, half), outcome.out.substr(half));
+}
+
+TEST_F(Examples, DifferentiableRowsMoveWhatTheirLossReads) {
+  const auto outcome = run("differentiable_rows", {});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  std::vector<std::array<double, 3>> steps;  // entropy, lse, mass
+  std::istringstream lines(outcome.out);
+  for (std::string line; std::getline(lines, line);) {
+    auto& [entropy, lse, mass] = steps.emplace_back();
+    const auto from = line.rfind("entropy ");
+    ASSERT_NE(from, std::string::npos) << line;
+    ASSERT_EQ(
+        std::sscanf(line.c_str() + from, "entropy %lf nats lse %lf mass of the 8 largest keys %lf",
+                    &entropy, &lse, &mass),
+        3)
+        << line;
+  }
+  ASSERT_EQ(steps.size(), 4u) << outcome.out;
+  EXPECT_LT(steps[1][0], steps[0][0]);
+  EXPECT_LT(steps[2][1], steps[1][1]);
+  EXPECT_GT(steps[3][2], steps[2][2]);
 }
 
 TEST_F(Examples, SayWhatTheyWant) {
