@@ -355,9 +355,11 @@ TEST_F(Finetune, CommandLineErrors) {
                "--heads 2: the model has 2, counted from 0");
   expect_error({"--sparsity", "tail", "--keys", "0"}, 2,
                "motet::SparsityOptions: keys = 0; a row has a budget of at least 1");
-  expect_error({"--model", "x"}, 2, "--init excludes --model");
-  expect_error({"--pieces", "9", "--scored", "10"}, 2,
-               "motet::split_tokens: 13 tokens in pieces of 2 fill only 7 of 9 pieces");
+  expect_error({"--model", "x"}, 2, "--model excludes --init");
+  expect_error(
+      {"--pieces", "9", "--scored", "10"}, 2,
+      "motet::split_tokens: 13 tokens in pieces of 2 make 7 pieces, not 9; choose fewer pieces or "
+      "a longer context");
   const auto outcome = Process(directory_.path(), {MOTET_FINETUNE, "--text", text_}).wait();
   EXPECT_EQ(outcome.code, 2);
   EXPECT_EQ(outcome.err,
@@ -366,14 +368,19 @@ TEST_F(Finetune, CommandLineErrors) {
 }
 
 TEST_F(Finetune, BadInputIsNamed) {
-  expect_error({"--length", "7000"}, 1,
-               text_ +
-                   ": motet::text_rows: 6000 tokens do not fill a row of 7000; choose shorter "
-                   "rows or a longer text");
-  expect_error({"--length", "60"}, 1,
-               "motet::Trainer: rows of 60 tokens need 59 positions, the model has 48; choose "
-               "shorter rows or more pieces");
   auto config = kTinyGpt2;
+  config["n_positions"] = 16;
+  write_file(init_, config.dump());
+  expect_error({}, 1,
+               "motet::Trainer: rows of 24 tokens need 23 positions, the model has 16; choose "
+               "shorter rows or more pieces");
+  const auto text = read_file(text_);
+  write_file(text_, "short");
+  expect_error({}, 1,
+               text_ +
+                   ": motet::text_rows: 5 tokens do not fill a row of 24; choose shorter rows "
+                   "or a longer text");
+  write_file(text_, text);
   config["vocab_size"] = 200;
   write_file(init_, config.dump());
   expect_error({}, 1,
