@@ -99,7 +99,8 @@ Tensor KeyMoments::covariance() const {
 Tensor KeyMoments::variance() const {
   check_keys("motet::KeyMoments::variance", *this);
   const auto features = torch::arange(sum.size(2));
-  const auto diagonal = second.index_select(2, features * (features + 3) / 2);  // i (i + 1) / 2 + i
+  const auto diagonal =
+      second.index_select(2, (features * (features + 3)).floor_divide(2));  // i (i + 1) / 2 + i
   return diagonal / count - mean().square();
 }
 
