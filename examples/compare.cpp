@@ -100,18 +100,6 @@ void note(const Options& options, const std::string& text) {
   }
 }
 
-/// What the tokenizer would put first, or, where it puts nothing, what config.json calls BOS.
-std::vector<int64_t> bos_of(const Options& options, const motet::Config& config,
-                            const motet::Tokenizer& tokenizer) {
-  if (!tokenizer.usual_prefix().empty()) {
-    return tokenizer.usual_prefix();
-  }
-  const auto id = config.source.value("bos_token_id", nlohmann::json());
-  motet::require(id.is_number_integer(), "--bos: neither the tokenizer nor config.json of ",
-                 options.model.string(), " has a first token; leave --bos out");
-  return {id.get<int64_t>()};
-}
-
 motet::CompareOptions compare_options(const Options& options, const motet::Config& config,
                                       const motet::Tokenizer& tokenizer) {
   motet::CompareOptions compare;
@@ -128,7 +116,7 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   }
   compare.positions = motet::positions_named(options.positions);
   if (options.bos) {
-    compare.bos = bos_of(options, config, tokenizer);
+    compare.bos = program::bos_of(options.model, config, tokenizer);
   }
   compare.ablation = options.ablation.ablation();
   compare.diagnose = options.diagnose;

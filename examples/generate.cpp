@@ -25,7 +25,7 @@ struct Options : program::Options {
   std::optional<int64_t> select;
   std::optional<double> top_p;
   program::AblationOptions ablation;
-  bool chat = false, probe = false;
+  bool bos = false, chat = false, probe = false;
   motet::GenerateOptions generate;
 };
 
@@ -59,6 +59,7 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--top-p", options.top_p,
                  "draws from the most likely tokens that have this probability together; 1");
+  app.add_flag("--bos", options.bos, "put the tokenizer's first token before everything");
   app.add_flag("--chat", options.chat, "the query is a user's message (ChatML models)");
   app.add_flag("--probe", options.probe,
                "a line a token: entropy, mass of own tokens, and the piece with the most");
@@ -221,6 +222,7 @@ class Answering {
     nlohmann::ordered_json json{{"mode", options_.mode},
                                 {"reading", reading_->name()},
                                 {"positions", options_.positions},
+                                {"bos", options_.bos},
                                 {"chat", options_.chat},
                                 {"temperature", options_.generate.sampling.temperature},
                                 {"top_p", options_.generate.sampling.top_p},
@@ -244,7 +246,12 @@ class Answering {
       query = (has_prefix(options_) ? "" : "<|im_start|>user\n") + query +
               "<|im_end|>\n<|im_start|>assistant\n";
     }
-    std::vector<int64_t> tokens = has_prefix(options_) ? ids(prefix) : std::vector<int64_t>();
+    auto tokens = options_.bos ? program::bos_of(options_.model, model_.config(), tokenizer_)
+                               : std::vector<int64_t>();
+    if (has_prefix(options_)) {
+      const auto more = ids(prefix);
+      tokens.insert(tokens.end(), more.begin(), more.end());
+    }
     const auto prefix_tokens = static_cast<int64_t>(tokens.size());
     std::vector<int64_t> lengths;
     for (const auto& piece : task.pieces) {
@@ -253,7 +260,7 @@ class Answering {
       lengths.push_back(static_cast<int64_t>(more.size()));
     }
     if (options_.mode == "full") {
-      lengths = {static_cast<int64_t>(tokens.size())};
+      lengths = {static_cast<int64_t>(tokens.size()) - prefix_tokens};
     }
     const auto layout =
         motet::make_layout(prefix_tokens, lengths, motet::positions_named(options_.positions));

@@ -196,6 +196,17 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
 
 bool interrupted() { return stopped != 0; }
 
+std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Config& config,
+                            const motet::Tokenizer& tokenizer) {
+  if (!tokenizer.usual_prefix().empty()) {
+    return tokenizer.usual_prefix();
+  }
+  const auto id = config.source.value("bos_token_id", nlohmann::json());
+  motet::require(id.is_number_integer(), "--bos: neither the tokenizer nor config.json of ",
+                 model.string(), " has a first token; leave --bos out");
+  return {id.get<int64_t>()};
+}
+
 std::string unescaped(const std::string& text) {
   std::string plain;
   for (std::size_t i = 0; i < text.size(); ++i) {

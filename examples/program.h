@@ -10,6 +10,7 @@
 #include "motet/error.h"
 #include "motet/model/ablation.h"
 #include "motet/model/weights.h"
+#include "motet/text/tokenizer.h"
 
 /// What every program shares: options, exit codes, progress, interruption.
 namespace program {
@@ -66,6 +67,11 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
 
 /// Whether Ctrl-C (or SIGTERM) has come since `run` began.
 bool interrupted();
+
+/// What the tokenizer would put first, or, where it puts nothing, what config.json calls BOS.
+/// Throws Error where neither says.
+std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Config& config,
+                            const motet::Tokenizer& tokenizer);
 
 /// Replaces \n, \t and \\ by what they stand for. Throws UsageError for another escape.
 std::string unescaped(const std::string& text);

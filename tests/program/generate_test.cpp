@@ -83,6 +83,21 @@ TEST_F(Generate, GoesOnAsTheLibraryDoes) {
   }
 }
 
+TEST_F(Generate, BosComesFirst) {
+  const auto model = load_model(model_);
+  const auto tokenizer = Tokenizer::load(model_);
+  std::vector<int64_t> tokens{50256}, lengths;  // GPT-2's <|endoftext|>
+  for (const auto& path : pieces_) {
+    const auto more = tokenizer.encode(read_file(path)).ids;
+    tokens.insert(tokens.end(), more.begin(), more.end());
+    lengths.push_back(static_cast<int64_t>(more.size()));
+  }
+  const auto context = encode(*model, tokens, make_layout(1, lengths));
+  const auto next = read(*model, context, tokenizer.encode("What?").ids)[-1].argmax();
+  EXPECT_EQ(run(with_pieces({"--bos", "--tokens", "1"})).out,
+            tokenizer.decode(std::vector<int64_t>{next.item<int64_t>()}) + "\n");
+}
+
 TEST_F(Generate, SamplesTheSameWithTheSameSeed) {
   const auto with_seed = [&](const char* seed) {
     return run(with_pieces({"--temperature", "2", "--top-p", "0.99", "--seed", seed})).out;
