@@ -53,7 +53,8 @@ std::string ConfigReader::text(const char* name, const std::string& otherwise) c
 
 Config load_config(const std::filesystem::path& directory) {
   const bool is_config =
-      directory.extension() == ".json" && std::filesystem::is_regular_file(directory);
+      directory.extension() == ".json" && std::filesystem::is_regular_file(directory) &&
+      import_hint(directory).empty();  // a configuration by itself, to train from scratch
   require(is_config || std::filesystem::is_directory(directory), directory.string(),
           ": is not a directory; a model is a directory in Hugging Face format (config.json, "
           "model.safetensors, tokenizer.json or vocab.json + merges.txt)",

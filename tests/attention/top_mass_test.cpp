@@ -215,14 +215,15 @@ TEST_P(TopMassByKernel, IsTheSameWithAnyNumberOfThreads) {
 }
 
 TEST_P(TopMassByKernel, ChangesNothingElse) {
-  // Rows enough that keys are not split into parts, which they never are with a budget.
+  // Rows enough that keys are not split into parts, which they never are with a budget. Other rows
+  // share a unit of work with a row, so its sums may be rescaled elsewhere: fp32 rounding.
   const Shape shape{"", 1, 6, 2, 16, causal_keys(400, 400), {400}, 1};
   const auto in = inputs(shape, torch::kFloat32);
   const auto with = attend(in.query, in.keys, in.values, shape.sets, {}, {.budget = {.keys = 4}});
   const auto without = attend(in.query, in.keys, in.values, shape.sets);
-  EXPECT_TRUE(torch::equal(with.out, without.out));
-  EXPECT_TRUE(torch::equal(with.lse, without.lse));
-  EXPECT_TRUE(torch::equal(with.entropy, without.entropy));
+  EXPECT_LT(max_error(with.out, without.out), 1e-6);
+  EXPECT_LT(max_error(with.lse, without.lse), 2e-6);
+  EXPECT_LT(max_error(with.entropy, without.entropy), 4e-6);
   EXPECT_FALSE(without.top_mass.defined());
   EXPECT_FALSE(without.top_threshold.defined());
 }

@@ -71,7 +71,7 @@ TEST_P(Oracle, PlacesKeysWhereThePiecesAre) {
   for (const auto positions : {Positions::kSpread, Positions::kLeft, Positions::kRight}) {
     const auto pieces = parallel(positions);
     const auto context = oracle(config_, pieces, full_, oracle_named("both:0"));
-    for (std::size_t i = 0; i < 3; ++i) {
+    for (std::size_t i = 1; i < 3; ++i) {  // the first and longest is where it was
       const auto error = max_error(context.pieces[i].keys[0], pieces.pieces[i].keys[0]);
       if (config_.learned_positions()) {
         EXPECT_GT(error, 1e-3);  // learned positions stay those of the full run
