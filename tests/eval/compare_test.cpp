@@ -274,7 +274,7 @@ TEST(Json, ReadsWhatItWrote) {
   }
   write_file(path, "{\"schema\": 99}");
   EXPECT_EQ(message([&] { load_run(path); }),
-            path.string() + ": is of schema 99, this version reads 2");
+            path.string() + ": is of schema 99, this version reads 3");
   write_file(path, "[");
   EXPECT_EQ(message([&] { load_run(path); }), path.string() + ": is not a run of motet");
 }

@@ -94,8 +94,8 @@ TEST_F(Generate, BosComesFirst) {
   }
   const auto context = encode(*model, tokens, make_layout(1, lengths));
   const auto next = read(*model, context, tokenizer.encode("What?").ids)[-1].argmax();
-  EXPECT_EQ(run(with_pieces({"--bos", "--tokens", "1"})).out,
-            tokenizer.decode(std::vector<int64_t>{next.item<int64_t>()}) + "\n");
+  const auto first = tokenizer.decode(std::vector<int64_t>{next.item<int64_t>()});
+  EXPECT_EQ(run(with_pieces({"--bos"})).out.substr(0, first.size()), first);
 }
 
 TEST_F(Generate, SamplesTheSameWithTheSameSeed) {
@@ -149,11 +149,11 @@ TEST_F(Generate, AnswersLinesOfDocumentsAndKeepsThem) {
 }
 
 TEST_F(Generate, AnAblatedHeadChangesWhatIsRead) {
-  const auto outcome = run(with_pieces({"--ablate", "0.0,0.1,1.0,1.1", "--tokens", "8"}));
+  const auto outcome = run(with_pieces({"--ablate", "0.0,0.1,1.0,1.1"}));
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_NE(outcome.out, run(with_pieces({"--tokens", "8"})).out);
+  EXPECT_NE(outcome.out, run(with_pieces({})).out);
   write_file(directory_ / "heads", "0.0\n0.1\n1.0\n1.1\n");
-  EXPECT_EQ(run(with_pieces({"--ablate", directory_ / "heads", "--tokens", "8"})).out, outcome.out);
+  EXPECT_EQ(run(with_pieces({"--ablate", directory_ / "heads"})).out, outcome.out);
 }
 
 TEST_F(Generate, ErrorsSayWhatIsWrong) {

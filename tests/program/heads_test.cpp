@@ -115,13 +115,15 @@ TEST_F(Heads, TakesPatternsCalibrationsAndShares) {
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_NE(again.out.find("static heads calibrated on examples/data/alice.txt"),
             std::string::npos);
-  const auto wrong =
-      run({"--tau", "0.5", "--calibrate", out_ + "/static.json", "--window-last", "5"});
+  auto calibration = json::parse(read_file(out_ + "/static.json"));
+  calibration["window"][1] = 5;
+  write_file(directory_ / "other.json", calibration.dump());
+  const auto wrong = run({"--tau", "0.5", "--calibrate", directory_ / "other.json"});
   EXPECT_EQ(wrong.code, 1);
   EXPECT_EQ(
       wrong.err,
-      "motet-heads: motet::HeadCalibration: it was made with a window of 2 + 4 keys, this one "
-      "is of 2 + 5; calibrate on a text\n");
+      "motet-heads: motet::HeadCalibration: it was made with a window of 2 + 5 keys, this one "
+      "is of 2 + 4; calibrate on a text\n");
 }
 
 TEST_F(Heads, ErrorsOfTheCommandLine) {
