@@ -32,7 +32,7 @@ using OptionalTensors = c10::List<OptionalTensor>;
 using RowTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 /// What a library file tells of the LibTorch that it needs, without being loaded.
-constexpr auto kBuild = "motet was built with LibTorch " TORCH_VERSION;
+[[gnu::used]] constexpr char kBuild[] = "motet was built with LibTorch " TORCH_VERSION;
 
 constexpr int64_t kSpanNumbers = 6;  // set, first_row, rows, first_key, keys, causal
 

@@ -216,14 +216,15 @@ TEST_P(TopMassByKernel, IsTheSameWithAnyNumberOfThreads) {
 
 TEST_P(TopMassByKernel, ChangesNothingElse) {
   // Rows enough that keys are not split into parts, which they never are with a budget. Other rows
-  // share a unit of work with a row, so its sums may be rescaled elsewhere: fp32 rounding.
+  // share a unit of work with a row, so its sums may be rescaled elsewhere: as between any two ways
+  // to the same row in fp32 (Case::tolerance).
   const Shape shape{"", 1, 6, 2, 16, causal_keys(400, 400), {400}, 1};
   const auto in = inputs(shape, torch::kFloat32);
   const auto with = attend(in.query, in.keys, in.values, shape.sets, {}, {.budget = {.keys = 4}});
   const auto without = attend(in.query, in.keys, in.values, shape.sets);
-  EXPECT_LT(max_error(with.out, without.out), 1e-6);
-  EXPECT_LT(max_error(with.lse, without.lse), 2e-6);
-  EXPECT_LT(max_error(with.entropy, without.entropy), 4e-6);
+  EXPECT_LT(max_error(with.out, without.out), 5e-5);
+  EXPECT_LT(max_error(with.lse, without.lse), 5e-5);
+  EXPECT_LT(max_error(with.entropy, without.entropy), 5e-5);
   EXPECT_FALSE(without.top_mass.defined());
   EXPECT_FALSE(without.top_threshold.defined());
 }
