@@ -57,6 +57,8 @@ SUBSTITUTIONS = [
      + " --length 384 --scored 24 --segments 1"),
     (r"(motet-finetune\b.*)", lambda m: re.sub(r" --(steps|length) \d+", "", m[1]) + " --steps 2 --length 64"),
     (r"(motet-finetune\b.*)", lambda m: re.sub(r" --(length|steps) \d+", "", m[1]) + " --length 96 --steps 2"),
+    (r"(motet-heads\b.*)", lambda m: re.sub(r" --(length|scored|segments|skip) \d+", "", m[1])
+     + " --length 256 --scored 24 --segments 1"),
     (r"(motet-generate\b(?!.* --tokens).*)", r"\1 --tokens 3"),
 ]
 
