@@ -21,9 +21,11 @@
 #include "motet/version.h"
 #include "program.h"
 #include "report_files.h"
+#include "run_files.h"
 
 namespace {
 
+using program::note;
 using program::UsageError;
 
 struct Options : program::Options {
@@ -94,12 +96,6 @@ void add_options(CLI::App& app, Options& options) {
   program::add_options(app, options);
 }
 
-void note(const Options& options, const std::string& text) {
-  if (!options.quiet) {
-    fmt::print(stderr, "{}\n", text);
-  }
-}
-
 motet::CompareOptions compare_options(const Options& options, const motet::Config& config,
                                       const motet::Tokenizer& tokenizer) {
   motet::CompareOptions compare;
@@ -139,21 +135,6 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   return compare;
 }
 
-std::vector<int64_t> tokens_of(const Options& options, const motet::Tokenizer& tokenizer,
-                               const motet::Document& document) {
-  try {
-    auto encoding = tokenizer.encode(document.text);
-    if (encoding.left_out_bytes > 0) {
-      note(options,
-           fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
-                       encoding.left_out_bytes, document.name));
-    }
-    return std::move(encoding.ids);
-  } catch (const motet::Error& error) {
-    motet::fail(document.name, ": ", error.what());
-  }
-}
-
 /// What the run is made from: its texts in tokens.
 struct Text {
   motet::Source source;
@@ -183,7 +164,7 @@ struct Text {
       }
       index -= here;
     }
-    motet::fail("segment ", index, " is not there");
+    TORCH_INTERNAL_ASSERT(false, "segment ", index, " of a text that was checked");
   }
 };
 
@@ -192,7 +173,7 @@ Text text_of(const Options& options, const motet::Tokenizer& tokenizer) {
   Text text;
   std::string hashes;
   for (const auto& document : documents) {
-    text.documents.push_back(tokens_of(options, tokenizer, document));
+    text.documents.push_back(program::tokens_of(options, tokenizer, document));
     hashes += motet::sha256(document.text) + "\n";
   }
   const auto& first = options.text[0];
@@ -235,33 +216,15 @@ std::filesystem::path stats_path(const Options& options) {
   return options.out / "stats.safetensors";
 }
 
-/// The run that --out holds, or an empty one. Nothing of another run is ever overwritten unasked.
+/// Takes the run that --out holds already, where that is to go on.
 void go_on(const Options& options, motet::Run& run) {
-  const auto path = options.out / "run.json";
-  if (options.overwrite) {  // nothing of the earlier run stays beside the new one
-    for (const auto* name : {"run.json", "stats.safetensors", "index.html", "pictures"}) {
-      std::error_code error;
-      std::filesystem::remove_all(options.out / name, error);
-      motet::require(!error, (options.out / name).string(),
-                     ": cannot be removed: ", error.message());
-    }
-  }
-  if (!std::filesystem::exists(path)) {
+  if (!program::claim_out(options, motet::json_of(run))) {
     return;
-  }
-  motet::require(options.resume, options.out.string(),
-                 ": holds a run already; --resume goes on with it, --overwrite replaces it");
-  auto earlier = motet::load_run(path);
-  auto wanted = motet::json_of(run), found = motet::json_of(earlier);
-  for (const auto* field : {"model", "data", "configuration", "dtype", "seed", "device"}) {
-    motet::require(wanted[field] == found[field], path.string(), ": is a run with another ", field,
-                   ": it has ", found[field].dump(), ", this command has ", wanted[field].dump(),
-                   "; choose another --out");
   }
   motet::require(options.save_stats || !std::filesystem::exists(stats_path(options)),
                  options.out.string(),
                  ": the run that is to go on was begun with --save-stats; give it, too");
-  run.segment_rows = std::move(earlier.segment_rows);
+  run.segment_rows = motet::load_run(options.out / "run.json").segment_rows;
 }
 
 /// Statistics of the segments that a run has already.
@@ -292,30 +255,6 @@ void save(const Options& options, const motet::Run& run,
   motet::save_run(run, options.out / "run.json");
 }
 
-std::string model_name(const Options& options, const motet::Config& config) {
-  const auto name = config.source.value("_name_or_path", std::string());
-  const auto directory = std::filesystem::weakly_canonical(options.model).filename().string();
-  return name.empty() ? directory : name;
-}
-
-/// Says where a run that is repeated is not of the same model and text.
-void compare_with_config(const Options& options, const motet::Run& run) {
-  if (options.config.empty()) {
-    return;
-  }
-  const auto earlier = motet::load_run(options.config);
-  const auto tell = [&](const char* what, const motet::Source& then, const motet::Source& now) {
-    if (then.hash != now.hash) {
-      note(options,
-           fmt::format("note: the {} is not that of {}: {} then, {} now (SHA-256 {:.8} and "
-                       "{:.8})",
-                       what, options.config.string(), then.name, now.name, then.hash, now.hash));
-    }
-  };
-  tell("model", earlier.model, run.model);
-  tell("text", earlier.data, run.data);
-}
-
 void compare(const Options& options) {
   const auto config = motet::load_config(options.model);
   const auto tokenizer = motet::Tokenizer::load(options.model);
@@ -341,7 +280,7 @@ void compare(const Options& options) {
   run.command = options.command;
   run.version = motet::version();
   run.revision = motet::revision();
-  run.model = {model_name(options, config), motet::model_hash(options.model)};
+  run.model = program::model_source(options, config);
   run.data = text.source;
   run.data_tokens = text.tokens();
   run.options = compare;
@@ -351,13 +290,9 @@ void compare(const Options& options) {
   run.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
   run.threads = at::get_num_threads();
   run.left_out = plan.left_out;
-  compare_with_config(options, run);
+  program::tell_changes(options, motet::json_of(run));
   motet::CompareStatistics statistics;
   if (!options.out.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(options.out, error);
-    motet::require(std::filesystem::is_directory(options.out), options.out.string(),
-                   ": cannot be made: ", error.message());
     go_on(options, run);
     statistics = earlier_stats(options, run);
     save(options, run, statistics);

@@ -31,6 +31,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
+using program::note;
 using program::UsageError;
 
 struct Options : program::Options {
@@ -154,12 +155,6 @@ void add_options(CLI::App& app, Options& options) {
   add_sparsity_options(app, options);
 }
 
-void note(const Options& options, const std::string& text) {
-  if (!options.quiet) {
-    fmt::print(stderr, "{}\n", text);
-  }
-}
-
 /// The model's directory, or config.json.
 fs::path model_path(const Options& options) {
   if (!options.init.empty()) {
@@ -251,18 +246,13 @@ Text read_text(const Options& options, const motet::Tokenizer& tokenizer,
   int64_t short_ones = 0;
   for (const auto& document : documents) {
     hashes += motet::sha256(document.text) + "\n";
+    const auto tokens = program::tokens_of(options, tokenizer, document);
+    if (documents.size() > 1 && static_cast<int64_t>(tokens.size()) < length) {
+      ++short_ones;
+      continue;
+    }
     try {
-      const auto encoding = tokenizer.encode(document.text);
-      if (encoding.left_out_bytes > 0) {
-        note(options,
-             fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
-                         encoding.left_out_bytes, document.name));
-      }
-      if (documents.size() == 1 || static_cast<int64_t>(encoding.ids.size()) >= length) {
-        rows.push_back(motet::text_rows(encoding.ids, length));
-      } else {
-        ++short_ones;
-      }
+      rows.push_back(motet::text_rows(tokens, length));
     } catch (const motet::Error& error) {
       motet::fail(document.name, ": ", error.what());
     }

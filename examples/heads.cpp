@@ -18,9 +18,11 @@
 #include "motet/version.h"
 #include "program.h"
 #include "report_files.h"
+#include "run_files.h"
 
 namespace {
 
+using program::note;
 using program::UsageError;
 
 struct Options : program::Options {
@@ -80,22 +82,6 @@ void add_options(CLI::App& app, Options& options) {
   program::add_options(app, options);
 }
 
-void note(const Options& options, const std::string& text) {
-  if (!options.quiet) {
-    fmt::print(stderr, "{}\n", text);
-  }
-}
-
-std::vector<int64_t> tokens_of(const std::string& name, const motet::Tokenizer& tokenizer,
-                               const std::string& text) {
-  motet::require(!text.empty(), name, ": is empty");
-  try {
-    return tokenizer.encode(text).ids;
-  } catch (const motet::Error& error) {
-    motet::fail(name, ": ", error.what());
-  }
-}
-
 /// What heads and thresholds are chosen on.
 struct CalibrationText {
   motet::Source source;
@@ -110,7 +96,7 @@ CalibrationText calibration_text(const Options& options, const motet::HeadsOptio
   const auto text = own ? std::string(program::kAlice) : motet::read_file(options.calibrate);
   found.source = {own ? "examples/data/alice.txt" : options.calibrate.filename().string(),
                   motet::sha256(text)};
-  found.tokens = tokens_of(found.source.name, tokenizer, text);
+  found.tokens = program::tokens_of(options, tokenizer, {found.source.name, text});
   const auto length =
       std::min<int64_t>(heads.length - 1, static_cast<int64_t>(found.tokens.size()));
   found.tokens.resize(length);
@@ -203,23 +189,12 @@ motet::HeadsOptions heads_options(const Options& options, const motet::Config& c
   return heads;
 }
 
-/// Takes what the run that --out holds has already. Nothing of another run is overwritten unasked.
+/// Takes what the run that --out holds has already, where that is to go on.
 void go_on(const Options& options, motet::HeadsRun& run) {
-  const auto path = options.out / "run.json";
-  if (!std::filesystem::exists(path) || options.overwrite) {
-    std::filesystem::remove_all(options.out / "stats");
+  if (!program::claim_out(options, motet::json_of(run), {"calibration"})) {
     return;
   }
-  motet::require(options.resume, options.out.string(),
-                 ": holds a run already; --resume goes on with it, --overwrite replaces it");
-  auto earlier = motet::load_heads_run(path);
-  const auto wanted = motet::json_of(run), found = motet::json_of(earlier);
-  for (const auto* field :
-       {"model", "data", "calibration", "configuration", "dtype", "seed", "device"}) {
-    motet::require(wanted[field] == found[field], path.string(), ": is a run with another ", field,
-                   ": it has ", found[field].dump(), ", this command has ", wanted[field].dump(),
-                   "; choose another --out");
-  }
+  auto earlier = motet::load_heads_run(options.out / "run.json");
   motet::require(options.save_stats == std::filesystem::exists(options.out / "stats") ||
                      earlier.segment_rows.empty(),
                  options.out.string(), ": the run that is to go on was begun with",
@@ -295,7 +270,7 @@ void heads(const Options& options) {
   motet::HeadsRun run;
   run.options = heads_options(options, config);
   const auto text = motet::read_file(options.text);
-  const auto tokens = tokens_of(options.text.string(), tokenizer, text);
+  const auto tokens = program::tokens_of(options, tokenizer, {options.text.string(), text});
   const auto& wanted = run.options;
   motet::require(
       static_cast<int64_t>(tokens.size()) >= (wanted.skip + wanted.segments) * wanted.length,
@@ -305,13 +280,10 @@ void heads(const Options& options) {
   const auto model = motet::load_model(options.model, options.load());
   const auto calibration = calibrate(options, *model, tokenizer, run.options);
 
-  const auto name = config.source.value("_name_or_path", std::string());
   run.command = options.command;
   run.version = motet::version();
   run.revision = motet::revision();
-  run.model = {
-      name.empty() ? std::filesystem::weakly_canonical(options.model).filename().string() : name,
-      motet::model_hash(options.model)};
+  run.model = program::model_source(options, config);
   run.data = {options.text.filename().string(), motet::sha256(text)};
   run.data_tokens = static_cast<int64_t>(tokens.size());
   if (calibration) {
@@ -321,11 +293,8 @@ void heads(const Options& options) {
   run.device = options.device;
   run.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
   run.threads = at::get_num_threads();
+  program::tell_changes(options, motet::json_of(run));
   if (!options.out.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(options.out, error);
-    motet::require(std::filesystem::is_directory(options.out), options.out.string(),
-                   ": cannot be made: ", error.message());
     go_on(options, run);
     if (options.save_stats) {
       std::filesystem::create_directories(options.out / "stats");
@@ -343,8 +312,10 @@ void heads(const Options& options) {
     rows += open;
     work += open > 0 ? motet::segment_work(config, wanted, open) : 0;
   }
-  note(options, fmt::format("{} segments of {} tokens, {} readings of {} tokens to do",
-                            wanted.segments, wanted.length, rows, wanted.scored));
+  note(options,
+       fmt::format("{} of {} tokens, {} readings of {} tokens to do",
+                   wanted.segments == 1 ? "a segment" : fmt::format("{} segments", wanted.segments),
+                   wanted.length, rows, wanted.scored));
   {
     program::Progress progress("reading", work, options.quiet);
     const motet::HeadsProgress step = [&](double done) {

@@ -207,6 +207,28 @@ std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Con
   return {id.get<int64_t>()};
 }
 
+void note(const Options& options, const std::string& text) {
+  if (!options.quiet) {
+    fmt::print(stderr, "{}\n", text);
+  }
+}
+
+std::vector<int64_t> tokens_of(const Options& options, const motet::Tokenizer& tokenizer,
+                               const motet::Document& document) {
+  motet::require(!document.text.empty(), document.name, ": is empty");
+  try {
+    auto encoding = tokenizer.encode(document.text);
+    if (encoding.left_out_bytes > 0) {
+      note(options,
+           fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
+                       encoding.left_out_bytes, document.name));
+    }
+    return std::move(encoding.ids);
+  } catch (const motet::Error& error) {
+    motet::fail(document.name, ": ", error.what());
+  }
+}
+
 std::string unescaped(const std::string& text) {
   std::string plain;
   for (std::size_t i = 0; i < text.size(); ++i) {

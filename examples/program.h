@@ -10,6 +10,7 @@
 #include "motet/error.h"
 #include "motet/model/ablation.h"
 #include "motet/model/weights.h"
+#include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
 
 /// What every program shares: options, exit codes, progress, interruption.
@@ -72,6 +73,14 @@ bool interrupted();
 /// Throws Error where neither says.
 std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Config& config,
                             const motet::Tokenizer& tokenizer);
+
+/// A line on stderr, unless --quiet was given.
+void note(const Options& options, const std::string& text);
+
+/// The tokens of a text, none added; bytes that have none are noted. Throws Error that names the
+/// document.
+std::vector<int64_t> tokens_of(const Options& options, const motet::Tokenizer& tokenizer,
+                               const motet::Document& document);
 
 /// Replaces \n, \t and \\ by what they stand for. Throws UsageError for another escape.
 std::string unescaped(const std::string& text);

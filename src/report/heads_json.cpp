@@ -202,7 +202,8 @@ void save_run(const HeadsRun& run, const std::filesystem::path& path) {
 HeadsRun load_heads_run(const std::filesystem::path& path) {
   const auto json = ordered_json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   require(json.is_object() && json.contains("schema"), path.string(), ": is not a run of motet");
-  require(json.value("program", "") == kProgram, path.string(), ": is not a run of ", kProgram);
+  const auto program = json.value("program", std::string());
+  require(program == kProgram, path.string(), ": is a run of ", program, ", not of ", kProgram);
   require(json["schema"] == HeadsRun::kSchema, path.string(), ": is of schema ",
           json["schema"].dump(), ", this version reads ", HeadsRun::kSchema);
   try {

@@ -14,6 +14,7 @@
 namespace motet {
 namespace {
 
+using report::draw_layer_axis;
 using report::draw_x_axis;
 using report::draw_y_axis;
 using report::kWidth;
@@ -278,7 +279,7 @@ Picture confusion_picture(const Shown& run) {
                     {-0.5, static_cast<double>(layers) - 0.5},
                     {0, 1}};
   draw_y_axis(drawing, panel, "share of decisions");
-  draw_x_axis(drawing, panel, "layer", 12);
+  draw_layer_axis(drawing, panel);
   const auto bar = 0.78 * panel.width / static_cast<double>(layers);
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const auto far = mean(row.long_share[layer]);
@@ -364,7 +365,7 @@ Picture error_picture(const Shown& run) {
                     {-0.5, static_cast<double>(layers) - 0.5},
                     {range.low - room, range.high + room}};
   draw_y_axis(drawing, panel, "error of ln A_B (nats)");
-  draw_x_axis(drawing, panel, "layer");
+  draw_layer_axis(drawing, panel);
   const std::vector<std::pair<std::string, const HeadTable*>> lines{
       {"mean of the absolute error", &full.absolute_error}, {"mean error", &full.error}};
   double x = left;
@@ -423,7 +424,7 @@ Picture fit_picture(const Shown& run) {
   constexpr auto kReach = GaussianFit::kDeviations;
   constexpr double kStep = 2 * kReach / static_cast<double>(kBins);
   const auto left = kMapWidth + 120;
-  const auto width = (kWidth - left - 40) / 2;
+  const auto width = (kWidth - left - 40 - 8) / 2;  // room for the last number
   const std::array<std::pair<const char*, std::pair<std::size_t, std::size_t>>, 2> drawn{
       {{"best", best}, {"worst", worst}}};
   for (std::size_t i = 0; i < drawn.size(); ++i) {
@@ -488,7 +489,7 @@ Picture layer_picture(const Shown& run) {
                     {-0.5, static_cast<double>(layers) - 0.5},
                     {0, 1}};
   draw_y_axis(drawing, panel, "share of local decisions");
-  draw_x_axis(drawing, panel, "layer", 12);
+  draw_layer_axis(drawing, panel);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     auto style = svg::style_of(i);
     const auto line_of = [&](const HeadTable& table) {

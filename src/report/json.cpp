@@ -128,6 +128,7 @@ void for_each_field(Row& row, Visit visit) {
 }
 
 constexpr const char* kTask = "compare";
+constexpr const char* kProgram = "motet-compare";
 
 ordered_json row_json(const CompareRow& row) {
   ordered_json json{{"task", kTask}};
@@ -180,7 +181,7 @@ ordered_json document(const Run& run) {
   const auto& options = run.options;
   ordered_json json{
       {"schema", Run::kSchema},
-      {"program", "motet-compare"},
+      {"program", kProgram},
       {"command", run.command},
       {"version", run.version},
       {"revision", run.revision},
@@ -274,6 +275,8 @@ void save_run(const Run& run, const std::filesystem::path& path) {
 Run load_run(const std::filesystem::path& path) {
   const auto json = ordered_json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   require(json.is_object() && json.contains("schema"), path.string(), ": is not a run of motet");
+  const auto program = json.value("program", std::string());
+  require(program == kProgram, path.string(), ": is a run of ", program, ", not of ", kProgram);
   require(json["schema"] == Run::kSchema, path.string(), ": is of schema ", json["schema"].dump(),
           ", this version reads ", Run::kSchema);
   try {

@@ -98,13 +98,28 @@ double draw_legend(Drawing& drawing, Point at, const std::vector<std::string>& l
   return y + 22;
 }
 
-void draw_x_axis(Drawing& drawing, const Panel& panel, const std::string& title, int count) {
-  for (const auto tick : svg::ticks(panel.x.low, panel.x.high, count)) {
+namespace {
+
+void draw_x_axis_at(Drawing& drawing, const Panel& panel, const std::string& title,
+                    const std::vector<double>& ticks) {
+  for (const auto tick : ticks) {
     const auto x = panel.at(tick, panel.y.low).x;
     drawing.line({x, panel.bottom()}, {x, panel.bottom() + 4}, "#111");
     drawing.text({x, panel.bottom() + 17}, number(tick), Anchor::kMiddle, 11);
   }
   drawing.text({panel.corner.x + panel.width / 2, panel.bottom() + 34}, title, Anchor::kMiddle);
+}
+
+}  // namespace
+
+void draw_x_axis(Drawing& drawing, const Panel& panel, const std::string& title, int count) {
+  draw_x_axis_at(drawing, panel, title, svg::ticks(panel.x.low, panel.x.high, count));
+}
+
+void draw_layer_axis(Drawing& drawing, const Panel& panel) {
+  auto ticks = svg::ticks(panel.x.low, panel.x.high, 8);
+  std::erase_if(ticks, [](double tick) { return tick != std::floor(tick); });
+  draw_x_axis_at(drawing, panel, "layer", ticks);
 }
 
 std::vector<std::string> labels_of(const std::vector<Shown>& runs) {

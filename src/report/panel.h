@@ -70,6 +70,8 @@ void draw_y_axis(svg::Drawing& drawing, const Panel& panel, const std::string& t
 /// Ticks and numbers below, and the axis' name.
 void draw_x_axis(svg::Drawing& drawing, const Panel& panel, const std::string& title,
                  int count = 8);
+/// The same for layers, which are whole numbers.
+void draw_layer_axis(svg::Drawing& drawing, const Panel& panel);
 /// Labels with their marks, in lines; returns where what comes below begins.
 double draw_legend(svg::Drawing& drawing, svg::Point at, const std::vector<std::string>& labels,
                    const Styles& styles);

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "golden_models.h"
 #include "motet/eval/metrics.h"
 #include "motet/eval/run.h"
 #include "motet/files.h"
@@ -23,16 +24,6 @@ namespace {
 
 using reference::max_error;
 
-std::shared_ptr<Decoder> golden(const std::string& name) {
-  return load_model(std::filesystem::path(MOTET_GOLDEN) / name, {.dtype = torch::kFloat32});
-}
-
-std::vector<int64_t> some_tokens(int64_t count, int64_t start) {
-  std::vector<int64_t> tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back((start + 7 * i + i * i) % 40);
-  return tokens;
-}
-
 CompareOptions small_options() {
   return {.length = 36, .scored = 8, .segments = 2, .pieces = {1, 2, 4}, .prefix = {1, 2}};
 }
@@ -46,7 +37,7 @@ std::vector<std::string> names(const ComparePlan& plan) {
 using Names = std::vector<std::string>;
 
 TEST(Plan, HasEveryModeThatCanBe) {
-  const auto config = golden("llama_default")->config();
+  const auto config = golden("llama_default", torch::kFloat32)->config();
   const auto plan = plan_compare(config, small_options());
   EXPECT_EQ(names(plan),
             (Names{"full1", "parallel2", "sink2", "parallel4", "sink4", "selective4", "both4"}));
@@ -61,7 +52,7 @@ TEST(Plan, HasEveryModeThatCanBe) {
 }
 
 TEST(Plan, KeepsTheLargestKeysAtEveryDegree) {
-  const auto config = golden("llama_default")->config();
+  const auto config = golden("llama_default", torch::kFloat32)->config();
   auto options = small_options();
   options.pieces = {2, 1};
   options.readings = {"topk:4", "soft", "topk:8"};
@@ -73,7 +64,7 @@ TEST(Plan, KeepsTheLargestKeysAtEveryDegree) {
 }
 
 TEST(Plan, LeavesOutWhatPositionsCannotHold) {
-  const auto config = golden("gpt2_published")->config();  // 40 positions
+  const auto config = golden("gpt2_published", torch::kFloat32)->config();  // 40 positions
   auto options = small_options();
   options.length = 60;
   const auto plan = plan_compare(config, options);
@@ -107,7 +98,7 @@ TEST(Options, ErrorsNameTheValues) {
 }
 
 TEST(Predictions, EqualTheDefinition) {
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat32);
   torch::manual_seed(3);
   const auto hidden = torch::randn({150, 16}), reference = hidden + 0.3 * torch::randn({150, 16});
   const auto targets = some_tokens(150, 4);
@@ -138,7 +129,7 @@ TEST(Mean, HasTheStandardErrorOfTokens) {
 
 /// Two segments of a tiny model, all modes.
 Run small_run(int64_t segments = 2) {
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat32);
   Run run;
   run.command = {"motet-compare"};
   run.options = small_options();
@@ -155,7 +146,7 @@ Run small_run(int64_t segments = 2) {
 
 TEST(Segment, IsWhatEncodeAndReadSay) {
   const auto run = small_run(1);
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat32);
   const auto tokens = some_tokens(36, 0);
   for (const auto& row : run.segment_rows) {
     std::vector<int64_t> context(tokens.begin(), tokens.begin() + 27),
@@ -179,7 +170,7 @@ TEST(Segment, IsWhatEncodeAndReadSay) {
 }
 
 TEST(Segment, WithOnlyTheLargestKeysIsComparedWithFull) {
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat32);
   CompareOptions options{.length = 36, .scored = 8, .pieces = {1, 2}, .prefix = {1, 2}};
   options.readings = {"topk:3", "topk:100"};
   const auto plan = plan_compare(model->config(), options);
@@ -203,7 +194,7 @@ TEST(Segment, WithOnlyTheLargestKeysIsComparedWithFull) {
 }
 
 TEST(CompareSegment, KeepsTheStatisticsOfEveryRow) {
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat32);
   const auto options = small_options();
   const auto plan = plan_compare(model->config(), options);
   CompareStatistics statistics;
@@ -272,7 +263,7 @@ TEST(Json, ReadsWhatItWrote) {
         "cost_ratio",  "encode_seconds", "read_seconds",   "peak_bytes"}) {
     EXPECT_TRUE(json["rows"][0].contains(field)) << field;
   }
-  write_file(path, "{\"schema\": 99}");
+  write_file(path, R"({"schema": 99, "program": "motet-compare"})");
   EXPECT_EQ(message([&] { load_run(path); }),
             path.string() + ": is of schema 99, this version reads 3");
   write_file(path, "[");

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "golden_models.h"
 #include "motet/attention/adaptive.h"
 #include "motet/eval/metrics.h"
 #include "motet/files.h"
@@ -20,16 +21,6 @@ namespace motet {
 namespace {
 
 using torch::Tensor;
-
-std::shared_ptr<Decoder> golden(const std::string& name) {
-  return load_model(std::filesystem::path(MOTET_GOLDEN) / name, {.dtype = torch::kFloat32});
-}
-
-std::vector<int64_t> some_tokens(int64_t count, int64_t start) {
-  std::vector<int64_t> tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back((start + 7 * i + i * i) % 40);
-  return tokens;
-}
 
 HeadsOptions small_options() {
   HeadsOptions options;
@@ -54,7 +45,7 @@ double mean(const HeadTable& table) {
 }
 
 HeadsRun small_run() {
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat32);
   HeadsRun run;
   run.options = small_options();
   run.command = {"motet-heads", "--tau", "0.3,0.6"};
@@ -78,7 +69,7 @@ HeadsRun small_run() {
 }
 
 TEST(HeadsSegment, FiguresAreThoseOfTheirDefinition) {
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat32);
   const auto options = small_options();
   const auto tokens = some_tokens(40, 3);
   HeadsSegment segment(*model, tokens, options, 0);
@@ -114,7 +105,7 @@ TEST(HeadsSegment, FiguresAreThoseOfTheirDefinition) {
 }
 
 TEST(HeadsSegment, EndsOfTauAndTheOracle) {
-  const auto model = golden("gpt2_default");
+  const auto model = golden("gpt2_default", torch::kFloat32);
   auto options = small_options();
   options.length = 36;
   HeadsSegment segment(*model, some_tokens(36, 5), options, 0);
@@ -156,8 +147,9 @@ TEST(HeadsRun, JoinsSegmentsAndRoundTrips) {
     for (const auto& row : document["rows"]) EXPECT_TRUE(row.contains(field)) << field;
   }
   write_file(directory / "other.json", R"({"schema": 2, "program": "motet-compare"})");
-  EXPECT_EQ(message([&] { load_heads_run(directory / "other.json"); }),
-            (directory / "other.json").string() + ": is not a run of motet-heads");
+  EXPECT_EQ(
+      message([&] { load_heads_run(directory / "other.json"); }),
+      (directory / "other.json").string() + ": is a run of motet-compare, not of motet-heads");
 }
 
 TEST(HeadsReport, HasEveryPicture) {
@@ -208,7 +200,7 @@ TEST(HeadsOptions, ErrorsNameTheValues) {
 }
 
 TEST(TauForLoss, KeepsToTheLossWithTheSmallestTau) {
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat32);
   const auto tokens = some_tokens(40, 3);
   const Window window{.first = 2, .last = 3};
   const auto nll = [&](const Reading& reading) {

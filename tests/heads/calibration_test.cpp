@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "golden_models.h"
 #include "motet/attention/adaptive.h"
 #include "motet/files.h"
 #include "motet/heads/judge.h"
@@ -21,16 +22,6 @@ using reference::max_error;
 using torch::Tensor;
 
 constexpr Window kWindow{.first = 2, .last = 3};
-
-std::vector<int64_t> some_tokens(int64_t count) {
-  std::vector<int64_t> tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back((3 + 7 * i + i * i) % 40);
-  return tokens;
-}
-
-std::shared_ptr<Decoder> golden(const std::string& name) {
-  return load_model(std::filesystem::path(MOTET_GOLDEN) / name, {.dtype = torch::kFloat64});
-}
 
 Config config_of(int64_t layers, int64_t heads, int64_t kv_heads) {
   Config config;
@@ -140,7 +131,7 @@ TEST(Pattern, OfEveryFormat) {
 }
 
 TEST(Judge, HoldsDecisionsAgainstTheTruth) {
-  const auto model = golden("llama_default");
+  const auto model = golden("llama_default", torch::kFloat64);
   const auto context = encode(*model, some_tokens(30), make_layout(0, {30}));
   const Adaptive oracle({.tau = 0.6, .window = kWindow, .mass = BulkMass::kTrue});
   const Adaptive adaptive({.tau = 0.6, .window = kWindow});
@@ -195,7 +186,7 @@ TEST(Fit, TellsNormalScoresFromOthers) {
 }
 
 TEST(Margins, NeedABulk) {
-  const auto model = golden("gpt2_default");
+  const auto model = golden("gpt2_default", torch::kFloat64);
   const auto margins = read_margins(*model, some_tokens(30), 8, kWindow);
   EXPECT_EQ(margins.oracle.sizes(), (std::vector<int64_t>{2, 4, 8}));
   EXPECT_EQ(

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "golden_models.h"
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
@@ -17,13 +18,6 @@ namespace {
 
 using reference::max_error;
 using torch::Tensor;
-using Tokens = std::vector<int64_t>;
-
-Tokens some_tokens(int64_t count, int64_t start = 3) {
-  Tokens tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back((start + 7 * i + i * i) % 40);
-  return tokens;
-}
 
 /// A model of grouped keys and one of learned positions, in float64.
 class Ablating : public testing::TestWithParam<std::string> {
@@ -32,8 +26,7 @@ class Ablating : public testing::TestWithParam<std::string> {
     return read(*model_, context_, query_, All(), probes, ablation);
   }
 
-  std::shared_ptr<Decoder> model_ =
-      load_model(std::filesystem::path(MOTET_GOLDEN) / GetParam(), {.dtype = torch::kFloat64});
+  std::shared_ptr<Decoder> model_ = golden(GetParam(), torch::kFloat64);
   Tokens query_ = some_tokens(6, 11);
   EncodedContext context_ = encode(*model_, some_tokens(2 + 9 + 7), make_layout(2, {9, 7}));
 };

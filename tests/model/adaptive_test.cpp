@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "golden_models.h"
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
@@ -16,13 +17,6 @@ namespace {
 
 using reference::max_error;
 using torch::Tensor;
-using Tokens = std::vector<int64_t>;
-
-Tokens some_tokens(int64_t count, int64_t start = 3) {
-  Tokens tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back((start + 7 * i + i * i) % 40);
-  return tokens;
-}
 
 constexpr Window kWindow{.first = 2, .last = 3};
 const Tokens kQuery = some_tokens(7, 11);
@@ -31,8 +25,7 @@ const Tokens kQuery = some_tokens(7, 11);
 /// figure.
 class ReadAdaptive : public testing::TestWithParam<std::string> {
  protected:
-  std::shared_ptr<Decoder> model_ =
-      load_model(std::filesystem::path(MOTET_GOLDEN) / GetParam(), {.dtype = torch::kFloat64});
+  std::shared_ptr<Decoder> model_ = golden(GetParam(), torch::kFloat64);
   Layout full_ = make_layout(0, {24}), pieces_ = make_layout(2, {11, 4, 9});
 
   EncodedContext encoded(const Layout& layout, bool moments = true) const {

@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 
+#include "golden_models.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "reference/attention.h"
@@ -18,14 +19,6 @@ namespace {
 
 using reference::max_error;
 using torch::Tensor;
-using Tokens = std::vector<int64_t>;
-
-/// Tokens of the golden models' vocabulary of 40, the same every time.
-Tokens some_tokens(int64_t count, int64_t start = 3) {
-  Tokens tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back((start + 7 * i + i * i) % 40);
-  return tokens;
-}
 
 const Tokens kContext = some_tokens(2 + 9 + 4 + 7);
 const Tokens kQuery = some_tokens(6, 11);
@@ -34,8 +27,7 @@ const Tokens kQuery = some_tokens(6, 11);
 /// figure.
 class Encode : public testing::TestWithParam<std::string> {
  protected:
-  std::shared_ptr<Decoder> model_ =
-      load_model(std::filesystem::path(MOTET_GOLDEN) / GetParam(), {.dtype = torch::kFloat64});
+  std::shared_ptr<Decoder> model_ = golden(GetParam(), torch::kFloat64);
   Layout layout_ = make_layout(2, {9, 4, 7});
 };
 

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "golden_models.h"
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
 #include "reference/attention.h"
@@ -15,13 +16,6 @@ namespace {
 
 using reference::max_error;
 using torch::Tensor;
-using Tokens = std::vector<int64_t>;
-
-Tokens some_tokens(int64_t count, int64_t start = 3) {
-  Tokens tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back((start + 7 * i + i * i) % 40);
-  return tokens;
-}
 
 const Tokens kTokens = some_tokens(2 + 9 + 4 + 7), kQuery = some_tokens(6, 11);
 
@@ -31,8 +25,7 @@ class Oracle : public testing::TestWithParam<std::string> {
     return encode(*model_, kTokens, make_layout(2, {9, 4, 7}, positions));
   }
 
-  std::shared_ptr<Decoder> model_ =
-      load_model(std::filesystem::path(MOTET_GOLDEN) / GetParam(), {.dtype = torch::kFloat64});
+  std::shared_ptr<Decoder> model_ = golden(GetParam(), torch::kFloat64);
   const Config& config_ = model_->config();
   EncodedContext full_ = encode(*model_, kTokens, make_layout(2, {20}));
 };

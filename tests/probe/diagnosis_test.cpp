@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "golden_models.h"
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
 #include "motet/probe/probabilities.h"
@@ -16,13 +17,6 @@ namespace {
 
 using reference::max_error;
 using torch::Tensor;
-using Tokens = std::vector<int64_t>;
-
-Tokens some_tokens(int64_t count, int64_t start = 3) {
-  Tokens tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back((start + 7 * i + i * i) % 40);
-  return tokens;
-}
 
 class Keep : public Probe {
  public:
@@ -34,8 +28,7 @@ class Keep : public Probe {
 /// gpt2_layer_scale: its scores are scaled by layer, too.
 class Diagnosis : public testing::TestWithParam<std::string> {
  protected:
-  std::shared_ptr<Decoder> model_ =
-      load_model(std::filesystem::path(MOTET_GOLDEN) / GetParam(), {.dtype = torch::kFloat64});
+  std::shared_ptr<Decoder> model_ = golden(GetParam(), torch::kFloat64);
   EncodedContext context_ = encode(*model_, some_tokens(2 + 9 + 4), make_layout(2, {9, 4}));
   Tokens query_ = some_tokens(6, 11);
 };

@@ -257,6 +257,32 @@ TEST_F(Compare, SavesStatisticsAndGoesOnWithThem) {
                "--save-stats needs --out DIR");
 }
 
+TEST_F(Compare, OverwriteTouchesNothingButARun) {
+  const std::filesystem::path pictures = std::filesystem::path(out_) / "pictures";
+  std::filesystem::create_directories(pictures);
+  for (const auto* name : {"mine.svg", "notes.txt"}) write_file(pictures / name, "mine");
+  ASSERT_EQ(run(small({"--overwrite"})).code, 0);  // what it finds is no run
+  EXPECT_EQ(read_file(pictures / "mine.svg"), "mine");
+  write_file(pictures / "diagnosis.svg", "of a run");
+  ASSERT_EQ(run(small({"--overwrite"})).code, 0);
+  EXPECT_FALSE(std::filesystem::exists(pictures / "diagnosis.svg"));
+  EXPECT_EQ(read_file(pictures / "notes.txt"), "mine");
+}
+
+TEST_F(Compare, ARunOfAnotherProgramIsNamed) {
+  ASSERT_EQ(run(small_).code, 0);
+  const std::string path = out_ + "/run.json";
+  auto document = json::parse(read_file(path));
+  document["program"] = "motet-heads";
+  write_file(path, document.dump());
+  expect_error(small({"--resume"}), 1,
+               path +
+                   ": is a run with another program: it has \"motet-heads\", this command has "
+                   "\"motet-compare\"; choose another --out");
+  EXPECT_EQ(message([&] { load_run(path); }),
+            path + ": is a run of motet-heads, not of motet-compare");
+}
+
 TEST_F(Compare, SegmentsNeverCrossTexts) {
   const auto book = read_file(text_);
   const std::string folder = directory_ / "texts";

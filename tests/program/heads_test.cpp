@@ -83,7 +83,7 @@ TEST_F(Heads, GoesOnWithWhatIsThere) {
   more.emplace_back("--resume");
   const auto outcome = run(more);
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_NE(outcome.err.find("1 segments of 48 tokens, 2 readings of 12 tokens to do"),
+  EXPECT_NE(outcome.err.find("a segment of 48 tokens, 2 readings of 12 tokens to do"),
             std::string::npos)
       << outcome.err;
   const auto again = document();

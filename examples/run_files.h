@@ -1,0 +1,26 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+
+#include "motet/eval/run.h"
+#include "motet/model/config.h"
+#include "program.h"
+
+/// What programs that leave a run.json do with it.
+namespace program {
+
+/// The model's own name, or its directory's, and its hash.
+motet::Source model_source(const Options& options, const motet::Config& config);
+
+/// Makes --out, and sees to it that it is free for the run `wanted`, or holds it. Returns whether
+/// it holds it: --resume was given and the run agrees in every field that makes figures (`also`
+/// names more of them). With --overwrite the earlier run goes first, and nothing that is not of a
+/// run. Throws Error.
+bool claim_out(const Options& options, const nlohmann::ordered_json& wanted,
+               const std::vector<std::string>& also = {});
+
+/// Notes where the run that --config names was of another model or text than `wanted`.
+void tell_changes(const Options& options, const nlohmann::ordered_json& wanted);
+
+}  // namespace program
