@@ -7,6 +7,9 @@ import json
 import pathlib
 import sys
 
+PARTS = {"kernel.json": "Attention rows", "model.json": "The whole model", "adaptive.json": "Adaptive heads",
+         "training.json": "Training"}
+
 
 def table(rows):
     lines = [f"{'':62} {'goal':>8} {'measured':>8} {'low to high':>17}  met"]
@@ -31,10 +34,10 @@ def main():
     out = pathlib.Path(sys.argv[1])
     try:
         parts = [json.loads((out / name).read_text(encoding="utf-8"))
-                 for name in ("kernel.json", "model.json")]
+                 for name in PARTS]
     except FileNotFoundError as error:
         sys.exit(f"collect: {error.filename} is missing; benchmarks/run.sh makes it")
-    for part, title in zip(parts, ("Attention rows", "The whole model")):
+    for part, title in zip(parts, PARTS.values()):
         for row in part["rows"]:
             row["part"] = title
     joined = {"machine": parts[0]["machine"], "quick": parts[0]["quick"],

@@ -20,12 +20,14 @@
 #include "motet/context/layout.h"
 #include "motet/error.h"
 #include "motet/eval/metrics.h"
-#include "motet/files.h"
+#include "report.h"
 #include "ways.h"
 
 namespace {
 
+using bench::Figure;
 using bench::Inputs;
+using bench::time_ratio;
 using nlohmann::json;
 
 struct Options {
@@ -33,104 +35,6 @@ struct Options {
   int threads = 0;  // 0: as many as LibTorch takes
   std::filesystem::path out;
 };
-
-/// A figure of the table, from paired measurements.
-struct Figure {
-  std::string name;
-  std::string unit;
-  double goal = 0;
-  bool higher = false;              ///< better where higher
-  std::vector<double> values;       ///< one for each pair
-  std::vector<double> ours, rival;  ///< seconds
-  std::string note;
-
-  bool met() const {
-    const auto measured = bench::median(values);
-    return higher ? measured >= goal : measured <= goal;
-  }
-};
-
-/// The rows that are there so far: printed as they come, and in the file after each of them.
-class Report {
- public:
-  Report(std::filesystem::path out, bool quick) : out_(std::move(out)) {
-    document_ = {{"machine", bench::machine()},
-                 {"quick", quick},
-                 {"rows", json::array()},
-                 {"growth", json::array()}};
-    fmt::print("{:<62} {:>8} {:>8} {:>17}  {:>5}\n", "", "goal", "measured", "low to high", "met");
-  }
-
-  void add(const Figure& figure) { add(figure, figure.met()); }
-
-  /// Two figures of which one is enough.
-  void add_either(const Figure& a, const Figure& b) {
-    const bool met = a.met() || b.met();
-    add(a, met, b.name);
-    add(b, met, a.name);
-  }
-
-  void leave_out(const std::string& name, double goal, const std::string& why) {
-    fmt::print("{:<62} {:>8.3g} left out: {}\n", name, goal, why);
-    document_["rows"].push_back(
-        {{"name", name}, {"goal", goal}, {"measured", nullptr}, {"met", false}, {"note", why}});
-    save();
-  }
-
-  void add_growth(json point) {
-    document_["growth"].push_back(std::move(point));
-    save();
-  }
-
- private:
-  void add(const Figure& figure, bool met, const std::string& either = "") {
-    const auto spread = bench::spread_of(figure.values);
-    json row{{"name", figure.name},
-             {"goal", figure.goal},
-             {"measured", spread.median},
-             {"low", spread.low},
-             {"high", spread.high},
-             {"met", met},
-             {"unit", figure.unit},
-             {"ours_seconds", bench::median(figure.ours)},
-             {"rival_seconds", bench::median(figure.rival)},
-             {"pairs", figure.values.size()}};
-    if (figure.higher) {
-      row["better"] = "higher";
-    }
-    if (!either.empty()) {
-      row["or"] = either;
-    }
-    if (!figure.note.empty()) {
-      row["note"] = figure.note;
-    }
-    fmt::print("{:<62} {:>8.3g} {:>8.3f} {:>8.3f} {:>8.3f}  {:>5}\n", figure.name, figure.goal,
-               spread.median, spread.low, spread.high, met ? "yes" : "no");
-    std::fflush(stdout);
-    document_["rows"].push_back(std::move(row));
-    save();
-  }
-
-  void save() const {
-    if (!out_.empty()) {
-      motet::write_file(out_, document_.dump(2) + "\n");
-    }
-  }
-
-  std::filesystem::path out_;
-  json document_;
-};
-
-/// Ours in units of the rival's time.
-Figure time_ratio(std::string name, double goal, const std::vector<double>& ours,
-                  const std::vector<double>& rival) {
-  return {.name = std::move(name),
-          .unit = "of the rival's time",
-          .goal = goal,
-          .values = bench::quotients(ours, rival),
-          .ours = ours,
-          .rival = rival};
-}
 
 std::string amx_note() {
   return bench::processor_has("amx_bf16")
@@ -453,22 +357,13 @@ class Suite {
 
   /// Seconds and peak memory of a way, in a fresh process.
   static json measured(const std::string& way, int64_t rows, int64_t pieces) {
-    const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
-    const auto what = fmt::format("{} {} {}", way, rows, pieces);
-    auto* child = ::popen(
-        fmt::format("exec '{}' --threads {} --point {}", program, at::get_num_threads(), what)
-            .c_str(),
-        "r");
-    motet::require(child != nullptr, "ratios: ", program, " cannot be run again");
-    double seconds = 0, bytes = 0;
-    const auto read = std::fscanf(child, "%lf %lf", &seconds, &bytes);
-    motet::require(::pclose(child) == 0 && read == 2, "ratios: the measurement '--point ", what,
-                   "' failed, see above");
+    const auto figures = bench::ask_self(
+        fmt::format("--threads {} --point {} {} {}", at::get_num_threads(), way, rows, pieces), 2);
     return {{"way", way},
             {"rows", rows},
             {"pieces", pieces},
-            {"seconds", seconds},
-            {"peak_bytes", bytes}};
+            {"seconds", figures[0]},
+            {"peak_bytes", figures[1]}};
   }
 
   /// Whether the matrices of `rows` rows, four at a time, take less than half of the free memory.
@@ -486,7 +381,7 @@ class Suite {
   int64_t largest_ = 16384;
   bench::Rounds rounds_;
   bench::Product product_;
-  Report report_;
+  bench::Report report_;
   std::map<std::string, json> points_;
 };
 

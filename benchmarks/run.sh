@@ -58,7 +58,7 @@ fi
 has_package llama_cpp ||
   say "no llama-cpp-python: its rows stay empty; a run without --quick compiles it, unless $failed is there"
 
-rm -f "$out"/{kernel,model,ratios,machine}.json "$out"/index.html "$out"/benchmarks/*.json
+rm -f "$out"/{kernel,model,adaptive,training,ratios,machine}.json "$out"/index.html "$out"/benchmarks/*.json
 trap 'say "interrupted; $out holds what was done"; exit 130' INT TERM
 # Threads that wait spin for a moment only: longer, and they hold up others on a busy machine; not at
 # all, and waking them costs more than the work of a token.
@@ -72,6 +72,11 @@ $programs/ratios "${quick[@]}" --out "$out/kernel.json" || status=1
 say "the whole model against its rivals"
 "$MOTET_PYTHON" benchmarks/rivals.py "${quick[@]}" --model $model --server $programs/model_server \
   --cache .cache/wheels --out "$out/model.json" || status=1
+
+say "adaptive heads in decoding"
+$programs/adaptive_ratios "${quick[@]}" --model $model --out "$out/adaptive.json" || status=1
+say "what the sparsity regulariser costs"
+$programs/training_ratios "${quick[@]}" $model benchmarks/gpt2.json --out "$out/training.json" || status=1
 
 export MOTET_MODEL=$model MOTET_TEXT=examples/data/alice.txt
 for name in rows readings merge model tokenizer loading; do

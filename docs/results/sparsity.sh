@@ -49,11 +49,13 @@ seeds="1 2 3" keep=4,8,16,32,64,128 held_out="test_books wikitext2_test_raw"
 tune="--steps 300 --batch 1 --accumulate 4 --length 512 --lr 5e-5"
 scratch="--steps 3000 --batch 8 --length 256 --lr 6e-4 --decay 0.1"
 read_as="--length 1024 --scored 512 --segments 16 --pieces 1,8"
+rows_of="--length 1024 --scored 512 --segments 4 --pieces 1,8 --rows 63,191,319,447"  # whose probabilities are kept
 if $quick; then
   arms=("${arms[0]}" "${arms[3]}")
   seeds=1 keep=16 held_out=test_books
   tune="--steps 20 --batch 1 --length 256 --lr 1e-4"
   read_as="--length 512 --scored 256 --segments 3 --pieces 1,8"
+  rows_of="--length 512 --scored 256 --segments 1 --pieces 1,8 --rows 63,191"
 fi
 
 train() {  # FAMILY SEED ARM... -- what all arms of the family share
@@ -68,6 +70,9 @@ measure() {  # NAME MODEL
     "$programs/motet-compare" --model "$2" --text "$texts/$text.txt" $read_as --keep-keys $keep --save-stats \
       --out "$out/$1/$text" --resume > /dev/null
   done
+  say "$1: the probabilities of some rows"
+  "$programs/motet-compare" --model "$2" --text "$texts/test_books.txt" $rows_of --save-stats --out "$out/$1/rows" \
+    --resume > /dev/null
 }
 
 model=models/SmolLM2-135M-Instruct

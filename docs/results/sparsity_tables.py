@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Tables of docs/results/sparsity.sh, as Markdown.   sparsity_tables.py DIR
+"""Tables of docs/results/sparsity.sh, as Markdown, and its pictures.   sparsity_tables.py DIR
 
-Reads DIR/FAMILY/SEED/ARM/TEXT/{run.json,stats.safetensors}. Losses are nats a token, in brackets the difference to the
+Reads DIR/FAMILY/SEED/ARM/{TEXT,rows}/{run.json,stats.safetensors}; writes DIR/FAMILY.{svg,png}. Losses are nats a token, in brackets the difference to the
 control arm of the same seed on the same tokens, with its 95 % interval: 1.96 standard errors of the paired difference
-over tokens; of several seeds, the mean, with the standard error over seeds where that is larger.
+over tokens; of several seeds, the mean, with the standard error over seeds where that is larger. Masses and shares of
+entries are means over heads, and over the few rows whose probabilities were kept.
 """
 
 import json
@@ -12,9 +13,16 @@ import pathlib
 import statistics
 import sys
 
+import matplotlib
+import numpy
 from safetensors.numpy import load_file
 
+matplotlib.use("agg")
+from matplotlib import pyplot  # noqa: E402
+
 CONTROL = "control"
+KEYS = 16        # of the top-k mass
+ENTRY = 1e-3     # probabilities above it are counted
 
 
 def load(run):
@@ -48,7 +56,7 @@ def difference(arms, arm, text, key):
 
 
 def table(family, arms, text):
-    names = sorted(next(iter(arms.values())), key=lambda name: (name != CONTROL, name))
+    names = names_of(arms)
     keys = sorted(next(iter(arms.values()))[CONTROL][text][0], key=lambda key: (key[1], key[0]))
     print(f"\n### {family}, {text}, {len(arms)} seed{'s' if len(arms) > 1 else ''}: loss\n")
     print("| read as | P | " + " | ".join(names) + " |")
@@ -74,6 +82,79 @@ def table(family, arms, text):
         print(f"| {mode[0] if mode[1] == 'all' else mode[1]} | {mode[2]} | " + " | ".join(cells) + " |")
 
 
+def load_rows(run):
+    """(label, P) -> probabilities of rows, [rows][layers, heads, keys that they see]."""
+    stats, rows = load_file(run / "stats.safetensors"), {}
+    for name in sorted(stats):
+        _, label, pieces, what = name.split("/")
+        if what.startswith("probabilities_"):
+            p = stats[name]
+            rows.setdefault((label, int(pieces)), []).append(p[:, :, p.any(axis=(0, 1))])
+    return rows
+
+
+def mass_by_layer(rows):
+    return numpy.mean([numpy.sort(p, axis=2)[:, :, -KEYS:].sum(axis=2).mean(axis=1) for p in rows], axis=0)
+
+
+def share_by_layer(rows):
+    return numpy.mean([(p > ENTRY).mean(axis=(1, 2)) for p in rows], axis=0)
+
+
+def table_of_rows(family, arms):
+    """Where the probability of a row lies, layer by layer, and the same over all layers read in pieces."""
+    names = names_of(arms)
+    rows = {name: [load_rows(seed[name]["rows"]) for seed in arms.values()] for name in names}
+    found = {}
+    for title, measure in ((f"mass of the {KEYS} largest keys of a row", mass_by_layer),
+                           (f"share of a row's entries above {ENTRY:g}", share_by_layer)):
+        print(f"\n### {family}, test_books: {title}\n")
+        print("| mode | P | layer | " + " | ".join(names) + " |")
+        print("|---|---|---|" + "---|" * len(names))
+        for key in sorted(rows[CONTROL][0], key=lambda key: (key[1], key[0])):
+            of_arms = [numpy.mean([measure(seed[key]) for seed in rows[name]], axis=0) for name in names]
+            found[title, key] = of_arms
+            print(f"| {key[0]} | {key[1]} | all | " + " | ".join(f"{x.mean():.3f}" for x in of_arms) + " |")
+            for layer in range(len(of_arms[0]) if key == ("full", 1) else 0):
+                print(f"| {key[0]} | {key[1]} | {layer} | " + " | ".join(f"{x[layer]:.3f}" for x in of_arms) + " |")
+    return {key: value for (title, key), value in found.items() if title.startswith("mass")}
+
+
+def picture(root, family, arms, masses):
+    """Loss against the keys that are kept, top-k mass by layer, and loss by mode: a line an arm."""
+    names, styles = names_of(arms), ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
+    text = next(text for text in arms[next(iter(arms))][CONTROL] if text != "rows")
+    figure, (kept, by_layer, modes) = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    losses = {name: {key: statistics.fmean(statistics.fmean(seed[name][text][0][key]) for seed in arms.values())
+                     for key in next(iter(arms.values()))[CONTROL][text][0]} for name in names}
+    budgets = sorted(int(label.removeprefix("topk")) for label, pieces in losses[CONTROL]
+                     if label.startswith("topk") and pieces == 1)
+    wanted = [("full", 1)] + sorted(key for key in losses[CONTROL] if key[1] > 1 and "topk" not in key[0])
+    for name, style in zip(names, styles):
+        look = {"label": name, "linestyle": style, "marker": "o", "markersize": 3}
+        kept.plot([str(k) for k in budgets] + ["all"],
+                  [losses[name][f"topk{k}", 1] for k in budgets] + [losses[name]["full", 1]], **look)
+        by_layer.plot(masses["full", 1][names.index(name)], **look)
+        modes.plot([f"{label}, P={pieces}" for label, pieces in wanted], [losses[name][key] for key in wanted], **look)
+    kept.set(xlabel="keys kept of each row", ylabel=f"loss on {text}, nats a token")
+    by_layer.set(xlabel="layer", ylabel=f"mass of a row's {KEYS} largest keys")
+    modes.tick_params(axis="x", rotation=30)
+    modes.set(ylabel=f"loss on {text}, nats a token")
+    kept.legend(frameon=False, fontsize=8)
+    for extension in ("svg", "png"):
+        figure.savefig(root / f"{family}.{extension}", dpi=150)
+    print(f"\n![{family}]({family}.svg)")
+
+
+def load_arm(arm):
+    return {run.name: run if run.name == "rows" else load(run)
+            for run in sorted(arm.iterdir()) if (run / "run.json").exists()}
+
+
+def names_of(arms):
+    return sorted(next(iter(arms.values())), key=lambda name: (name != CONTROL, name))
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit("wanted: sparsity_tables.py DIR")
@@ -81,10 +162,13 @@ def main():
     for family in sorted(path.name for path in root.iterdir() if (path / "1").is_dir()):
         arms = {}
         for seed in sorted(path for path in (root / family).iterdir() if path.name.isdigit()):
-            arms[seed.name] = {arm.name: {text.name: load(text) for text in sorted(arm.iterdir())
-                                          if (text / "run.json").exists()} for arm in sorted(seed.iterdir())}
+            arms[seed.name] = {arm.name: load_arm(arm) for arm in sorted(seed.iterdir())}
+            if (root / family / "untrained").is_dir():
+                arms[seed.name]["untrained"] = load_arm(root / family / "untrained")
         for text in next(iter(arms.values()))[CONTROL]:
-            table(family, arms, text)
+            if text != "rows":
+                table(family, arms, text)
+        picture(root, family, arms, table_of_rows(family, arms))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/autograd.h>
+#include <torch/types.h>
 
 #include <functional>
 #include <limits>
@@ -173,8 +174,7 @@ TEST_P(TopMassByKernel, CountsTiesAndFindsThemInAnyOrder) {
   };
   for (std::size_t i = 0; i < orders.size(); ++i) {
     const auto q = torch::ones({1, 2, kRows, 8});
-    const auto k = torch::nn::functional::pad(orders[i].view({1, 1, kKeys, 1}),
-                                              torch::nn::functional::PadFuncOptions({0, 7}));
+    const auto k = torch::constant_pad_nd(orders[i].view({1, 1, kKeys, 1}), {0, 7});
     for (const auto& budget : std::vector<KeyBudget>{{.keys = 1},
                                                      {.keys = 7},
                                                      {.keys = 450},

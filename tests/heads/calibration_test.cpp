@@ -1,7 +1,7 @@
 #include "motet/heads/calibration.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <cmath>
 #include <filesystem>

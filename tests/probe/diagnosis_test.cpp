@@ -1,7 +1,7 @@
 #include "motet/probe/diagnosis.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <filesystem>
 

@@ -1,7 +1,7 @@
 #include "motet/probe/entropy.h"
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "reference/attention.h"
 #include "temporary.h"

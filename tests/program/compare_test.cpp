@@ -4,7 +4,7 @@
 #include <poll.h>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <csignal>
 #include <nlohmann/json.hpp>

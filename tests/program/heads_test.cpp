@@ -1,7 +1,7 @@
 // motet-heads, run as a user runs it.
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <nlohmann/json.hpp>
 

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+/// The table of paired figures, which programs of the suite print and write.
+namespace bench {
+
+/// A figure of the table, from paired measurements.
+struct Figure {
+  std::string name;
+  std::string unit;
+  std::optional<double> goal = {};            ///< nothing: for comparison only
+  bool higher = false;                        ///< better where higher
+  std::vector<double> values;                 ///< one for each pair
+  std::vector<double> ours = {}, rival = {};  ///< seconds
+  std::string note = {};
+
+  /// Whether the median is as good as the goal; true without one.
+  bool met() const;
+};
+
+/// Ours in units of the rival's time.
+Figure time_ratio(std::string name, std::optional<double> goal, const std::vector<double>& ours,
+                  const std::vector<double>& rival);
+
+/// The rows that are there so far: printed as they come, and in the file after each of them.
+class Report {
+ public:
+  /// An empty `out` writes nothing.
+  Report(std::filesystem::path out, bool quick);
+
+  void add(const Figure& figure) { add(figure, figure.met()); }
+  /// Two figures of which one is enough.
+  void add_either(const Figure& a, const Figure& b);
+  /// A figure that could not be measured.
+  void leave_out(const std::string& name, double goal, const std::string& why);
+  void add_growth(nlohmann::json point);
+
+ private:
+  void add(const Figure& figure, bool met, const std::string& either = "");
+  void save() const;
+
+  std::filesystem::path out_;
+  nlohmann::json document_;
+};
+
+/// Runs this program again, in a process of its own, and returns the `count` numbers that it
+/// prints. Throws motet::Error where it fails.
+std::vector<double> ask_self(const std::string& arguments, std::size_t count);
+
+}  // namespace bench
