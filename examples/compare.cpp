@@ -22,6 +22,7 @@
 #include "program.h"
 #include "report_files.h"
 #include "run_files.h"
+#include "texts.h"
 
 namespace {
 
@@ -29,8 +30,7 @@ using program::note;
 using program::UsageError;
 
 struct Options : program::Options {
-  std::vector<std::filesystem::path> text;
-  std::string field = "text";
+  program::TextOptions text;
   std::optional<int64_t> length, scored, select;
   int64_t segments = 4, skip = 0;
   std::vector<int64_t> pieces{1, 2, 4, 8};
@@ -46,12 +46,7 @@ struct Options : program::Options {
 };
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("--text", options.text,
-                 "UTF-8 files, folders of .txt and .jsonl files, or - for standard input; a\n"
-                 ".jsonl file has a text in each line. No segment crosses from text to text")
-      ->required();
-  app.add_option("--field", options.field, "that holds the text of a .jsonl file's objects")
-      ->capture_default_str();
+  program::add_text_options(app, options.text);
   app.add_option(
       "--length", options.length,
       "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
@@ -135,83 +130,6 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   return compare;
 }
 
-/// What the run is made from: its texts in tokens.
-struct Text {
-  motet::Source source;
-  std::vector<std::vector<int64_t>> documents;
-
-  int64_t tokens() const {
-    int64_t sum = 0;
-    for (const auto& document : documents) {
-      sum += static_cast<int64_t>(document.size());
-    }
-    return sum;
-  }
-  /// Segments of `length` that lie in one text each.
-  int64_t segments(int64_t length) const {
-    int64_t sum = 0;
-    for (const auto& document : documents) {
-      sum += static_cast<int64_t>(document.size()) / length;
-    }
-    return sum;
-  }
-  std::vector<int64_t> segment(int64_t index, int64_t length) const {
-    for (const auto& document : documents) {
-      const auto here = static_cast<int64_t>(document.size()) / length;
-      if (index < here) {
-        const auto first = document.begin() + index * length;
-        return {first, first + length};
-      }
-      index -= here;
-    }
-    TORCH_INTERNAL_ASSERT(false, "segment ", index, " of a text that was checked");
-  }
-};
-
-Text text_of(const Options& options, const motet::Tokenizer& tokenizer) {
-  const auto documents = motet::read_documents(options.text, options.field);
-  Text text;
-  std::string hashes;
-  for (const auto& document : documents) {
-    text.documents.push_back(program::tokens_of(options, tokenizer, document));
-    hashes += motet::sha256(document.text) + "\n";
-  }
-  const auto& first = options.text[0];
-  text.source.name = first == "-" ? "standard input" : first.filename().string();
-  if (options.text.size() > 1) {
-    text.source.name = fmt::format("{} and {} more", text.source.name, options.text.size() - 1);
-  }
-  if (documents.size() > 1) {
-    text.source.name += fmt::format(" ({} texts)", documents.size());
-  }
-  text.source.hash =
-      documents.size() == 1 ? motet::sha256(documents[0].text) : motet::sha256(hashes);
-  return text;
-}
-
-void check_length(const Options& options, const motet::CompareOptions& compare, const Text& text) {
-  const auto segments = compare.skip + compare.segments;
-  if (text.segments(compare.length) >= segments) {
-    return;
-  }
-  auto largest = compare.length;
-  while (largest > 0 && text.segments(largest) < segments) {
-    --largest;
-  }
-  std::string names;
-  for (const auto& path : options.text) {
-    names += (names.empty() ? "" : ", ") + path.string();
-  }
-  motet::fail(names, ": ", text.tokens(), " tokens ",
-              text.documents.size() == 1 ? std::string()
-                                         : fmt::format("in {} texts ", text.documents.size()),
-              "are too few for ", segments, " segments (--skip ", compare.skip, " --segments ",
-              compare.segments, ") of --length ", compare.length,
-              largest >= compare.scored + 2
-                  ? fmt::format("; the largest --length that would do is {}", largest)
-                  : "; choose fewer segments or a longer text");
-}
-
 std::filesystem::path stats_path(const Options& options) {
   return options.out / "stats.safetensors";
 }
@@ -267,8 +185,8 @@ void compare(const Options& options) {
   }
   const auto compare = compare_options(options, config, tokenizer);
   const auto plan = motet::plan_compare(config, compare);
-  const auto text = text_of(options, tokenizer);
-  check_length(options, compare, text);
+  const auto text = program::read_text(options, options.text, tokenizer);
+  text.check_segments(compare.skip, compare.segments, compare.length, compare.scored + 2);
   if (!tokenizer.usual_prefix().empty() && !options.bos) {
     note(options,
          fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
@@ -281,7 +199,7 @@ void compare(const Options& options) {
   run.version = motet::version();
   run.revision = motet::revision();
   run.model = program::model_source(options, config);
-  run.data = text.source;
+  run.data = text.source();
   run.data_tokens = text.tokens();
   run.options = compare;
   run.seed = options.seed;

@@ -1,7 +1,7 @@
 // Entropy, lse and top-k mass of attention rows, with gradients: a step each that makes rows
 // sharper, and one that makes them spend their probability on eight keys.
 #include <motet/motet.h>
-#include <torch/torch.h>
+#include <torch/autograd.h>
 
 #include <cstdio>
 

@@ -1,6 +1,6 @@
 // A training loop of one's own, with attention made sparse in two lines.   fine_tune MODEL TEXT OUT
 #include <motet/motet.h>
-#include <torch/torch.h>
+#include <torch/nn/utils/clip_grad.h>
 
 #include <iostream>
 

@@ -19,6 +19,7 @@
 #include "program.h"
 #include "report_files.h"
 #include "run_files.h"
+#include "texts.h"
 
 namespace {
 
@@ -26,7 +27,8 @@ using program::note;
 using program::UsageError;
 
 struct Options : program::Options {
-  std::filesystem::path text, calibrate, pattern;
+  program::TextOptions text;
+  std::filesystem::path calibrate, pattern;
   std::optional<int64_t> length, scored;
   int64_t segments = 4, skip = 0, pieces = 8, window_first = 16, window_last = 128;
   std::vector<double> tau, share, loss;
@@ -37,7 +39,7 @@ struct Options : program::Options {
 };
 
 void add_options(CLI::App& app, Options& options) {
-  app.add_option("--text", options.text, "UTF-8 file")->required();
+  program::add_text_options(app, options.text);
   app.add_option(
       "--length", options.length,
       "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
@@ -269,14 +271,9 @@ void heads(const Options& options) {
   }
   motet::HeadsRun run;
   run.options = heads_options(options, config);
-  const auto text = motet::read_file(options.text);
-  const auto tokens = program::tokens_of(options, tokenizer, {options.text.string(), text});
   const auto& wanted = run.options;
-  motet::require(
-      static_cast<int64_t>(tokens.size()) >= (wanted.skip + wanted.segments) * wanted.length,
-      options.text.string(), ": ", tokens.size(), " tokens are too few for ",
-      wanted.skip + wanted.segments, " segments (--skip ", wanted.skip, " --segments ",
-      wanted.segments, ") of --length ", wanted.length, "; choose fewer segments or a longer text");
+  const auto text = program::read_text(options, options.text, tokenizer);
+  text.check_segments(wanted.skip, wanted.segments, wanted.length, wanted.scored + 2);
   const auto model = motet::load_model(options.model, options.load());
   const auto calibration = calibrate(options, *model, tokenizer, run.options);
 
@@ -284,8 +281,8 @@ void heads(const Options& options) {
   run.version = motet::version();
   run.revision = motet::revision();
   run.model = program::model_source(options, config);
-  run.data = {options.text.filename().string(), motet::sha256(text)};
-  run.data_tokens = static_cast<int64_t>(tokens.size());
+  run.data = text.source();
+  run.data_tokens = text.tokens();
   if (calibration) {
     run.calibration = {calibration->text, calibration->hash};
   }
@@ -330,8 +327,7 @@ void heads(const Options& options) {
     };
     for (auto segment = wanted.skip; segment < wanted.skip + wanted.segments; ++segment) {
       if (open_rows(run, segment) > 0) {
-        const auto first = tokens.begin() + segment * wanted.length;
-        run_segment(options, *model, {first, first + wanted.length}, segment,
+        run_segment(options, *model, text.segment(segment, wanted.length), segment,
                     calibration ? &*calibration : nullptr, step, run);
       }
     }

@@ -1,14 +1,19 @@
-// motet-report: pictures and tables of one run, or of several side by side.
+// motet-report: pictures and tables of one run, or of several.
 
 #include <fmt/format.h>
 
-#include "motet/files.h"
+#include <algorithm>
+#include <iterator>
+
+#include "motet/report/heads.h"
 #include "motet/report/json.h"
 #include "motet/report/table.h"
 #include "program.h"
 #include "report_files.h"
 
 namespace {
+
+using program::UsageError;
 
 struct Options : program::Options {
   std::vector<std::filesystem::path> runs;
@@ -26,31 +31,55 @@ void add_options(CLI::App& app, Options& options) {
   program::add_basic_options(app, options);
 }
 
+/// Runs as a table in the format that is asked for.
+template <typename Runs>
+std::string table_of(const Runs& runs, const std::string& format) {
+  return format == "markdown" ? motet::markdown_of(runs)
+         : format == "latex"  ? motet::latex_of(runs)
+                              : motet::csv_of(runs);
+}
+
 void report(const Options& options) {
-  std::vector<motet::Run> runs;
+  std::vector<std::filesystem::path> paths;
+  std::vector<std::string> programs;
   for (const auto& path : options.runs) {
-    runs.push_back(motet::load_run(std::filesystem::is_directory(path) ? path / "run.json" : path));
-  }
-  if (options.format == "html") {
-    if (options.out.empty() && runs.size() > 1) {
-      throw program::UsageError("several runs on one page need a folder of their own: --out DIR");
+    paths.push_back(std::filesystem::is_directory(path) ? path / "run.json" : path);
+    programs.push_back(motet::program_of(paths.back()));
+    if (programs.back() != programs[0]) {
+      throw UsageError(fmt::format("{} is a run of {}, {} one of {}; they have no common figures",
+                                   paths[0].string(), programs[0], paths.back().string(),
+                                   programs.back()));
     }
-    const auto& first = options.runs[0];
-    const auto own = std::filesystem::is_directory(first) ? first : first.parent_path();
-    const auto page = program::write_report(runs, options.out.empty() ? own : options.out);
-    fmt::print("{}\n", page.string());
+  }
+  const bool html = options.format == "html";
+  if (html && options.out.empty() && paths.size() > 1) {
+    throw UsageError("several runs on one page need a folder of their own: --out DIR");
+  }
+  const auto out = options.out.empty() ? paths[0].parent_path() : options.out;
+  if (programs[0] == "motet-heads") {
+    if (html && paths.size() > 1) {
+      throw UsageError(
+          "a page shows one run of motet-heads; give one, or --format markdown, latex or csv");
+    }
+    std::vector<motet::HeadsRun> runs;
+    std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_heads_run);
+    fmt::print("{}", html ? program::write_report(motet::pictures_of(runs[0]),
+                                                  motet::html_of(runs[0]), out)
+                                    .string() +
+                                "\n"
+                          : table_of(runs, options.format));
     return;
   }
-  const auto table = options.format == "markdown" ? motet::markdown_of(runs)
-                     : options.format == "latex"  ? motet::latex_of(runs)
-                                                  : motet::csv_of(runs);
-  fmt::print("{}", table);
+  std::vector<motet::Run> runs;
+  std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_run);
+  fmt::print("{}", html ? program::write_report(runs, out).string() + "\n"
+                        : table_of(runs, options.format));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Pictures and tables of one run of motet-compare, or of several side by side.",
+  CLI::App app("Pictures and tables of one run of motet-compare or motet-heads, or of several.",
                "motet-report");
   Options options;
   add_options(app, options);

@@ -10,6 +10,7 @@ entries are means over heads, and over the few rows whose probabilities were kep
 import json
 import math
 import pathlib
+import re
 import statistics
 import sys
 
@@ -127,13 +128,13 @@ def picture(root, family, arms, masses):
     figure, (kept, by_layer, modes) = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
     losses = {name: {key: statistics.fmean(statistics.fmean(seed[name][text][0][key]) for seed in arms.values())
                      for key in next(iter(arms.values()))[CONTROL][text][0]} for name in names}
-    budgets = sorted(int(label.removeprefix("topk")) for label, pieces in losses[CONTROL]
-                     if label.startswith("topk") and pieces == 1)
+    budgets = sorted(int(found[1]) for label, pieces in losses[CONTROL]
+                     if pieces == 1 and (found := re.fullmatch(r"topk\(k=(\d+)\)", label)))
     wanted = [("full", 1)] + sorted(key for key in losses[CONTROL] if key[1] > 1 and "topk" not in key[0])
     for name, style in zip(names, styles):
         look = {"label": name, "linestyle": style, "marker": "o", "markersize": 3}
         kept.plot([str(k) for k in budgets] + ["all"],
-                  [losses[name][f"topk{k}", 1] for k in budgets] + [losses[name]["full", 1]], **look)
+                  [losses[name][f"topk(k={k})", 1] for k in budgets] + [losses[name]["full", 1]], **look)
         by_layer.plot(masses["full", 1][names.index(name)], **look)
         modes.plot([f"{label}, P={pieces}" for label, pieces in wanted], [losses[name][key] for key in wanted], **look)
     kept.set(xlabel="keys kept of each row", ylabel=f"loss on {text}, nats a token")

@@ -215,6 +215,7 @@ HeadsRow HeadsSegment::row(const std::string& method, double tau, std::optional<
   if (statistics != nullptr) {
     const auto plain = [](const Tensor& x) { return x.squeeze(1).contiguous(); };
     *statistics = {{"nll", losses},
+                   {"full_nll", full_nll_},
                    {"local", plain(local)},
                    {"window", plain(judge.window().rows())},
                    {"bulk", plain(judge.bulk().rows())},

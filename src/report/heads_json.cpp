@@ -4,6 +4,7 @@
 #include "motet/files.h"
 #include "motet/report/heads.h"
 #include "report/fields.h"
+#include "report/read_run.h"
 
 namespace motet {
 namespace {
@@ -200,12 +201,7 @@ void save_run(const HeadsRun& run, const std::filesystem::path& path) {
 }
 
 HeadsRun load_heads_run(const std::filesystem::path& path) {
-  const auto json = ordered_json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  require(json.is_object() && json.contains("schema"), path.string(), ": is not a run of motet");
-  const auto program = json.value("program", std::string());
-  require(program == kProgram, path.string(), ": is a run of ", program, ", not of ", kProgram);
-  require(json["schema"] == HeadsRun::kSchema, path.string(), ": is of schema ",
-          json["schema"].dump(), ", this version reads ", HeadsRun::kSchema);
+  const auto json = report::read_run(path, kProgram, HeadsRun::kSchema);
   try {
     return run_of(json);
   } catch (const ordered_json::exception& error) {

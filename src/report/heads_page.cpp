@@ -1,9 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <nlohmann/json.hpp>
 
 #include "motet/report/heads.h"
+#include "report/grid.h"
 #include "report/page.h"
 #include "report/svg.h"
 
@@ -29,17 +30,28 @@ std::vector<std::string> cells_of(const HeadsRow& row) {
           share(row.read_share)};
 }
 
-std::vector<std::vector<std::string>> lines_of(const HeadsRun& run) {
-  std::vector<std::vector<std::string>> lines;
-  if (!run.segment_full.empty()) {
-    const auto full = over_segments(run.segment_full);
-    lines.push_back({"full", "-", "0.000", fmt::format("{:.3f}", full.nll), "-", "-",
-                     fmt::format("{:.3f}", full.entropy_tok), "-", "-", "-", "1.000"});
+report::Grid grid_of(const std::vector<HeadsRun>& runs) {
+  report::Grid grid{kColumns, {}};
+  for (const auto& run : runs) {
+    const auto first = grid.rows.size();
+    if (!run.segment_full.empty()) {
+      const auto full = over_segments(run.segment_full);
+      grid.rows.push_back({"full", "-", "0.000", fmt::format("{:.3f}", full.nll), "-", "-",
+                           fmt::format("{:.3f}", full.entropy_tok), "-", "-", "-", "1.000"});
+    }
+    for (const auto& row : over_segments(run.segment_rows)) {
+      grid.rows.push_back(cells_of(row));
+    }
+    for (auto i = first; runs.size() > 1 && i < grid.rows.size(); ++i) {
+      grid.rows[i].insert(grid.rows[i].begin(),
+                          fmt::format("{}, {}", run.model.name, run.data.name));
+    }
   }
-  for (const auto& row : over_segments(run.segment_rows)) {
-    lines.push_back(cells_of(row));
+  if (runs.size() > 1) {
+    grid.columns.insert(grid.columns.begin(), "run");
+    grid.words = 2;
   }
-  return lines;
+  return grid;
 }
 
 constexpr const char* kUnits =
@@ -48,22 +60,6 @@ constexpr const char* kUnits =
     "Δnll (against full, ± its standard error) in nats a token; entropy of attention in nats; "
     "error: mean |ln A_B_hat - ln A_B| in nats; read: of the memory of keys and values that dense "
     "decoding reads.";
-
-std::string html_table(const HeadsRun& run) {
-  std::string text = "<table>\n<thead><tr>";
-  for (const auto& column : kColumns) {
-    text += "<th>" + column + "</th>";
-  }
-  text += "</tr></thead>\n<tbody>\n";
-  for (const auto& line : lines_of(run)) {
-    text += "<tr>";
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      text += fmt::format("<td{}>{}</td>", i == 0 ? " class=\"word\"" : "", line[i]);
-    }
-    text += "</tr>\n";
-  }
-  return text + "</tbody>\n</table>\n";
-}
 
 std::string summary_of(const HeadsRun& run) {
   const auto& options = run.options;
@@ -91,19 +87,7 @@ std::string summary_of(const HeadsRun& run) {
 }  // namespace
 
 std::string table_of(const HeadsRun& run) {
-  constexpr std::array<int, 11> kWidths{9, 6, 6, 7, 8, 7, 8, 12, 11, 7, 6};
-  std::string text;
-  const auto add = [&](const std::vector<std::string>& cells) {
-    text += fmt::format("{:<{}}", cells[0], kWidths[0]);
-    for (std::size_t i = 1; i < cells.size(); ++i) {
-      text += fmt::format(" {:>{}}", cells[i], kWidths[i]);  // fmt pads by display width
-    }
-    text += '\n';
-  };
-  add(kColumns);
-  for (const auto& line : lines_of(run)) {
-    add(line);
-  }
+  auto text = report::text_of(grid_of({run}), {9, 6, 6, 7, 8, 7, 8, 12, 11, 7, 6});
   std::string line;
   const std::string units = kUnits;
   for (std::size_t first = 0; first < units.size();) {
@@ -119,14 +103,28 @@ std::string table_of(const HeadsRun& run) {
   return text + line + "\n";
 }
 
+std::string markdown_of(const std::vector<HeadsRun>& runs) {
+  return report::markdown_of(grid_of(runs));
+}
+
+std::string latex_of(const std::vector<HeadsRun>& runs) { return report::latex_of(grid_of(runs)); }
+
+std::string csv_of(const std::vector<HeadsRun>& runs) {
+  std::vector<nlohmann::ordered_json> documents;
+  for (const auto& run : runs) {
+    documents.push_back(json_of(run));
+  }
+  return report::csv_of(documents);
+}
+
 std::string html_of(const HeadsRun& run) {
   return report::page_of(
       fmt::format("Which heads of {} need far keys: {}", run.model.name, run.data.name),
       "Adaptive long-context heads (QAdA, arXiv 2502.09647): every row of every head decides "
       "whether the keys outside its window are needed. Point at a mark for its values.",
       pictures_of(run),
-      "<h2>Figures</h2>\n" + html_table(run) + "<p class=\"caption\">" + svg::escaped(kUnits) +
-          "</p>\n<h2>The run</h2>\n" + summary_of(run));
+      "<h2>Figures</h2>\n" + report::html_of(grid_of({run})) + "<p class=\"caption\">" +
+          svg::escaped(kUnits) + "</p>\n<h2>The run</h2>\n" + summary_of(run));
 }
 
 }  // namespace motet

@@ -5,6 +5,7 @@
 #include "motet/error.h"
 #include "motet/files.h"
 #include "report/fields.h"
+#include "report/read_run.h"
 
 namespace motet {
 namespace {
@@ -272,13 +273,29 @@ void save_run(const Run& run, const std::filesystem::path& path) {
   write_file(path, document(run).dump(1) + "\n");
 }
 
-Run load_run(const std::filesystem::path& path) {
+std::string program_of(const std::filesystem::path& path) {
   const auto json = ordered_json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  require(json.is_object() && json.contains("schema"), path.string(), ": is not a run of motet");
-  const auto program = json.value("program", std::string());
-  require(program == kProgram, path.string(), ": is a run of ", program, ", not of ", kProgram);
-  require(json["schema"] == Run::kSchema, path.string(), ": is of schema ", json["schema"].dump(),
-          ", this version reads ", Run::kSchema);
+  require(json.is_object() && json.contains("schema") && json.contains("program"), path.string(),
+          ": is not a run of motet");
+  return json["program"].get<std::string>();
+}
+
+namespace report {
+
+ordered_json read_run(const std::filesystem::path& path, const std::string& program,
+                      int64_t schema) {
+  const auto found = program_of(path);
+  require(found == program, path.string(), ": is a run of ", found, ", not of ", program);
+  auto json = ordered_json::parse(read_file(path));
+  require(json["schema"] == schema, path.string(), ": is of schema ", json["schema"].dump(),
+          ", this version reads ", schema);
+  return json;
+}
+
+}  // namespace report
+
+Run load_run(const std::filesystem::path& path) {
+  const auto json = report::read_run(path, kProgram, Run::kSchema);
   try {
     return run_of(json);
   } catch (const ordered_json::exception& error) {

@@ -1,5 +1,6 @@
 #include "motet/attention/rows.h"
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/autograd.h>
 #include <torch/types.h>
@@ -252,16 +253,16 @@ TEST_P(RowByKernel, GivesDroppedKeysExactlyNoWeight) {
 TEST_P(RowByKernel, IsTheSameWithAnyNumberOfThreads) {
   const Shape shape{"", 1, 6, 2, 16, causal_keys(300, 300), {300}, 1};
   const auto in = inputs(shape, torch::kFloat32);
-  const auto threads = torch::get_num_threads();
-  torch::set_num_threads(1);
+  const auto threads = at::get_num_threads();
+  at::set_num_threads(1);
   const auto one = attend(in.query, in.keys, in.values, shape.sets);
   for (const int count : {2, 4}) {
-    torch::set_num_threads(count);
+    at::set_num_threads(count);
     const auto more = attend(in.query, in.keys, in.values, shape.sets);
     EXPECT_TRUE(torch::equal(one.out, more.out)) << count;
     EXPECT_TRUE(torch::equal(one.entropy, more.entropy)) << count;
   }
-  torch::set_num_threads(threads);
+  at::set_num_threads(threads);
 }
 
 TEST_P(RowByKernel, WithoutEntropyIsTheSameRow) {

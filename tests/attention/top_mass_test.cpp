@@ -1,3 +1,4 @@
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/autograd.h>
 #include <torch/types.h>
@@ -194,14 +195,14 @@ TEST_P(TopMassByKernel, IsTheSameWithAnyNumberOfThreads) {
   const Shape shape{"", 1, 6, 2, 16, causal_keys(300, 300), {300}, 1};
   const auto in = inputs(shape, torch::kFloat32, true);
   const auto with = [&](int threads) {
-    torch::set_num_threads(threads);
+    at::set_num_threads(threads);
     const auto row =
         attend(in.query, in.keys, in.values, shape.sets, {}, {.budget = {.share = 0.1}});
     const auto gradients = torch::autograd::grad(
         {row.out.sum() + row.entropy.sum() + row.top_mass.sum()}, {in.query, in.keys, in.values});
     return std::tuple(row, gradients);
   };
-  const auto before = torch::get_num_threads();
+  const auto before = at::get_num_threads();
   const auto [one, of_one] = with(1);
   for (const int threads : {2, 4}) {
     const auto [more, of_more] = with(threads);
@@ -211,7 +212,7 @@ TEST_P(TopMassByKernel, IsTheSameWithAnyNumberOfThreads) {
       EXPECT_TRUE(torch::equal(of_one[i], of_more[i])) << threads;
     }
   }
-  torch::set_num_threads(before);
+  at::set_num_threads(before);
 }
 
 TEST_P(TopMassByKernel, ChangesNothingElse) {

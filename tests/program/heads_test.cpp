@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "motet/heads/calibration.h"
@@ -67,6 +68,59 @@ TEST_F(Heads, RunsEveryMethodAndLeavesAPage) {
   const auto stats =
       SafeTensors::open(std::filesystem::path(out_) / "stats/0-oracle-0.3.safetensors");
   EXPECT_EQ(stats.tensor("local").sizes(), (std::vector<int64_t>{2, 2, 12}));
+  EXPECT_EQ(stats.tensor("full_nll").mean().item<double>(), run["segment_full"][0]["nll"]);
+}
+
+TEST_F(Heads, ReportMakesThePageAgainAndTables) {
+  ASSERT_EQ(run({"--segments", "1", "--tau", "0.5", "--out", out_}).code, 0);
+  const auto page = std::filesystem::path(out_) / "index.html";
+  const auto before = read_file(page);
+  std::filesystem::remove(page);
+  const auto report = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), MOTET_REPORT);
+    return Process(directory_.path(), words).wait();
+  };
+  const auto made = report({out_});
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_EQ(made.out, page.string() + "\n");
+  EXPECT_EQ(read_file(page), before);
+  const auto markdown = report({out_, out_ + "/run.json", "--format", "markdown"});
+  EXPECT_EQ(std::count(markdown.out.begin(), markdown.out.end(), '\n'), 2 + 2 * 5) << markdown.out;
+  EXPECT_EQ(markdown.out.substr(0, 26), "| run | method | tau | loc");
+  const auto csv = report({out_, "--format", "csv"});
+  EXPECT_EQ(csv.out.substr(0, 18), "model,data,method,") << csv.err;
+
+  EXPECT_EQ(report({out_, out_, "--out", directory_ / "page"}).code, 2);  // a page shows one run
+  const std::string other = directory_ / "other.json";
+  write_file(other, R"({"schema": 3, "program": "motet-compare"})");
+  const auto mixed = report({out_, other, "--format", "csv"});
+  EXPECT_EQ(mixed.code, 2);
+  EXPECT_EQ(mixed.err.substr(0, mixed.err.find('\n')),
+            "motet-report: " + out_ + "/run.json is a run of motet-heads, " + other +
+                " one of motet-compare; they have no common figures");
+}
+
+TEST_F(Heads, SegmentsNeverCrossTexts) {
+  const auto book = read_file(text_);
+  const std::vector<std::string> one_tau{"--tau", "0.5", "--overwrite",
+                                         "--out", out_,  "--segments"};
+  const auto losses = [&](const std::string& text, const std::string& segments) {
+    write_file(text_, text);
+    auto options = one_tau;
+    options.push_back(segments);
+    const auto outcome = run(options);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    const auto run_json = document();
+    std::vector<double> found;
+    for (const auto& full : run_json["segment_full"]) found.push_back(full["nll"]);
+    return found;
+  };
+  const auto first = book.substr(0, 300), second = book.substr(300, 300);
+  const auto a = losses(first, "1"), b = losses(second, "1");
+  text_ = directory_ / "text.jsonl";
+  EXPECT_EQ(losses(json(first).dump() + "\n" + json{{"text", second}}.dump() + "\n", "2"),
+            (std::vector<double>{a.at(0), b.at(0)}));
+  EXPECT_EQ(document()["data"]["name"], "text.jsonl (2 texts)");
 }
 
 TEST_F(Heads, GoesOnWithWhatIsThere) {

@@ -110,8 +110,9 @@ struct HeadsRun {
   bool complete() const;
 };
 
-/// Every figure of single rows: `nll`, [rows], float64; `local`, bool, `window`, `bulk`, `estimate`
-/// (ln A_W, ln A_B, ln A_B_hat) and `entropy`, [layers, heads, rows].
+/// Every figure of single rows: `nll` and, in full attention, `full_nll`, [rows], float64; `local`,
+/// bool, `window`, `bulk`, `estimate` (ln A_W, ln A_B, ln A_B_hat) and `entropy`, [layers, heads,
+/// rows].
 using HeadsStatistics = std::map<std::string, torch::Tensor>;
 
 /// Told of every step of work, in layers of tokens of those that `segment_work` counts. What it

@@ -24,6 +24,13 @@ HeadsRun load_heads_run(const std::filesystem::path& path);
 /// The run's rows as a table of plain text, one line a row, with its units below.
 std::string table_of(const HeadsRun& run);
 
+/// The same columns of one or more runs, as `markdown_of` of runs of motet-compare has them.
+std::string markdown_of(const std::vector<HeadsRun>& runs);
+/// As markdown_of, in LaTeX with the package booktabs.
+std::string latex_of(const std::vector<HeadsRun>& runs);
+/// Every figure of every row that is a single value, in full precision.
+std::string csv_of(const std::vector<HeadsRun>& runs);
+
 /// Loss against the share of local decisions (the paper's figure); how often each head is long;
 /// confusion with the oracle; the estimate against the truth; how Gaussian scores are; local
 /// decisions by layer; and where the entropy of parallel reading rises. Maps are of the middle one

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 
 #include "motet/eval/run.h"
 
@@ -13,7 +14,12 @@ nlohmann::ordered_json json_of(const Run& run);
 /// Writes `run.json`, whole or not at all. Throws Error.
 void save_run(const Run& run, const std::filesystem::path& path);
 
-/// Reads what `save_run` wrote. Throws Error for a file that is damaged or of another schema.
+/// The program whose `run.json` this is: motet-compare or motet-heads. Throws Error for a file that
+/// is not a run.
+std::string program_of(const std::filesystem::path& path);
+
+/// Reads what `save_run` wrote. Throws Error for a file that is damaged, of another schema or of
+/// another program.
 Run load_run(const std::filesystem::path& path);
 
 }  // namespace motet

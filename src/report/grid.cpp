@@ -1,0 +1,122 @@
+#include "report/grid.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "report/svg.h"
+
+namespace motet::report {
+namespace {
+
+std::string joined(const std::vector<std::string>& cells, std::string_view separator) {
+  return fmt::format("{}", fmt::join(cells, separator));
+}
+
+std::string replaced(std::string text, std::string_view what, std::string_view by) {
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) {
+    text.replace(at, what.size(), by);
+  }
+  return text;
+}
+
+std::string latex(std::string text) {
+  for (const auto* special : {"&", "%", "#", "_"}) {
+    text = replaced(text, special, fmt::format("\\{}", special));
+  }
+  return replaced(replaced(text, "Δ", "$\\Delta$"), "±", "$\\pm$");
+}
+
+std::string quoted(const std::string& text) {
+  return text.find_first_of(",\"\n") == std::string::npos
+             ? text
+             : fmt::format("\"{}\"", replaced(text, "\"", "\"\""));
+}
+
+}  // namespace
+
+std::string text_of(const Grid& grid, const std::vector<std::size_t>& widths) {
+  std::string text;
+  const auto add = [&](const std::vector<std::string>& cells) {
+    text += fmt::format("{:<{}}", cells[0], widths[0]);
+    for (std::size_t i = 1; i < cells.size(); ++i) {
+      text += fmt::format(" {:>{}}", cells[i], widths[i]);  // fmt pads by display width
+    }
+    text += '\n';
+  };
+  add(grid.columns);
+  std::for_each(grid.rows.begin(), grid.rows.end(), add);
+  return text;
+}
+
+std::string markdown_of(const Grid& grid) {
+  auto text = fmt::format("| {} |\n|", joined(grid.columns, " | "));
+  for (std::size_t i = 0; i < grid.columns.size(); ++i) {
+    text += i < grid.words ? "---|" : "--:|";
+  }
+  text += '\n';
+  for (const auto& row : grid.rows) {
+    text += fmt::format("| {} |\n", joined(row, " | "));
+  }
+  return text;
+}
+
+std::string latex_of(const Grid& grid) {
+  auto text = "\\begin{tabular}{" + std::string(grid.words, 'l') +
+              std::string(grid.columns.size() - grid.words, 'r') + "}\n\\toprule\n";
+  const auto add = [&](const std::vector<std::string>& cells) {
+    text += latex(joined(cells, "\t"));
+    text = replaced(text, "\t", " & ") + " \\\\\n";
+  };
+  add(grid.columns);
+  text += "\\midrule\n";
+  std::for_each(grid.rows.begin(), grid.rows.end(), add);
+  return text + "\\bottomrule\n\\end{tabular}\n";
+}
+
+std::string html_of(const Grid& grid) {
+  std::string text = "<table>\n<thead><tr>";
+  for (const auto& column : grid.columns) {
+    text += "<th>" + svg::escaped(column) + "</th>";
+  }
+  text += "</tr></thead>\n<tbody>\n";
+  for (const auto& row : grid.rows) {
+    text += "<tr>";
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      text += fmt::format("<td{}>{}</td>", i < grid.words ? " class=\"word\"" : "",
+                          svg::escaped(row[i]));
+    }
+    text += "</tr>\n";
+  }
+  return text + "</tbody>\n</table>\n";
+}
+
+std::string csv_of(const std::vector<nlohmann::ordered_json>& documents) {
+  std::string text;
+  for (const auto& document : documents) {
+    for (const auto& row : document.at("rows")) {
+      std::vector<std::string> names{"model", "data"}, cells;
+      for (const auto& name : names) {
+        cells.push_back(quoted(document.at(name).at("name").get<std::string>()));
+      }
+      for (const auto& [name, value] : row.items()) {
+        if (value.is_structured() || name == "diagnosis") {
+          continue;
+        }
+        names.push_back(name);
+        cells.push_back(value.is_null()     ? ""
+                        : value.is_string() ? quoted(value.get<std::string>())
+                                            : value.dump());
+      }
+      if (text.empty()) {
+        text = joined(names, ",") + "\n";
+      }
+      text += joined(cells, ",") + "\n";
+    }
+  }
+  return text;
+}
+
+}  // namespace motet::report
