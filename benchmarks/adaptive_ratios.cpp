@@ -52,7 +52,7 @@ class Forced : public motet::WindowReading {
 
  protected:
   Tensor reads(const motet::Scores& scores, int64_t pieces) const override {
-    const auto found = motet::bulks_needed(scores.lse.logsumexp(3), scores.bulk, 0.95);
+    const auto found = motet::bulks_needed(scores.row_lse, scores.bulk, 0.95);
     return is_long_[scores.layer]
         .view({1, -1, 1, 1})
         .expand({found.size(0), -1, found.size(2), pieces});
@@ -117,6 +117,7 @@ class Suite {
     const auto query = at::randn({1, config_.heads, 1, config_.features});
     const auto own = at::randn({1, config_.kv_heads, 1, config_.features});
     const auto sets = motet::read_sets(0, {tokens}, {1}, {0});
+    const auto split = motet::split_window(sets, {});
     const auto needs = *forced_[0].reading->needs().bulk;
     std::vector<std::vector<motet::GaussianKeys>> bulks;
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
@@ -129,7 +130,7 @@ class Suite {
         for (int64_t layer = 0; layer < config_.layers; ++layer) {
           motet::read_rows(reading, query, std::vector{piece.keys[layer], own},
                            std::vector{piece.values[layer], own}, sets, {0, 1}, {}, layer,
-                           &bulks[layer]);
+                           {.estimates = &bulks[layer], .sets = &split});
         }
       };
     };

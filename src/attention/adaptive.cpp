@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "attention/plain.h"
 #include "attention/window_rows.h"
 #include "motet/error.h"
 
@@ -55,6 +56,9 @@ Tensor bulk_lse(const BulkNeeds& needs, const WindowSets& sets, const Tensor& qu
     made = model_bulks(needs, moments, scale, wide ? torch::kFloat64 : torch::kFloat32);
     bulks = &made;
   }
+  if (bulks->size() == 1) {
+    return bulks->front().log_mass(query).unsqueeze(3);
+  }
   std::vector<Tensor> estimates;
   for (const auto& bulk : *bulks) {
     estimates.push_back(bulk.log_mass(query));
@@ -67,6 +71,16 @@ Tensor bulk_lse(const BulkNeeds& needs, const WindowSets& sets, const Tensor& qu
 Tensor bulks_needed(const Tensor& window_lse, const Tensor& bulk_lse, double tau) {
   const auto least = std::log(tau / (1 - tau));
   if (bulk_lse.size(-1) == 1) {
+    if (is_plain({window_lse, bulk_lse}) && window_lse.numel() == bulk_lse.numel()) {
+      auto needed = at::empty(bulk_lse.sizes(), bulk_lse.options().dtype(torch::kBool));
+      const auto *window = window_lse.const_data_ptr<float>(),
+                 *bulk = bulk_lse.const_data_ptr<float>();
+      auto* is_needed = needed.data_ptr<bool>();
+      for (int64_t i = 0; i < needed.numel(); ++i) {
+        is_needed[i] = window[i] - bulk[i] < static_cast<float>(least) && bulk[i] != -kInfinity;
+      }
+      return needed;
+    }
     return ((window_lse.unsqueeze(-1) - bulk_lse) < least).logical_and(bulk_lse != -kInfinity);
   }
   const auto ordered = bulk_lse.sort(/*stable=*/true, -1, /*descending=*/true);
@@ -115,7 +129,7 @@ ReadingNeeds Adaptive::needs() const {
 }
 
 Tensor Adaptive::reads(const Scores& scores, int64_t pieces) const {
-  const auto needed = bulks_needed(scores.lse.logsumexp(3), scores.bulk, options_.tau);
+  const auto needed = bulks_needed(scores.row_lse, scores.bulk, options_.tau);
   auto sizes = needed.sizes().vec();
   sizes[3] = pieces;
   return needed.expand(sizes);
@@ -173,13 +187,13 @@ std::vector<GaussianKeys> model_bulks(const BulkNeeds& needs,
 ReadRows read_window_rows(const Reading& reading, const Tensor& query, torch::TensorList keys,
                           torch::TensorList values, const KeySets& sets,
                           const std::vector<int64_t>& queries, const RowOptions& options,
-                          int64_t layer, const std::vector<GaussianKeys>* bulks) {
+                          int64_t layer, const KnownBulks& known) {
   if (sets.sets() == 2) {
     return {
         attend(query, keys, values, sets, {}, options), {}, options.threshold, {}};  // no pieces
   }
   const auto needs = *reading.needs().bulk;
-  const auto split = split_window(sets, needs.window);
+  auto split = known.sets != nullptr ? *known.sets : split_window(sets, needs.window);
   const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
   std::optional<Tensor> log_weight;
   {
@@ -187,11 +201,14 @@ ReadRows read_window_rows(const Reading& reading, const Tensor& query, torch::Te
     auto scores = score(query, keys, split.window, 0, {.scale = scale, .entropy = false});
     scores.queries = queries;
     scores.layer = layer;
-    scores.bulk = bulk_lse(needs, split, query, keys, scale, bulks);
+    scores.bulk = bulk_lse(needs, split, query, keys, scale, known.estimates);
     log_weight = reading.decide(scores).value_or(torch::zeros_like(scores.lse));
   }
   const auto row = attend(query, keys, values, split.all, log_weight, options);
-  return {join_window(row), {}, options.threshold, BulkRows{needs.window, split, log_weight}};
+  return {join_window(row),
+          {},
+          options.threshold,
+          BulkRows{needs.window, std::move(split), log_weight}};
 }
 
 }  // namespace motet

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "attention/gaussian_mass.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -142,10 +143,11 @@ GaussianKeys::GaussianKeys(const KeyMoments& moments, Covariance covariance, dou
   if (count_ == 0) {
     return;
   }
-  mean_ = (scale * moments.mean()).unsqueeze(2).to(dtype);
+  mean_ = (scale * moments.mean()).unsqueeze(2).to(dtype).contiguous();
   covariance_ =
       (scale * scale / 2 * (full_ ? moments.covariance() : moments.variance().unsqueeze(2)))
-          .to(dtype);
+          .to(dtype)
+          .contiguous();
 }
 
 Tensor GaussianKeys::log_mass(const Tensor& query) const {
@@ -159,11 +161,15 @@ Tensor GaussianKeys::log_mass(const Tensor& query) const {
               (mean_.size(0) == 1 || mean_.size(0) == batch),
           "motet::GaussianKeys: a query of ", query.sizes(),
           " [batch, heads, rows, features] over keys of ", mean_.sizes());
+  const auto log_count = std::log(static_cast<double>(count_));
+  if (const auto mass = gaussian_mass(query, mean_, covariance_, full_)) {
+    return mass->add_(log_count);
+  }
   const auto q =
       query.to(dtype_).reshape({batch, kv_heads, heads / kv_heads * rows, query.size(3)});
   const auto spread = full_ ? torch::matmul(q, covariance_) : q * covariance_;
   const auto exponent = ((spread + mean_) * q).sum(3);  // q.(scale mu + scale^2 Sigma q / 2)
-  return exponent.reshape({batch, heads, rows}) + std::log(static_cast<double>(count_));
+  return exponent.reshape({batch, heads, rows}) + log_count;
 }
 
 }  // namespace motet

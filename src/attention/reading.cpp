@@ -322,7 +322,7 @@ std::shared_ptr<Reading> reading_named(std::string_view text) {
 ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorList keys,
                    torch::TensorList values, const KeySets& sets,
                    const std::vector<int64_t>& queries, const RowOptions& options, int64_t layer,
-                   const std::vector<GaussianKeys>* bulks) {
+                   const KnownBulks& known) {
   if (const auto choice = reading.row_choice();
       choice && options.top == 0 && !options.budget.wanted()) {
     auto arguments = checked("motet::read_rows", query, keys, values, sets, {}, options);
@@ -342,7 +342,7 @@ ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorLis
   require(!needs.layers, "motet::read_rows: ", reading.name(),
           " decides for all layers at once; a Reader makes the pass that it needs");
   if (needs.bulk) {
-    return read_window_rows(reading, query, keys, values, prepared, queries, options, layer, bulks);
+    return read_window_rows(reading, query, keys, values, prepared, queries, options, layer, known);
   }
   Scores scores;
   if (needs.scores || needs.top > 0 || needs.budget.wanted()) {

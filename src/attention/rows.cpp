@@ -11,6 +11,7 @@
 
 #include "attention/checked.h"
 #include "attention/compute.h"
+#include "attention/plain.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
 
@@ -170,11 +171,7 @@ Tensor Row::between() const { return parts().between; }
 Tensor Row::within() const { return parts().within; }
 
 RowParts Row::parts() const {
-  const variable_list all{lse, set_lse, entropy.defined() ? set_entropy : set_lse};
-  const bool plain = std::all_of(all.begin(), all.end(), [](const Tensor& x) {
-    return x.is_cpu() && x.scalar_type() == torch::kFloat32 && x.is_contiguous();
-  });
-  if (plain && !wants_gradient(all)) {
+  if (is_plain({lse, set_lse, entropy.defined() ? set_entropy : set_lse})) {
     return parts_in_one_pass(*this);
   }
   const auto mass = (set_lse - finite(lse).unsqueeze(-1)).exp();
@@ -202,7 +199,8 @@ Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, i
           .entropy = result.set_entropy,
           .top = result.set_top,
           .queries = {0, query.size(2)},
-          .top_threshold = result.top_threshold};
+          .top_threshold = result.top_threshold,
+          .row_lse = result.lse};
 }
 
 Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights) {

@@ -1,12 +1,14 @@
 #include "motet/attention/window.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
-#include "attention/checked.h"
+#include "attention/plain.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -52,7 +54,60 @@ WindowSets split_window(const KeySets& sets, const Window& window) {
   return {of(std::move(all)), of(std::move(near)), of(std::move(far))};
 }
 
+namespace {
+
+/// As `join_window`, of all but the largest scores.
+void join_in_one_pass(Row& row) {
+  const auto split = row.set_lse.size(3), pieces = split / 2 - 1, sets = pieces + 2;
+  auto sizes = row.set_lse.sizes().vec();
+  sizes[3] = sets;
+  const auto lse = at::empty(sizes, row.set_lse.options());
+  const auto entropy = row.set_entropy.defined() ? at::empty_like(lse) : Tensor();
+  const auto* split_lse = row.set_lse.const_data_ptr<float>();
+  const auto* split_entropy = entropy.defined() ? row.set_entropy.const_data_ptr<float>() : nullptr;
+  auto* joined = lse.data_ptr<float>();
+  auto* joined_entropy = entropy.defined() ? entropy.data_ptr<float>() : nullptr;
+  constexpr auto kNone = -std::numeric_limits<float>::infinity();
+  const auto rows = row.lse.numel();
+  at::parallel_for(
+      0, rows, std::max<int64_t>(1, (1 << 12) / sets), [&](int64_t first, int64_t last) {
+        for (auto i = first; i < last; ++i) {
+          for (int64_t set = 0; set < sets; ++set) {
+            const auto to = i * sets + set, near = i * split + set, far = near + pieces + 1;
+            const bool piece = set > 0 && set <= pieces;
+            const auto a = split_lse[near], b = piece ? split_lse[far] : kNone;
+            const auto most = std::max(a, b);
+            if (b == kNone || a == kNone) {
+              joined[to] = most;
+              if (joined_entropy != nullptr) {
+                joined_entropy[to] = split_entropy[b == kNone ? near : far];
+              }
+              continue;
+            }
+            const double p = std::exp(static_cast<double>(a) - most);
+            const double q = std::exp(static_cast<double>(b) - most);
+            joined[to] = static_cast<float>(most + std::log(p + q));
+            if (joined_entropy != nullptr) {
+              const auto u = p / (p + q), v = q / (p + q);
+              const auto hesitation = (u > 0 ? u * std::log(u) : 0) + (v > 0 ? v * std::log(v) : 0);
+              joined_entropy[to] = static_cast<float>(
+                  std::max(0.0, u * split_entropy[near] + v * split_entropy[far] - hesitation));
+            }
+          }
+        }
+      });
+  row.set_lse = lse;
+  row.set_entropy = entropy;
+}
+
+}  // namespace
+
 Row join_window(Row row) {
+  if (!row.set_top.defined() &&
+      is_plain({row.set_lse, row.set_entropy.defined() ? row.set_entropy : row.set_lse})) {
+    join_in_one_pass(row);
+    return row;
+  }
   const auto pieces = row.set_lse.size(3) / 2 - 1;
   const auto windows = [&](const Tensor& x) { return x.slice(3, 1, 1 + pieces); };
   const auto bulks = [&](const Tensor& x) { return x.slice(3, 2 + pieces); };

@@ -8,6 +8,6 @@ namespace motet {
 ReadRows read_window_rows(const Reading& reading, const torch::Tensor& query,
                           torch::TensorList keys, torch::TensorList values, const KeySets& sets,
                           const std::vector<int64_t>& queries, const RowOptions& options,
-                          int64_t layer, const std::vector<GaussianKeys>* bulks);
+                          int64_t layer, const KnownBulks& known);
 
 }  // namespace motet

@@ -20,7 +20,7 @@ void HeadJudge::observe(const Observation& seen) {
   const auto& sets = seen.bulk->sets;
   const RowOptions options{.scale = seen.scale, .entropy = false};
   // As `read_rows` computes them, to the last bit: the oracle never disagrees with itself.
-  const auto window = score(seen.query, seen.keys, sets.window, 0, options).lse.logsumexp(3);
+  const auto window = score(seen.query, seen.keys, sets.window, 0, options).row_lse;
   const auto bulk = score(seen.query, seen.keys, sets.bulk, 0, options)
                         .lse.slice(3, seen.row.set_lse.size(3))
                         .logsumexp(3);

@@ -138,7 +138,12 @@ class LayerReading {
       options.top = reading_.needs().top;
       options.entropy = true;
       const auto row = attend(query, keys, values, sets, {}, options);
-      scores_.push_back({row.set_lse, row.set_entropy, row.set_top, queries, {}, layer});
+      scores_.push_back({.lse = row.set_lse,
+                         .entropy = row.set_entropy,
+                         .top = row.set_top,
+                         .queries = queries,
+                         .layer = layer,
+                         .row_lse = row.lse});
       return {row, {}, {}};
     }
     if (!decided_.empty()) {
@@ -146,13 +151,19 @@ class LayerReading {
       return {
           attend(query, keys, values, reading_.prepare(sets), log_weight, options), log_weight, {}};
     }
-    return read_rows(reading_, query, keys, values, sets, queries, options, layer, bulks);
+    const auto& bulk = reading_.needs().bulk;
+    if (bulk && !split_) {
+      split_ = split_window(reading_.prepare(sets), bulk->window);
+    }
+    return read_rows(reading_, query, keys, values, sets, queries, options, layer,
+                     {.estimates = bulks, .sets = split_ ? &*split_ : nullptr});
   }
 
  private:
   const Reading& reading_;
   bool first_;
-  std::vector<Scores> scores_;  // of each layer, in the first pass
+  std::optional<WindowSets> split_;  // the sets of every layer
+  std::vector<Scores> scores_;       // of each layer, in the first pass
   std::vector<std::optional<Tensor>> decided_;
 };
 

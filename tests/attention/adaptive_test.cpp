@@ -391,7 +391,7 @@ TEST_P(AdaptiveKernel, ADroppedBulkIsNotTouched) {
     const std::vector<GaussianKeys> bulks{
         {moments_of(torch::randn({1, 2, 756, 16})), Covariance::kFull, 0.25, torch::kFloat32}};
     const auto without =
-        read_rows(Adaptive({.tau = 0}), query, keys, values, sets, {0, rows}, {}, 0, &bulks).row;
+        read_rows(Adaptive({.tau = 0}), query, keys, values, sets, {0, rows}, {}, 0, {.estimates = &bulks}).row;
     EXPECT_TRUE(torch::equal(without.out, local.out)) << rows;
     EXPECT_TRUE(torch::isfinite(without.entropy).all().item<bool>()) << rows;
   }

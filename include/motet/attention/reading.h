@@ -226,13 +226,19 @@ struct ReadRows {
   std::optional<BulkRows> bulk = {};       ///< with ReadingNeeds::bulk, where there are pieces
 };
 
+/// What `read_rows` makes of keys and sets for a reading that decides about bulks, for a caller who
+/// keeps it from call to call.
+struct KnownBulks {
+  const std::vector<GaussianKeys>* estimates = nullptr;  ///< as `model_bulks` makes them
+  const WindowSets* sets = nullptr;                      ///< as `split_window` makes them
+};
+
 /// Rows as `reading` has them: score, decide, attend, in one pass over the keys where the reading
-/// allows it. Arguments and errors as of `attend`; `queries` and `layer` as in Scores. `bulks` are
-/// what `model_bulks` makes of the same keys, for a caller who keeps it from read to read.
+/// allows it. Arguments and errors as of `attend`; `queries` and `layer` as in Scores.
 ReadRows read_rows(const Reading& reading, const torch::Tensor& query, torch::TensorList keys,
                    torch::TensorList values, const KeySets& sets,
                    const std::vector<int64_t>& queries, const RowOptions& options = {},
-                   int64_t layer = 0, const std::vector<GaussianKeys>* bulks = nullptr);
+                   int64_t layer = 0, const KnownBulks& known = {});
 
 /// The bulks of pieces as a reading estimates them: one for each, or one for all of them together.
 /// `moments` are those of each piece's bulk.

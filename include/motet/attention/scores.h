@@ -28,6 +28,7 @@ struct Scores {
   /// together, [batch, heads, query, 1]: what ReadingNeeds::bulk asks for, and undefined without.
   /// The other sets are then those of the window.
   torch::Tensor bulk = {};
+  torch::Tensor row_lse = {};  ///< of all these sets together, [batch, heads, query], nats
 };
 
 /// The scores of rows over sets of keys; see `attend`, whose arguments these are. `top` is how many
