@@ -390,10 +390,49 @@ TEST_P(AdaptiveKernel, ADroppedBulkIsNotTouched) {
     // The moments were made before: an estimate that touches no key.
     const std::vector<GaussianKeys> bulks{
         {moments_of(torch::randn({1, 2, 756, 16})), Covariance::kFull, 0.25, torch::kFloat32}};
-    const auto without =
-        read_rows(Adaptive({.tau = 0}), query, keys, values, sets, {0, rows}, {}, 0, {.estimates = &bulks}).row;
+    const auto without = read_rows(Adaptive({.tau = 0}), query, keys, values, sets, {0, rows}, {},
+                                   0, {.estimates = &bulks})
+                             .row;
     EXPECT_TRUE(torch::equal(without.out, local.out)) << rows;
     EXPECT_TRUE(torch::isfinite(without.entropy).all().item<bool>()) << rows;
+  }
+}
+
+/// In vectors of whatever width, with and without a rest, for one row and for several at once: what
+/// float64 says.
+TEST_P(AdaptiveKernel, GaussianMassIsThatOfDoublePrecision) {
+  torch::manual_seed(6);
+  for (const int64_t features : {8, 24, 64, 80, 256}) {
+    for (const int64_t batch : {1, 2}) {
+      const auto moments = moments_of(torch::randn({batch, 2, 400, features}, kF64) + 0.3);
+      for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+        const auto query = torch::randn({2, 7, 6, features}).transpose(1, 2).to(dtype);
+        for (const auto covariance : {Covariance::kFull, Covariance::kDiagonal}) {
+          const auto scale = 1 / std::sqrt(static_cast<double>(features));
+          const GaussianKeys fast(moments, covariance, scale, torch::kFloat32),
+              exact(moments, covariance, scale, torch::kFloat64);
+          const auto expected = exact.log_mass(query.to(torch::kFloat64));
+          // fp32: masses reach 10, sums have up to 256 terms.
+          EXPECT_LT(max_error(fast.log_mass(query), expected), 1e-5)
+              << features << " features, " << batch << " means, " << dtype;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(AdaptiveKernel, FoldsAndDecidesAsInDoublePrecision) {
+  const auto exact = make_case(), made = make_case(torch::kFloat32);
+  for (const auto tau : {0.3, 0.6, 0.95}) {
+    const Adaptive adaptive({.tau = tau, .window = kWindow});
+    const auto found = read_case(made, adaptive), expected = read_case(exact, adaptive);
+    EXPECT_TRUE(torch::equal(found.bulk->read(), expected.bulk->read())) << tau;
+    for (const auto& [row, other] : {std::pair{found.row.set_lse, expected.row.set_lse},
+                                     {found.row.set_entropy, expected.row.set_entropy},
+                                     {found.row.lse, expected.row.lse},
+                                     {found.row.out, expected.row.out}}) {
+      EXPECT_LT(max_error(row, other), 5e-6) << tau;  // fp32: scores reach 10
+    }
   }
 }
 
