@@ -9,6 +9,7 @@
 #include <iterator>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "attention/fused_plan.h"
 
@@ -188,6 +189,34 @@ RowResult merge_parts(const RowArguments& arguments, const RowResult& parts) {
   return result;
 }
 
+/// Leaves out the spans that all rows of a unit drop, so that they are neither walked over nor
+/// split. `log_weight` is [batch, heads, rows, sets].
+void leave_out_dropped(std::vector<Unit>& units, const RowArguments& arguments,
+                       const Tensor& log_weight) {
+  const auto heads = arguments.query.size(1), rows = arguments.query.size(2);
+  const auto sets = arguments.sets.sets();
+  const auto* weights = log_weight.const_data_ptr<float>();
+  for (auto& unit : units) {
+    const auto dropped = [&](const UnitSpan& span) {
+      for (auto batch = unit.first_batch; batch < unit.first_batch + unit.batches; ++batch) {
+        for (auto head = unit.first_head; head < unit.first_head + unit.heads; ++head) {
+          for (auto row = unit.first_row; row < unit.first_row + unit.rows; ++row) {
+            if (weights[((batch * heads + head) * rows + row) * sets + span.set] != -kInfinity) {
+              return false;
+            }
+          }
+        }
+      }
+      return true;
+    };
+    std::erase_if(unit.spans, dropped);
+    unit.cost = 0;
+    for (const auto& span : unit.spans) {
+      unit.cost += static_cast<double>(span.seen_by_first * unit.rows);
+    }
+  }
+}
+
 }  // namespace
 
 bool supports(const RowArguments& arguments) {
@@ -201,7 +230,14 @@ bool chooses(const RowArguments& arguments) { return !are_few(arguments); }
 RowResult forward(const RowArguments& arguments, const Variant& variant) {
   const auto keys = with_dense_features(arguments.keys);
   const auto values = with_dense_features(arguments.values);
+  const auto floats = [](const std::optional<Tensor>& x) {
+    return x ? x->to(torch::kFloat32).contiguous() : Tensor();
+  };
+  const auto log_weight = floats(arguments.log_weight), threshold = floats(arguments.threshold);
   auto units = units_of(arguments, keys, values);
+  if (log_weight.defined()) {
+    leave_out_dropped(units, arguments, log_weight);
+  }
   int64_t parts = 1;
   // No part of the keys knows which are the largest of all.
   if (are_few(arguments) && !arguments.budget.defined()) {
@@ -221,10 +257,6 @@ RowResult forward(const RowArguments& arguments, const Variant& variant) {
                    [](const Unit& a, const Unit& b) { return a.cost > b.cost; });
 
   auto result = results_for(arguments, parts > 1 ? std::optional(parts) : std::nullopt);
-  const auto floats = [](const std::optional<Tensor>& x) {
-    return x ? x->to(torch::kFloat32).contiguous() : Tensor();
-  };
-  const auto log_weight = floats(arguments.log_weight), threshold = floats(arguments.threshold);
   if (arguments.keep > 0) {
     result.log_weight = torch::zeros_like(result.set_lse);
   }
