@@ -35,6 +35,7 @@ struct Options : program::Options {
   std::vector<std::string> methods{"adaptive", "oracle", "static", "random"};
   std::string covariance = "full";
   double gate = 0.5;
+  program::AblationOptions ablation;
   bool save_stats = false;
 };
 
@@ -80,6 +81,7 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_flag("--save-stats", options.save_stats,
                "every figure of every row, in stats/ beside run.json");
+  program::add_ablation_options(app, options.ablation);
   program::add_config_option(app, options);
   program::add_options(app, options);
 }
@@ -129,8 +131,8 @@ std::optional<motet::HeadCalibration> calibrate(const Options& options, const mo
   const auto text = calibration_text(options, heads, tokenizer);
   note(options, fmt::format("calibrating on {}, {} tokens{}", text.source.name, text.tokens.size(),
                             options.calibrate.empty() ? " (--calibrate FILE takes another)" : ""));
-  const auto margins =
-      motet::read_margins(model, text.tokens, text.query, heads.window, heads.covariance);
+  const auto margins = motet::read_margins(model, text.tokens, text.query, heads.window,
+                                           heads.covariance, heads.ablation);
   const auto add = [&](double tau, const char* option, double value) {
     note(options, fmt::format("{} {}: tau = {:.6g}", option, value, tau));
     if (std::find(heads.tau.begin(), heads.tau.end(), tau) == heads.tau.end()) {
@@ -141,7 +143,8 @@ std::optional<motet::HeadCalibration> calibrate(const Options& options, const mo
     add(motet::tau_for_share(margins.estimated, share), "--share", share);
   }
   for (const auto loss : options.loss) {
-    add(motet::tau_for_loss(model, text.tokens, text.query, loss, heads.window, heads.covariance),
+    add(motet::tau_for_loss(model, text.tokens, text.query, loss, heads.window, heads.covariance,
+                            heads.ablation),
         "--loss", loss);
   }
   auto calibration = motet::calibrate(margins, heads.window, heads.tau);
@@ -168,6 +171,7 @@ motet::HeadsOptions heads_options(const Options& options, const motet::Config& c
   heads.window = {options.window_first, options.window_last};
   heads.pieces = options.pieces;
   heads.seed = options.seed;
+  heads.ablation = options.ablation.ablation();
   if (!options.pattern.empty()) {
     heads.pattern = motet::load_pattern(options.pattern, config, options.gate);
   }

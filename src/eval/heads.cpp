@@ -127,7 +127,8 @@ HeadsSegment::HeadsSegment(const Decoder& model, const std::vector<int64_t>& tok
         model, before, make_layout(0, split_tokens(options.context(), options.pieces)), {&step});
     const All all;
     EntropyProbe entropy;
-    const auto hidden = Reader(model, pieces, all, {&entropy, &step}).read(query_);
+    const auto hidden =
+        Reader(model, pieces, all, {&entropy, &step}, options.ablation).read(query_);
     full_.parallel_nll = average(predict(model, hidden, targets_).nll);
     full_.parallel_entropy = table_of(entropy.entropy().heads());
   }
@@ -137,7 +138,8 @@ HeadsSegment::HeadsSegment(const Decoder& model, const std::vector<int64_t>& tok
   EntropyProbe entropy;
   HeadJudge judge(context_, options.covariance);
   GaussianFit fit(context_);
-  const auto hidden = Reader(model, context_, full, {&entropy, &judge, &fit, &step}).read(query_);
+  const auto hidden =
+      Reader(model, context_, full, {&entropy, &judge, &fit, &step}, options.ablation).read(query_);
   full_nll_ = predict(model, hidden, targets_).nll;
   const auto nll = mean_of(full_nll_);
   full_.nll = nll.value;
@@ -176,7 +178,8 @@ HeadsRow HeadsSegment::row(const std::string& method, double tau, std::optional<
   Progress step(progress_);
   EntropyProbe entropy;
   HeadJudge judge(context_, options_.covariance);
-  const auto hidden = Reader(model_, context_, *reading, {&entropy, &judge, &step}).read(query_);
+  const auto hidden =
+      Reader(model_, context_, *reading, {&entropy, &judge, &step}, options_.ablation).read(query_);
   const auto losses = predict(model_, hidden, targets_).nll;
 
   HeadsRow row;
@@ -320,7 +323,8 @@ HeadsFull over_segments(const std::vector<HeadsFull>& full) {
 }
 
 double tau_for_loss(const Decoder& model, const std::vector<int64_t>& tokens, int64_t query,
-                    double loss, const Window& window, Covariance covariance) {
+                    double loss, const Window& window, Covariance covariance,
+                    const Ablation& ablation) {
   const auto context = static_cast<int64_t>(tokens.size()) - query - 1;
   require(query > 0 && context > 0, "motet::tau_for_loss: ", tokens.size(),
           " tokens cannot have a context and ", query, " scored ones");
@@ -329,7 +333,8 @@ double tau_for_loss(const Decoder& model, const std::vector<int64_t>& tokens, in
   const std::vector<int64_t> rows(tokens.begin() + context, tokens.end() - 1);
   const std::vector<int64_t> targets(tokens.begin() + context + 1, tokens.end());
   const auto nll = [&](const Reading& reading) {
-    return average(predict(model, Reader(model, encoded, reading).read(rows), targets).nll);
+    return average(
+        predict(model, Reader(model, encoded, reading, {}, ablation).read(rows), targets).nll);
   };
   const auto tau_of = [](double odds) { return 1 / (1 + std::exp(-odds)); };
   const auto most = nll(All()) + loss;

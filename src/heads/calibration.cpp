@@ -101,7 +101,7 @@ std::vector<std::vector<double>> tsv_gates(const std::filesystem::path& path,
 double log_odds(double tau) { return std::log(tau / (1 - tau)); }
 
 Margins read_margins(const Decoder& model, const std::vector<int64_t>& tokens, int64_t query,
-                     const Window& window, Covariance covariance) {
+                     const Window& window, Covariance covariance, const Ablation& ablation) {
   const auto context = static_cast<int64_t>(tokens.size()) - query;
   const auto bulk = bulk_of(window, std::max<int64_t>(0, context), true);
   require(query > 0 && bulk.last > bulk.first, "motet::read_margins: ", tokens.size(),
@@ -113,7 +113,7 @@ Margins read_margins(const Decoder& model, const std::vector<int64_t>& tokens, i
       encode(model, {tokens.begin(), tokens.begin() + context}, make_layout(0, {context}));
   const FixedHeads full(torch::ones({config.layers, config.heads}, torch::kBool), window);
   HeadJudge judge(encoded, covariance);
-  Reader(model, encoded, full, {&judge})
+  Reader(model, encoded, full, {&judge}, ablation)
       .read(std::vector<int64_t>(tokens.begin() + context, tokens.end()));
   return {judge.margin().squeeze(1), judge.estimated_margin().squeeze(1)};
 }

@@ -4,7 +4,7 @@
 #include "motet/files.h"
 #include "motet/report/heads.h"
 #include "report/fields.h"
-#include "report/read_run.h"
+#include "report/run_json.h"
 
 namespace motet {
 namespace {
@@ -128,6 +128,7 @@ HeadsRun run_of(const ordered_json& json) {
   run.options.window = {options.at("window").at(0), options.at("window").at(1)};
   run.options.pieces = options.at("pieces");
   run.options.pattern = pattern_of(options.at("pattern"));
+  run.options.ablation = report::ablation_of(options.at("ablation"));
   run.options.seed = json.at("seed");
   run.dtype = json.at("dtype");
   run.threads = json.at("threads");
@@ -169,7 +170,8 @@ ordered_json json_of(const HeadsRun& run) {
         {"covariance", options.covariance == Covariance::kFull ? "full" : "diagonal"},
         {"window", {options.window.first, options.window.last}},
         {"pieces", options.pieces},
-        {"pattern", pattern_json(options.pattern)}}},
+        {"pattern", pattern_json(options.pattern)},
+        {"ablation", report::json_of(options.ablation)}}},
       {"seed", options.seed},
       {"dtype", run.dtype},
       {"threads", run.threads},

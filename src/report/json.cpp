@@ -5,7 +5,7 @@
 #include "motet/error.h"
 #include "motet/files.h"
 #include "report/fields.h"
-#include "report/read_run.h"
+#include "report/run_json.h"
 
 namespace motet {
 namespace {
@@ -155,29 +155,6 @@ std::vector<std::string> names_of(const std::vector<OracleOptions>& oracles) {
   return names;
 }
 
-/// Null where no head is ablated.
-ordered_json json_of(const Ablation& ablation) {
-  if (ablation.heads.empty()) {
-    return {};
-  }
-  auto heads = ordered_json::array();
-  for (const auto& head : ablation.heads) {
-    heads.push_back(ordered_json::array({head.layer, head.head}));
-  }
-  return {{"by", name_of(ablation.kind)}, {"heads", heads}};
-}
-
-Ablation ablation_of(const ordered_json& json) {
-  Ablation ablation;
-  if (!json.is_null()) {
-    ablation.kind = ablate_named(json.at("by").get<std::string>());
-    for (const auto& head : json.at("heads")) {
-      ablation.heads.push_back({head.at(0), head.at(1)});
-    }
-  }
-  return ablation;
-}
-
 ordered_json document(const Run& run) {
   const auto& options = run.options;
   ordered_json json{
@@ -200,7 +177,7 @@ ordered_json document(const Run& run) {
         {"positions", name_of(options.positions)},
         {"bos", options.bos},
         {"oracles", names_of(options.oracles)},
-        {"ablation", json_of(options.ablation)},
+        {"ablation", report::json_of(options.ablation)},
         {"diagnose", options.diagnose},
         {"rows", options.rows}}},
       {"seed", run.seed},
@@ -248,7 +225,7 @@ Run run_of(const ordered_json& json) {
   for (const auto& oracle : options.at("oracles")) {
     run.options.oracles.push_back(oracle_named(oracle.get<std::string>()));
   }
-  run.options.ablation = ablation_of(options.at("ablation"));
+  run.options.ablation = report::ablation_of(options.at("ablation"));
   run.options.diagnose = options.at("diagnose");
   run.options.rows = options.at("rows").get<std::vector<int64_t>>();
   run.seed = json.at("seed");
@@ -290,6 +267,28 @@ ordered_json read_run(const std::filesystem::path& path, const std::string& prog
   require(json["schema"] == schema, path.string(), ": is of schema ", json["schema"].dump(),
           ", this version reads ", schema);
   return json;
+}
+
+ordered_json json_of(const Ablation& ablation) {
+  if (ablation.heads.empty()) {
+    return {};
+  }
+  auto heads = ordered_json::array();
+  for (const auto& head : ablation.heads) {
+    heads.push_back(ordered_json::array({head.layer, head.head}));
+  }
+  return {{"by", name_of(ablation.kind)}, {"heads", heads}};
+}
+
+Ablation ablation_of(const ordered_json& json) {
+  Ablation ablation;
+  if (!json.is_null()) {
+    ablation.kind = ablate_named(json.at("by").get<std::string>());
+    for (const auto& head : json.at("heads")) {
+      ablation.heads.push_back({head.at(0), head.at(1)});
+    }
+  }
+  return ablation;
 }
 
 }  // namespace report

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "motet/heads/calibration.h"
@@ -121,6 +122,40 @@ TEST_F(Heads, SegmentsNeverCrossTexts) {
   EXPECT_EQ(losses(json(first).dump() + "\n" + json{{"text", second}}.dump() + "\n", "2"),
             (std::vector<double>{a.at(0), b.at(0)}));
   EXPECT_EQ(document()["data"]["name"], "text.jsonl (2 texts)");
+}
+
+TEST_F(Heads, SwitchesHeadsOff) {
+  const std::vector<std::string> options{"--segments", "1",        "--tau", "1",
+                                         "--method",   "adaptive", "--out"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    auto words = options;
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  ASSERT_EQ(with({out_}).code, 0);
+  const auto whole = document();
+  ASSERT_EQ(with({out_, "--overwrite", "--ablate", "0.1,1.0"}).code, 0);
+  const auto ablated = document();
+  EXPECT_EQ(ablated["configuration"]["ablation"],
+            json::parse(R"({"by": "zero", "heads": [[0, 1], [1, 0]]})"));
+  EXPECT_TRUE(whole["configuration"]["ablation"].is_null());
+  // Full attention is that of motet-compare; adaptive heads that read everything are full.
+  const std::string compared = directory_ / "compared";
+  const auto outcome =
+      Process(directory_.path(), {MOTET_COMPARE, "--model", model_, "--text", text_, "--threads",
+                                  "1", "--length", "48", "--scored", "12", "--segments", "1",
+                                  "--pieces", "1", "--ablate", "0.1,1.0", "--out", compared})
+          .wait();
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto full = json::parse(read_file(compared + "/run.json"))["rows"][0]["nll"].get<double>();
+  EXPECT_NEAR(ablated["segment_full"][0]["nll"].get<double>(), full, 1e-5);  // fp32
+  EXPECT_NEAR(ablated["rows"][0]["nll"].get<double>(), full, 1e-5);
+  EXPECT_GT(std::abs(whole["segment_full"][0]["nll"].get<double>() - full), 1e-4);
+
+  const auto other = with({out_, "--resume", "--ablate", "0.1"});
+  EXPECT_EQ(other.code, 1);
+  EXPECT_NE(other.err.find("is a run with another configuration"), std::string::npos) << other.err;
+  EXPECT_NE(with({directory_ / "none", "--ablate", "7.0"}).code, 0);
 }
 
 TEST_F(Heads, GoesOnWithWhatIsThere) {

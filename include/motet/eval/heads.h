@@ -11,6 +11,7 @@
 
 #include "motet/eval/run.h"
 #include "motet/heads/calibration.h"
+#include "motet/model/ablation.h"
 #include "motet/model/encode.h"
 
 namespace motet {
@@ -31,6 +32,7 @@ struct HeadsOptions {
   int64_t pieces = 8;  ///< of the parallel reading whose entropies are set beside those in full
   int64_t seed = 0;    ///< of random heads
   std::optional<torch::Tensor> pattern;  ///< of the method `pattern`: bool, [layers, heads]
+  Ablation ablation;                     ///< of every reading, those in full and in parallel, too
 
   /// The tokens of a segment before its query.
   int64_t context() const { return length - scored - 1; }
@@ -89,7 +91,7 @@ struct HeadsFull {
 
 /// Everything that motet-heads leaves behind.
 struct HeadsRun {
-  static constexpr int64_t kSchema = 1;  ///< the version of the document
+  static constexpr int64_t kSchema = 2;  ///< the version of the document
 
   std::vector<std::string> command;     ///< as typed, word by word
   std::string version;                  ///< of the library
@@ -158,6 +160,6 @@ HeadsFull over_segments(const std::vector<HeadsFull>& full);
 /// Reads the query about ten times.
 double tau_for_loss(const Decoder& model, const std::vector<int64_t>& tokens, int64_t query,
                     double loss, const Window& window = {},
-                    Covariance covariance = Covariance::kFull);
+                    Covariance covariance = Covariance::kFull, const Ablation& ablation = {});
 
 }  // namespace motet

@@ -9,6 +9,7 @@
 
 #include "motet/attention/key_moments.h"
 #include "motet/attention/window.h"
+#include "motet/model/ablation.h"
 #include "motet/model/decoder.h"
 
 namespace motet {
@@ -25,7 +26,8 @@ struct Margins {
 /// Reads `tokens` in full: the last `query` of them against those before. Throws Error where the
 /// context leaves no bulk beside the window.
 Margins read_margins(const Decoder& model, const std::vector<int64_t>& tokens, int64_t query,
-                     const Window& window = {}, Covariance covariance = Covariance::kFull);
+                     const Window& window = {}, Covariance covariance = Covariance::kFull,
+                     const Ablation& ablation = {});
 
 /// The tau with which so large a share of these margins is local, up to ties.
 double tau_for_share(const torch::Tensor& margins, double share);
