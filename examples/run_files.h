@@ -15,8 +15,8 @@ motet::Source model_source(const Options& options, const motet::Config& config);
 
 /// Makes --out, and sees to it that it is free for the run `wanted`, or holds it. Returns whether
 /// it holds it: --resume was given and the run agrees in every field that makes figures (`also`
-/// names more of them). With --overwrite the earlier run goes first, and nothing that is not of a
-/// run. Throws Error.
+/// names more of them). With --overwrite the earlier run, where there is one, goes first: its
+/// files, .svg and .png in pictures/, .safetensors in stats/. Throws Error.
 bool claim_out(const Options& options, const nlohmann::ordered_json& wanted,
                const std::vector<std::string>& also = {});
 
