@@ -1,7 +1,6 @@
 // adaptive_ratios: what adaptive heads cost and save in decoding, against dense attention.
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -84,12 +83,12 @@ motet::EncodedContext random_context(const motet::Decoder& model, int64_t tokens
 
 class Suite {
  public:
-  Suite(const std::filesystem::path& model, bool quick, const std::filesystem::path& out)
+  Suite(const std::filesystem::path& model, const bench::SuiteOptions& options)
       : model_(motet::load_model(model)),
         config_(model_->config()),
-        quick_(quick),
-        report_(out, quick) {
-    if (!quick) {
+        quick_(options.quick),
+        report_(options.out, options.quick) {
+    if (!quick_) {
       rounds_.seconds = 8;
     }
     for (const auto share : {0.0, 0.5, 0.8, 0.9}) {
@@ -219,25 +218,11 @@ class Suite {
 int main(int argc, char** argv) {
   CLI::App app("Adaptive heads against dense attention in decoding, call by call in one process.",
                "adaptive_ratios");
-  std::filesystem::path model, out;
-  bool quick = false;
-  int threads = 0;
+  bench::SuiteOptions options;
+  std::filesystem::path model;
   app.add_option("--model", model, "directory of a model in Hugging Face format")->required();
-  app.add_flag("--quick", quick, "fewer repetitions and sizes");
-  app.add_option("--threads", threads, "as many as there are cores, unless given")
-      ->check(CLI::Range(1, 4096));
-  app.add_option("--out", out, "JSON file; nothing is written without it");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    if (threads > 0) {
-      at::set_num_threads(threads);
-    }
-    at::manual_seed(0);
+  return bench::run_suite(app, argc, argv, options, "fewer repetitions and sizes", [&] {
     const at::NoGradGuard no_grad;
-    Suite(model, quick, out).run();
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "adaptive_ratios: {}\n", error.what());
-    return 1;
-  }
+    Suite(model, options).run();
+  });
 }

@@ -30,12 +30,6 @@ using bench::Inputs;
 using bench::time_ratio;
 using nlohmann::json;
 
-struct Options {
-  bool quick = false;
-  int threads = 0;  // 0: as many as LibTorch takes
-  std::filesystem::path out;
-};
-
 std::string amx_note() {
   return bench::processor_has("amx_bf16")
              ? "this processor has AMX"
@@ -73,7 +67,7 @@ class Penalised {
 
 class Suite {
  public:
-  explicit Suite(const Options& options) : report_(options.out, options.quick) {
+  explicit Suite(const bench::SuiteOptions& options) : report_(options.out, options.quick) {
     if (options.quick) {
       largest_ = 8192;
     } else {
@@ -437,30 +431,18 @@ int main(int argc, char** argv) {
       "Attention rows against their rivals, call by call in one process: the ratio of every pair,\n"
       "its median and spread, and the goal.",
       "ratios");
-  Options options;
+  bench::SuiteOptions options;
   std::vector<std::string> one;
-  app.add_flag("--quick", options.quick, "fewer repetitions, and 8,192 rows at most");
-  app.add_option("--threads", options.threads, "as many as there are cores, unless given")
-      ->check(CLI::Range(1, 4096));
-  app.add_option("--out", options.out, "JSON file; nothing is written without it");
   app.add_option("--point", one,
                  "measure one point: motet, sdpa, matrix, penalty or dense_penalty, N, P")
       ->expected(3);
-  CLI11_PARSE(app, argc, argv);
-  try {
-    if (options.threads > 0) {
-      at::set_num_threads(options.threads);
-    }
-    at::manual_seed(0);
-    const at::NoGradGuard no_grad;
-    if (!one.empty()) {
-      measure_point(one[0], std::stoll(one[1]), std::stoll(one[2]));
-    } else {
-      Suite(options).run();
-    }
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "ratios: {}\n", error.what());
-    return 1;
-  }
+  return bench::run_suite(app, argc, argv, options, "fewer repetitions, and 8,192 rows at most",
+                          [&] {
+                            const at::NoGradGuard no_grad;
+                            if (!one.empty()) {
+                              measure_point(one[0], std::stoll(one[1]), std::stoll(one[2]));
+                            } else {
+                              Suite(options).run();
+                            }
+                          });
 }

@@ -1,5 +1,7 @@
 #include "report.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -91,6 +93,26 @@ void Report::add(const Figure& figure, bool met, const std::string& either) {
 void Report::save() const {
   if (!out_.empty()) {
     motet::write_file(out_, document_.dump(2) + "\n");
+  }
+}
+
+int run_suite(CLI::App& app, int argc, char** argv, SuiteOptions& options,
+              const std::string& what_quick_is, const std::function<void()>& body) {
+  app.add_flag("--quick", options.quick, what_quick_is);
+  app.add_option("--threads", options.threads, "as many as there are cores, unless given")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--out", options.out, "JSON file; nothing is written without it");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    if (options.threads > 0) {
+      at::set_num_threads(options.threads);
+    }
+    at::manual_seed(0);
+    body();
+    return 0;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
+    return 1;
   }
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -47,6 +49,18 @@ class Report {
   std::filesystem::path out_;
   nlohmann::json document_;
 };
+
+/// What every program that prints a table is told.
+struct SuiteOptions {
+  bool quick = false;
+  int threads = 0;  ///< 0: as many as LibTorch takes
+  std::filesystem::path out;
+};
+
+/// Adds --quick, --threads and --out to the program's own options, parses the command line and runs
+/// `body`. Returns the exit code; errors go to stderr, behind the program's name.
+int run_suite(CLI::App& app, int argc, char** argv, SuiteOptions& options,
+              const std::string& what_quick_is, const std::function<void()>& body);
 
 /// Runs this program again, in a process of its own, and returns the `count` numbers that it
 /// prints. Throws motet::Error where it fails.

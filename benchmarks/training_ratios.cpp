@@ -30,11 +30,8 @@ std::shared_ptr<motet::Trainer> trainer(const motet::Config& config, bool low, b
                                           at::randint(config.vocabulary, {8, 1024}), options);
 }
 
-struct Options {
+struct Options : bench::SuiteOptions {
   std::vector<std::filesystem::path> shapes;
-  std::filesystem::path out;
-  bool quick = false;
-  int threads = 0;  // 0: as many as LibTorch takes
   std::vector<std::string> peak;
 };
 
@@ -85,34 +82,22 @@ int main(int argc, char** argv) {
                "training_ratios");
   Options options;
   app.add_option("CONFIG", options.shapes, "configurations of Hugging Face: shapes of models");
-  app.add_flag("--quick", options.quick, "fewer repetitions, and the first in fp32 alone");
-  app.add_option("--threads", options.threads, "as many as there are cores, unless given")
-      ->check(CLI::Range(1, 4096));
-  app.add_option("--out", options.out, "JSON file; nothing is written without it");
   app.add_option("--peak", options.peak, "measure one: CONFIG, fp32 or bf16, on or off")
       ->expected(3);
-  CLI11_PARSE(app, argc, argv);
-  try {
-    if (options.threads > 0) {
-      at::set_num_threads(options.threads);
-    }
-    at::manual_seed(0);
-    if (!options.peak.empty()) {
-      measure_peak(options);
-      return 0;
-    }
-    motet::require(!options.shapes.empty(), "no CONFIG is given");
-    bench::Report report(options.out, options.quick);
-    for (const auto& shape : options.shapes) {
-      for (const bool low : {false, true}) {
-        if (!options.quick || (shape == options.shapes[0] && !low)) {
-          compare(options, shape, low, report);
-        }
-      }
-    }
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "training_ratios: {}\n", error.what());
-    return 1;
-  }
+  return bench::run_suite(app, argc, argv, options,
+                          "fewer repetitions, and the first in fp32 alone", [&] {
+                            if (!options.peak.empty()) {
+                              measure_peak(options);
+                              return;
+                            }
+                            motet::require(!options.shapes.empty(), "no CONFIG is given");
+                            bench::Report report(options.out, options.quick);
+                            for (const auto& shape : options.shapes) {
+                              for (const bool low : {false, true}) {
+                                if (!options.quick || (shape == options.shapes[0] && !low)) {
+                                  compare(options, shape, low, report);
+                                }
+                              }
+                            }
+                          });
 }

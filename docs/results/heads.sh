@@ -6,36 +6,9 @@
 # Loss of the last quarter of 4,096 and of the last 1,024 of 8,192 tokens, for every method over tau; then the digits of
 # a number that lies somewhere in 4,096 tokens. An interrupted experiment goes on where it stopped.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-quick=false texts=$root/../shared/data/text out=$root/runs/heads
-while [ $# -gt 0 ]; do
-  case $1 in
-    --quick) quick=true; shift ;;
-    --texts) [ $# -gt 1 ] || { echo "heads.sh: --texts needs a directory" >&2; exit 2; }
-             texts=$2; shift 2 ;;
-    --out) [ $# -gt 1 ] || { echo "heads.sh: --out needs a directory" >&2; exit 2; }
-           out=$2; shift 2 ;;
-    *) echo "heads.sh: unknown argument '$1'; --quick, --texts DIR and --out DIR are known" >&2; exit 2 ;;
-  esac
-done
-say() { echo "heads: $*" >&2; }
-for name in test_books wikitext2_test_raw valid_books; do
-  [ -e "$texts/$name.txt" ] || { say "$texts/$name.txt is missing; --texts DIR says where the texts are"; exit 1; }
-done
-texts=$(cd "$texts" && pwd)
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-cd "$root"
-environment=$(cmake/setup.sh --tests --model)
-eval "$environment"
-say "building"
-cmake --preset release > "$out/build.log" 2>&1 && cmake --build --preset release >> "$out/build.log" 2>&1 || {
-  tail -n 40 "$out/build.log" >&2
-  say "the build failed; all of it is in $out/build.log"
-  exit 1
-}
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+experiment=heads
+needed="test_books wikitext2_test_raw valid_books"
+source "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
 
 model=models/SmolLM2-135M-Instruct
 lengths="4096 8192" scored=1024 segments=4 tau=0.6,0.8,0.9,0.95,0.99 recall_length=4096 recall_texts=24

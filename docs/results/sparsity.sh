@@ -7,36 +7,10 @@
 # Arms differ in their loss alone: the same steps over the same rows from the same weights. Every arm is read as it
 # is, with only the k largest keys of each row, and in pieces. An interrupted experiment goes on where it stopped.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
-quick=false texts=$root/../shared/data/text out=$root/runs/sparsity
-while [ $# -gt 0 ]; do
-  case $1 in
-    --quick) quick=true; shift ;;
-    --texts) [ $# -gt 1 ] || { echo "sparsity.sh: --texts needs a directory" >&2; exit 2; }
-             texts=$2; shift 2 ;;
-    --out) [ $# -gt 1 ] || { echo "sparsity.sh: --out needs a directory" >&2; exit 2; }
-           out=$2; shift 2 ;;
-    *) echo "sparsity.sh: unknown argument '$1'; --quick, --texts DIR and --out DIR are known" >&2; exit 2 ;;
-  esac
-done
-say() { echo "sparsity: $*" >&2; }
-for name in train_books_1 train_books_2 valid_books test_books wikitext2_test_raw; do
-  [ -e "$texts/$name.txt" ] || { say "$texts/$name.txt is missing; --texts DIR says where the texts are"; exit 1; }
-done
-texts=$(cd "$texts" && pwd)
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-cd "$root"
-environment=$(cmake/setup.sh --tests --model)
-eval "$environment"
-say "building"
-cmake --preset release > "$out/build.log" 2>&1 && cmake --build --preset release >> "$out/build.log" 2>&1 || {
-  tail -n 40 "$out/build.log" >&2
-  say "the build failed; all of it is in $out/build.log"
-  exit 1
-}
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+experiment=sparsity
+needed="train_books_1 train_books_2 valid_books test_books wikitext2_test_raw"
+source "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
+
 programs=build/release/examples
 
 # An arm is a name and what it adds to the command. lambda = 0 measures the penalty and ignores it.

@@ -5,13 +5,15 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
+#include "motet/error.h"
 #include "report/svg.h"
 
 namespace motet::report {
 namespace {
 
-std::string joined(const std::vector<std::string>& cells, std::string_view separator) {
+std::string line_of(const std::vector<std::string>& cells, std::string_view separator) {
   return fmt::format("{}", fmt::join(cells, separator));
 }
 
@@ -37,6 +39,25 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
+Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs) {
+  require(!grids.empty(), "motet: a table of no run");
+  Grid all{grids[0].columns, {}, grids[0].words};
+  const bool several = grids.size() > 1;
+  if (several) {
+    all.columns.insert(all.columns.begin(), "run");
+    ++all.words;
+  }
+  for (std::size_t i = 0; i < grids.size(); ++i) {
+    for (auto row : grids[i].rows) {
+      if (several) {
+        row.insert(row.begin(), runs.at(i));
+      }
+      all.rows.push_back(std::move(row));
+    }
+  }
+  return all;
+}
+
 std::string text_of(const Grid& grid, const std::vector<std::size_t>& widths) {
   std::string text;
   const auto add = [&](const std::vector<std::string>& cells) {
@@ -52,13 +73,13 @@ std::string text_of(const Grid& grid, const std::vector<std::size_t>& widths) {
 }
 
 std::string markdown_of(const Grid& grid) {
-  auto text = fmt::format("| {} |\n|", joined(grid.columns, " | "));
+  auto text = fmt::format("| {} |\n|", line_of(grid.columns, " | "));
   for (std::size_t i = 0; i < grid.columns.size(); ++i) {
     text += i < grid.words ? "---|" : "--:|";
   }
   text += '\n';
   for (const auto& row : grid.rows) {
-    text += fmt::format("| {} |\n", joined(row, " | "));
+    text += fmt::format("| {} |\n", line_of(row, " | "));
   }
   return text;
 }
@@ -67,7 +88,7 @@ std::string latex_of(const Grid& grid) {
   auto text = "\\begin{tabular}{" + std::string(grid.words, 'l') +
               std::string(grid.columns.size() - grid.words, 'r') + "}\n\\toprule\n";
   const auto add = [&](const std::vector<std::string>& cells) {
-    text += latex(joined(cells, "\t"));
+    text += latex(line_of(cells, "\t"));
     text = replaced(text, "\t", " & ") + " \\\\\n";
   };
   add(grid.columns);
@@ -111,9 +132,9 @@ std::string csv_of(const std::vector<nlohmann::ordered_json>& documents) {
                                             : value.dump());
       }
       if (text.empty()) {
-        text = joined(names, ",") + "\n";
+        text = line_of(names, ",") + "\n";
       }
-      text += joined(cells, ",") + "\n";
+      text += line_of(cells, ",") + "\n";
     }
   }
   return text;

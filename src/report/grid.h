@@ -13,6 +13,10 @@ struct Grid {
   std::size_t words = 1;  ///< columns with words, at the left; the others are numbers
 };
 
+/// The rows of one or more tables of the same columns, behind a column with the names of the runs
+/// that they are of where there are several.
+Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs);
+
 /// Columns of these widths, the first one aligned to the left.
 std::string text_of(const Grid& grid, const std::vector<std::size_t>& widths);
 std::string markdown_of(const Grid& grid);

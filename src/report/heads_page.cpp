@@ -31,9 +31,10 @@ std::vector<std::string> cells_of(const HeadsRow& row) {
 }
 
 report::Grid grid_of(const std::vector<HeadsRun>& runs) {
-  report::Grid grid{kColumns, {}};
+  std::vector<report::Grid> grids;
+  std::vector<std::string> names;
   for (const auto& run : runs) {
-    const auto first = grid.rows.size();
+    auto& grid = grids.emplace_back(report::Grid{kColumns, {}});
     if (!run.segment_full.empty()) {
       const auto full = over_segments(run.segment_full);
       grid.rows.push_back({"full", "-", "0.000", fmt::format("{:.3f}", full.nll), "-", "-",
@@ -42,16 +43,9 @@ report::Grid grid_of(const std::vector<HeadsRun>& runs) {
     for (const auto& row : over_segments(run.segment_rows)) {
       grid.rows.push_back(cells_of(row));
     }
-    for (auto i = first; runs.size() > 1 && i < grid.rows.size(); ++i) {
-      grid.rows[i].insert(grid.rows[i].begin(),
-                          fmt::format("{}, {}", run.model.name, run.data.name));
-    }
+    names.push_back(fmt::format("{}, {}", run.model.name, run.data.name));
   }
-  if (runs.size() > 1) {
-    grid.columns.insert(grid.columns.begin(), "run");
-    grid.words = 2;
-  }
-  return grid;
+  return report::joined(grids, names);
 }
 
 constexpr const char* kUnits =

@@ -250,49 +250,6 @@ void save_run(const Run& run, const std::filesystem::path& path) {
   write_file(path, document(run).dump(1) + "\n");
 }
 
-std::string program_of(const std::filesystem::path& path) {
-  const auto json = ordered_json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  require(json.is_object() && json.contains("schema") && json.contains("program"), path.string(),
-          ": is not a run of motet");
-  return json["program"].get<std::string>();
-}
-
-namespace report {
-
-ordered_json read_run(const std::filesystem::path& path, const std::string& program,
-                      int64_t schema) {
-  const auto found = program_of(path);
-  require(found == program, path.string(), ": is a run of ", found, ", not of ", program);
-  auto json = ordered_json::parse(read_file(path));
-  require(json["schema"] == schema, path.string(), ": is of schema ", json["schema"].dump(),
-          ", this version reads ", schema);
-  return json;
-}
-
-ordered_json json_of(const Ablation& ablation) {
-  if (ablation.heads.empty()) {
-    return {};
-  }
-  auto heads = ordered_json::array();
-  for (const auto& head : ablation.heads) {
-    heads.push_back(ordered_json::array({head.layer, head.head}));
-  }
-  return {{"by", name_of(ablation.kind)}, {"heads", heads}};
-}
-
-Ablation ablation_of(const ordered_json& json) {
-  Ablation ablation;
-  if (!json.is_null()) {
-    ablation.kind = ablate_named(json.at("by").get<std::string>());
-    for (const auto& head : json.at("heads")) {
-      ablation.heads.push_back({head.at(0), head.at(1)});
-    }
-  }
-  return ablation;
-}
-
-}  // namespace report
-
 Run load_run(const std::filesystem::path& path) {
   const auto json = report::read_run(path, kProgram, Run::kSchema);
   try {

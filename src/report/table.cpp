@@ -44,22 +44,16 @@ std::vector<std::string> cells_of(const CompareRow& row) {
 }
 
 report::Grid grid_of(const std::vector<Run>& runs) {
-  require(!runs.empty(), "motet: a table of no run");
-  report::Grid table{kColumns, {}};
+  std::vector<report::Grid> grids;
+  std::vector<std::string> names;
   for (const auto& run : runs) {
+    auto& grid = grids.emplace_back(report::Grid{kColumns, {}});
     for (const auto& row : over_segments(run.segment_rows)) {
-      table.rows.push_back(cells_of(row));
-      if (runs.size() > 1) {
-        auto& cells = table.rows.back();
-        cells.insert(cells.begin(), fmt::format("{}, {}", run.model.name, run.data.name));
-      }
+      grid.rows.push_back(cells_of(row));
     }
+    names.push_back(fmt::format("{}, {}", run.model.name, run.data.name));
   }
-  if (runs.size() > 1) {
-    table.columns.insert(table.columns.begin(), "run");
-    table.words = 2;
-  }
-  return table;
+  return report::joined(grids, names);
 }
 
 }  // namespace
