@@ -11,9 +11,9 @@ needed="test_books wikitext2_test_raw valid_books"
 source "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
 
 model=models/SmolLM2-135M-Instruct
-lengths="4096 8192" scored=1024 segments=4 tau=0.6,0.8,0.9,0.95,0.99 recall_length=4096 recall_texts=24
+lengths=(4096 8192) scored=1024 segments=4 tau=0.6,0.8,0.9,0.95,0.99 recall_length=4096 recall_texts=24
 if $quick; then
-  lengths=2048 scored=512 segments=1 tau=0.6,0.9,0.99 recall_length=2048 recall_texts=4
+  lengths=(2048) scored=512 segments=1 tau=0.6,0.9,0.99 recall_length=2048 recall_texts=4
 fi
 run() {  # NAME TEXT LENGTH SCORED SEGMENTS
   say "$1"
@@ -21,16 +21,21 @@ run() {  # NAME TEXT LENGTH SCORED SEGMENTS
     --save-stats --out "$out/$1" --resume > /dev/null
 }
 
-for length in $lengths; do
+read_texts() {  # LENGTH
   for text in test_books wikitext2_test_raw; do
-    run "$text-$length" "$texts/$text.txt" "$length" $scored $segments
+    run "$text-$1" "$texts/$text.txt" "$1" $scored $segments
   done
-done
+}
+
+read_texts "${lengths[0]}"
 [ -e "$out/recall.jsonl" ] || {
   "$MOTET_PYTHON" "$here/recall_task.py" $model "$texts/valid_books.txt" $recall_length $recall_texts > "$out/recall.tmp"
   mv "$out/recall.tmp" "$out/recall.jsonl"
 }
 run "recall-$recall_length" "$out/recall.jsonl" $recall_length 32 $recall_texts  # the question, and seven digits
+for length in "${lengths[@]:1}"; do
+  read_texts "$length"
+done
 "$MOTET_PYTHON" "$here/heads_tables.py" "$out" > "$out/heads.md"
 cat "$out/heads.md"
 say "tables: $out/heads.md"

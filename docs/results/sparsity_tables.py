@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Tables of docs/results/sparsity.sh, as Markdown, and its pictures.   sparsity_tables.py DIR
 
-Reads DIR/FAMILY/SEED/ARM/{TEXT,rows}/{run.json,stats.safetensors}; writes DIR/FAMILY.{svg,png}. Losses are nats a token, in brackets the difference to the
-control arm of the same seed on the same tokens, with its 95 % interval: 1.96 standard errors of the paired difference
-over tokens; of several seeds, the mean, with the standard error over seeds where that is larger. Masses and shares of
-entries are means over heads, and over the few rows whose probabilities were kept.
+Reads DIR/FAMILY/SEED/ARM/{TEXT,rows}/{run.json,stats.safetensors}; writes DIR/FAMILY.{svg,png}. Losses are nats a
+token, in brackets the difference to the control arm of the same seed on the same tokens, with its 95 % interval: 1.96
+standard errors of the paired difference over tokens; of several seeds, the mean, with the standard error over seeds
+where that is larger. Masses and shares of entries are means over heads, and over the few rows whose probabilities
+were kept.
 """
 
 import json
@@ -22,8 +23,10 @@ matplotlib.use("agg")
 from matplotlib import pyplot  # noqa: E402
 
 CONTROL = "control"
+MODES = ("full", "parallel", "sink", "selective", "both")
 KEYS = 16        # of the top-k mass
 ENTRY = 1e-3     # probabilities above it are counted
+MARKERS = "os^xDv"
 
 
 def load(run):
@@ -56,9 +59,22 @@ def difference(arms, arm, text, key):
     return mean, error
 
 
+def in_order(keys):
+    """(label, P) by P: the modes, then readings by name."""
+    def place(key):
+        label, pieces = key
+        return pieces, MODES.index(label) if label in MODES else len(MODES), len(label), label
+    return sorted(keys, key=place)
+
+
+def label_of(row):
+    """As statistics name it."""
+    return row["mode"] if row["mode"] in MODES else row["reading"] + (" + prefix" if row["prefix_tokens"] else "")
+
+
 def table(family, arms, text):
     names = names_of(arms)
-    keys = sorted(next(iter(arms.values()))[CONTROL][text][0], key=lambda key: (key[1], key[0]))
+    keys = in_order(next(iter(arms.values()))[CONTROL][text][0])
     print(f"\n### {family}, {text}, {len(arms)} seed{'s' if len(arms) > 1 else ''}: loss\n")
     print("| read as | P | " + " | ".join(names) + " |")
     print("|---|---|" + "---|" * len(names))
@@ -70,25 +86,23 @@ def table(family, arms, text):
             cells.append(f"{loss:.3f}" if arm == CONTROL else f"{loss:.3f} ({mean:+.3f} ± {1.96 * error:.3f})")
         print(f"| {key[0]} | {key[1]} | " + " | ".join(cells) + " |")
     print(f"\n### {family}, {text}: entropy of attention, nats, and exp of it, means over heads\n")
-    print("| mode | P | " + " | ".join(names) + " |")
+    print("| read as | P | " + " | ".join(names) + " |")
     print("|---|---|" + "---|" * len(names))
-    modes = [(row["mode"], row["reading"], row["pieces"]) for row in next(iter(arms.values()))[CONTROL][text][1]]
-    for mode in modes:
+    for key in keys:
         cells = []
         for arm in names:
             heads = [entropy for seed in arms.values() for row in seed[arm][text][1]
-                     if (row["mode"], row["reading"], row["pieces"]) == mode
-                     for layer in row["entropy_heads"] for entropy in layer]
+                     if (label_of(row), row["pieces"]) == key for layer in row["entropy_heads"] for entropy in layer]
             cells.append(f"{statistics.fmean(heads):.3f} ({statistics.fmean(map(math.exp, heads)):.1f})")
-        print(f"| {mode[0] if mode[1] == 'all' else mode[1]} | {mode[2]} | " + " | ".join(cells) + " |")
+        print(f"| {key[0]} | {key[1]} | " + " | ".join(cells) + " |")
 
 
 def load_rows(run):
     """(label, P) -> probabilities of rows, [rows][layers, heads, keys that they see]."""
     stats, rows = load_file(run / "stats.safetensors"), {}
     for name in sorted(stats):
-        _, label, pieces, what = name.split("/")
-        if what.startswith("probabilities_"):
+        if "/probabilities_" in name:
+            _, label, pieces, _ = name.split("/")
             p = stats[name]
             rows.setdefault((label, int(pieces)), []).append(p[:, :, p.any(axis=(0, 1))])
     return rows
@@ -110,9 +124,9 @@ def table_of_rows(family, arms):
     for title, measure in ((f"mass of the {KEYS} largest keys of a row", mass_by_layer),
                            (f"share of a row's entries above {ENTRY:g}", share_by_layer)):
         print(f"\n### {family}, test_books: {title}\n")
-        print("| mode | P | layer | " + " | ".join(names) + " |")
+        print("| read as | P | layer | " + " | ".join(names) + " |")
         print("|---|---|---|" + "---|" * len(names))
-        for key in sorted(rows[CONTROL][0], key=lambda key: (key[1], key[0])):
+        for key in in_order(rows[CONTROL][0]):
             of_arms = [numpy.mean([measure(seed[key]) for seed in rows[name]], axis=0) for name in names]
             found[title, key] = of_arms
             print(f"| {key[0]} | {key[1]} | all | " + " | ".join(f"{x.mean():.3f}" for x in of_arms) + " |")
@@ -130,16 +144,18 @@ def picture(root, family, arms, masses):
                      for key in next(iter(arms.values()))[CONTROL][text][0]} for name in names}
     budgets = sorted(int(found[1]) for label, pieces in losses[CONTROL]
                      if pieces == 1 and (found := re.fullmatch(r"topk\(k=(\d+)\)", label)))
-    wanted = [("full", 1)] + sorted(key for key in losses[CONTROL] if key[1] > 1 and "topk" not in key[0])
-    for name, style in zip(names, styles):
-        look = {"label": name, "linestyle": style, "marker": "o", "markersize": 3}
+    wanted = in_order(key for key in losses[CONTROL] if key[0] in MODES)
+    for place, (name, style) in enumerate(zip(names, styles)):
+        look = {"label": name, "linestyle": style, "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
         kept.plot([str(k) for k in budgets] + ["all"],
                   [losses[name][f"topk(k={k})", 1] for k in budgets] + [losses[name]["full", 1]], **look)
         by_layer.plot(masses["full", 1][names.index(name)], **look)
-        modes.plot([f"{label}, P={pieces}" for label, pieces in wanted], [losses[name][key] for key in wanted], **look)
+        beside = 0.1 * (place - (len(names) - 1) / 2)
+        modes.plot([at + beside for at in range(len(wanted))], [losses[name][key] for key in wanted],
+                   **look | {"linestyle": "none", "marker": MARKERS[place % len(MARKERS)], "markersize": 5})
     kept.set(xlabel="keys kept of each row", ylabel=f"loss on {text}, nats a token")
     by_layer.set(xlabel="layer", ylabel=f"mass of a row's {KEYS} largest keys")
-    modes.tick_params(axis="x", rotation=30)
+    modes.set_xticks(range(len(wanted)), [f"{label}, P={pieces}" for label, pieces in wanted], rotation=30)
     modes.set(ylabel=f"loss on {text}, nats a token")
     kept.legend(frameon=False, fontsize=8)
     for extension in ("svg", "png"):
