@@ -9,7 +9,64 @@
 
 namespace motet {
 
-torch::optim::AdamW adamw(const Decoder& model, const torch::optim::AdamWOptions& options) {
+namespace {
+
+/// The operator takes lists: what every parameter with a gradient of a group is updated from.
+struct Updates {
+  std::vector<torch::Tensor> parameters, gradients, averages, squares, steps;
+};
+
+}  // namespace
+
+torch::Tensor AdamW::step(LossClosure closure) {
+  for (const auto& group : param_groups()) {
+    const auto& options = static_cast<const torch::optim::AdamWOptions&>(group.options());
+    for (const auto& parameter : group.params()) {
+      if (options.amsgrad() || !parameter.is_cpu() || !parameter.is_contiguous()) {
+        return torch::optim::AdamW::step(std::move(closure));
+      }
+    }
+  }
+  torch::Tensor loss;
+  if (closure != nullptr) {
+    const at::AutoGradMode with_gradients(true);
+    loss = closure();
+  }
+  const at::NoGradGuard no_grad;
+  for (const auto& group : param_groups()) {
+    const auto& options = static_cast<const torch::optim::AdamWOptions&>(group.options());
+    Updates updates;
+    for (const auto& parameter : group.params()) {
+      if (!parameter.grad().defined()) {
+        continue;
+      }
+      auto& state = state_[parameter.unsafeGetTensorImpl()];
+      if (state == nullptr) {
+        auto first = std::make_unique<torch::optim::AdamWParamState>();
+        first->exp_avg(torch::zeros_like(parameter));
+        first->exp_avg_sq(torch::zeros_like(parameter));
+        state = std::move(first);
+      }
+      auto& moments = static_cast<torch::optim::AdamWParamState&>(*state);
+      moments.step(moments.step() + 1);
+      updates.parameters.push_back(parameter);
+      updates.gradients.push_back(parameter.grad().contiguous());
+      updates.averages.push_back(moments.exp_avg());
+      updates.squares.push_back(moments.exp_avg_sq());
+      updates.steps.push_back(torch::tensor(static_cast<float>(moments.step())));
+    }
+    if (!updates.parameters.empty()) {
+      const auto [beta1, beta2] = options.betas();
+      at::_fused_adamw_(updates.parameters, updates.gradients, updates.averages, updates.squares,
+                        /*max_exp_avg_sqs=*/{}, updates.steps, options.lr(), beta1, beta2,
+                        options.weight_decay(), options.eps(), /*amsgrad=*/false,
+                        /*maximize=*/false);
+    }
+  }
+  return loss;
+}
+
+AdamW adamw(const Decoder& model, const torch::optim::AdamWOptions& options) {
   std::vector<torch::Tensor> decayed, plain;
   for (const auto& parameter : model.parameters()) {
     (parameter.dim() > 1 ? decayed : plain).push_back(parameter);
@@ -19,7 +76,7 @@ torch::optim::AdamW adamw(const Decoder& model, const torch::optim::AdamWOptions
   std::vector<torch::optim::OptimizerParamGroup> groups;
   groups.emplace_back(decayed, std::make_unique<torch::optim::AdamWOptions>(options));
   groups.emplace_back(plain, std::move(without_decay));
-  return torch::optim::AdamW(groups, options);
+  return AdamW(groups, options);
 }
 
 double cosine_schedule(int64_t step, int64_t steps, int64_t warmup) {

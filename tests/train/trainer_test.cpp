@@ -286,6 +286,49 @@ TEST(Trainer, DecaysWeightsAndNotNormsOrBiases) {
   }
 }
 
+TEST(AdamW, StepsAsLibTorchsOwnDoes) {
+  torch::manual_seed(3);
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    std::vector<torch::Tensor> ours, theirs;
+    for (const auto& sizes : std::vector<std::vector<int64_t>>{{37, 65}, {1}, {3, 5, 7}, {9}}) {
+      ours.push_back(torch::randn(sizes, dtype).set_requires_grad(true));
+      theirs.push_back(ours.back().detach().clone().set_requires_grad(true));
+    }
+    const auto options = torch::optim::AdamWOptions(0.05).betas({0.8, 0.95}).weight_decay(0.2);
+    AdamW one(ours, options);
+    torch::optim::AdamW other(theirs, options);
+    for (int64_t step = 0; step < 6; ++step) {
+      const auto with = step < 2 ? ours.size() - 1 : ours.size();  // the last one joins later
+      for (std::size_t i = 0; i < with; ++i) {
+        ours[i].mutable_grad() = torch::randn_like(ours[i]);
+        theirs[i].mutable_grad() = ours[i].grad().clone();
+      }
+      one.step();
+      other.step();
+    }
+    const auto tolerance = dtype == torch::kFloat32 ? 1e-6 : 1e-12;
+    for (std::size_t i = 0; i < ours.size(); ++i) {
+      EXPECT_TRUE(torch::allclose(ours[i], theirs[i], tolerance, tolerance)) << i;
+    }
+    const auto& state = static_cast<const torch::optim::AdamWParamState&>(
+        *one.state().at(ours.back().unsafeGetTensorImpl()));
+    EXPECT_EQ(state.step(), 4);
+  }
+}
+
+TEST(AdamW, CallsAClosureWithGradients) {
+  auto weight = torch::full({1}, 3.0f).set_requires_grad(true);
+  AdamW optimizer(std::vector<torch::Tensor>{weight},
+                  torch::optim::AdamWOptions(0.5).weight_decay(0));
+  const auto loss = optimizer.step([&] {
+    auto square = weight.square().sum();
+    square.backward();
+    return square;
+  });
+  EXPECT_EQ(loss.item<float>(), 9);
+  EXPECT_NEAR(weight.item<float>(), 2.5, 1e-5);  // a first step is as long as the learning rate
+}
+
 TEST(Trainer, StopsBeforeWhatIsNotFinite) {
   const auto model = golden("llama_default");
   const auto rows = random_rows(1, 8);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <torch/optim/adamw.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -88,7 +87,7 @@ class Trainer {
   Cut cut_;
   ShuffledRows rows_;
   MixedPrecision precision_;
-  torch::optim::AdamW optimizer_;
+  AdamW optimizer_;
   std::optional<Sparsity> sparsity_;
   int64_t done_ = 0;
 };
