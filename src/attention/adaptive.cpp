@@ -70,6 +70,8 @@ Tensor bulk_lse(const BulkNeeds& needs, const WindowSets& sets, const Tensor& qu
 
 Tensor bulks_needed(const Tensor& window_lse, const Tensor& bulk_lse, double tau) {
   const auto least = std::log(tau / (1 - tau));
+  // Nothing is needed of a bulk without keys, not even by an empty window: no comparison with NaN
+  // holds.
   if (bulk_lse.size(-1) == 1) {
     if (is_plain({window_lse, bulk_lse}) && window_lse.numel() == bulk_lse.numel()) {
       auto needed = at::empty(bulk_lse.sizes(), bulk_lse.options().dtype(torch::kBool));
@@ -77,11 +79,11 @@ Tensor bulks_needed(const Tensor& window_lse, const Tensor& bulk_lse, double tau
                  *bulk = bulk_lse.const_data_ptr<float>();
       auto* is_needed = needed.data_ptr<bool>();
       for (int64_t i = 0; i < needed.numel(); ++i) {
-        is_needed[i] = window[i] - bulk[i] < static_cast<float>(least) && bulk[i] != -kInfinity;
+        is_needed[i] = window[i] - bulk[i] < static_cast<float>(least);
       }
       return needed;
     }
-    return ((window_lse.unsqueeze(-1) - bulk_lse) < least).logical_and(bulk_lse != -kInfinity);
+    return (window_lse.unsqueeze(-1) - bulk_lse) < least;
   }
   const auto ordered = bulk_lse.sort(/*stable=*/true, -1, /*descending=*/true);
   const auto& [lse, order] = ordered;
@@ -89,8 +91,7 @@ Tensor bulks_needed(const Tensor& window_lse, const Tensor& bulk_lse, double tau
   const auto with =
       torch::cat({window_lse.unsqueeze(-1), lse.slice(-1, 0, -1)}, -1).logcumsumexp(-1);
   const auto without = lse.flip({-1}).logcumsumexp(-1).flip({-1});
-  // -inf - -inf is NaN: nothing is needed of a bulk without keys, not even by an empty window.
-  const auto needed = ((with - without) < least).logical_and(without != -kInfinity);
+  const auto needed = (with - without) < least;
   return torch::empty_like(needed).scatter_(-1, order, needed);
 }
 

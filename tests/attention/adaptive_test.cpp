@@ -398,6 +398,25 @@ TEST_P(AdaptiveKernel, ADroppedBulkIsNotTouched) {
   }
 }
 
+/// One long head reads what the other heads of its group drop, whichever it is.
+TEST_P(AdaptiveKernel, EveryLongHeadOfAGroupReads) {
+  for (const int64_t rows : {1, 70}) {
+    torch::manual_seed(5);
+    const auto sets = read_sets(0, {900}, {rows}, {3});
+    const auto query = torch::randn({1, 6, rows, 16}, kF64);
+    const auto keys = torch::randn({1, 2, sets.keys(), 16}, kF64), values = torch::randn_like(keys);
+    for (int64_t head = 0; head < 6; ++head) {
+      const FixedHeads heads((torch::arange(6) == head).unsqueeze(0));
+      const auto read = [&](torch::ScalarType dtype) {
+        return read_rows(heads, query.to(dtype), keys.to(dtype), values.to(dtype), sets, {0, rows});
+      };
+      const auto found = read(torch::kFloat32), expected = read(torch::kFloat64);
+      EXPECT_LT(max_error(found.row.out, expected.row.out), 1e-5) << rows << " rows, " << head;
+      EXPECT_LT(max_error(found.row.lse, expected.row.lse), 1e-5) << rows << " rows, " << head;
+    }
+  }
+}
+
 /// In vectors of whatever width, with and without a rest, for one row and for several at once: what
 /// float64 says.
 TEST_P(AdaptiveKernel, GaussianMassIsThatOfDoublePrecision) {
