@@ -221,8 +221,7 @@ void leave_out_dropped(std::vector<Unit>& units, const RowArguments& arguments,
 
 bool supports(const RowArguments& arguments) {
   const auto type = arguments.query.scalar_type();
-  return !arguments.budget.defined() && arguments.query.is_cpu() &&
-         (type == torch::kFloat32 || type == torch::kBFloat16);
+  return arguments.query.is_cpu() && (type == torch::kFloat32 || type == torch::kBFloat16);
 }
 
 bool chooses(const RowArguments& arguments) { return !are_few(arguments); }

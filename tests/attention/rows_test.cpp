@@ -250,6 +250,45 @@ TEST_P(RowByKernel, GivesDroppedKeysExactlyNoWeight) {
   EXPECT_TRUE(torch::equal(row4.entropy.slice(2, 5), clean.entropy.slice(2, 5)));
 }
 
+/// A kernel that is chosen is the one that runs, whatever is asked of it: two kernels add up in
+/// orders of their own, which shows in the last bits.
+TEST_P(RowByKernel, IsComputedByTheKernelThatIsChosen) {
+  const Shape few{"", 16, 6, 2, 32, all_keys(1, 700), {700}, 16},
+      many{"", 1, 6, 2, 32, causal_keys(90, 700), {700}, 1};
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const auto& shape : {few, many}) {
+      const auto rows = shape.sets.rows();
+      const auto threshold = torch::full({shape.batch, 6, rows}, -1.0f);
+      const std::vector<std::pair<const char*, RowOptions>> wishes{
+          {"plain", {}},
+          {"without entropy", {.entropy = false}},
+          {"threshold", {.threshold = threshold}},
+          {"top", {.top = 3}},
+          {"budget", {.budget = {.keys = 4}}},
+          {"budget, first key free", {.budget = {.share = 0.1, .counts_first = false}}}};
+      for (const auto& [wish, options] : wishes) {
+        const auto run = [&](std::string_view kernel) {
+          use_kernel(std::string(kernel));
+          auto in = inputs(shape, dtype, true);
+          const auto row = attend(in.query, in.keys, in.values, shape.sets, {}, options);
+          const auto loss =
+              options.budget.wanted() ? row.out.sum() + row.top_mass.sum() : row.out.sum();
+          const auto gradient = torch::autograd::grad({loss}, {in.keys})[0];
+          return std::pair(row.lse.detach(), gradient);
+        };
+        const auto [lse, gradient] = run(GetParam());
+        const auto [portable_lse, portable_gradient] = run("portable");
+        use_kernel(GetParam());
+        const bool is_portable = GetParam() == "portable";
+        EXPECT_EQ(torch::equal(lse, portable_lse), is_portable)
+            << wish << ", " << dtype << ", " << rows << " rows";
+        EXPECT_EQ(torch::equal(gradient, portable_gradient), is_portable)
+            << wish << ", " << dtype << ", " << rows << " rows";
+      }
+    }
+  }
+}
+
 TEST_P(RowByKernel, IsTheSameWithAnyNumberOfThreads) {
   const Shape shape{"", 1, 6, 2, 16, causal_keys(300, 300), {300}, 1};
   const auto in = inputs(shape, torch::kFloat32);
