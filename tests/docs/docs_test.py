@@ -34,7 +34,7 @@ QUICKSTART = (f"build/release/examples/motet-compare --model {MODEL} --text exam
               "--length 96 --scored 24 --segments 1 --out runs/quickstart")
 
 VARIABLES = r"(\w+=\S* )*"
-PROGRAMS = re.compile(VARIABLES + r"(build/release/examples/|examples/\S+\.(sh|py)|tests/\S+\.(sh|py)|benchmarks/\S+\.(sh|py)"
+PROGRAMS = re.compile(VARIABLES + r"(build/release/examples/|examples/\S+\.(sh|py)|tests/\S+\.(sh|py)|benchmarks/\S+\.(sh|py)|docs/results/\S+\.(sh|py)"
                       r"|cmake/\S+\.(sh|py)|\.ci/run|\.venv/bin/|cmake |ctest|ninja|python3? |pip |hf |git |sudo |apt|perf |export |eval )")
 
 # Commands that no test can run, and why.
@@ -42,6 +42,7 @@ NOT_RUN = {
     r"examples/quickstart\.sh": "sets up and builds anew; its last step, motet-compare, is run on every page",
     r"tests/run\.sh|\.ci/run|ctest": "this test is part of it",
     r"benchmarks/run\.sh": "takes minutes, and measures time",
+    r"docs/results/\w+\.sh": "takes minutes or hours; tests/python runs its tables",
     r"\.venv/bin/pip |pip |.*\bhf download": "needs the internet",
     r"cmake --workflow|cmake --preset|cmake --build": "builds everything; this test is part of it, and `documented` of that",
     r"cmake --install|cmake -B build": "tests/package does it",

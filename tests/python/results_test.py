@@ -1,0 +1,140 @@
+"""The tables of docs/results/ on runs of tiny models. results_test.py MOTET_COMPARE MOTET_HEADS"""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import tiny
+
+RESULTS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "results"
+TEXT = tiny.DATA / "valid_books.txt"
+COMPARE = HEADS = None
+
+
+def run(*command):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"{command[0]}: {done.stderr}")
+    return done.stdout
+
+
+def table(markdown, title):
+    """The rows of the first table behind a line that ends so, without their header, as lists of cells."""
+    lines = markdown[markdown.index(f"{title}\n"):].splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows[2:]
+
+
+def rows_of(folder):
+    return json.loads((folder / "run.json").read_text(encoding="utf-8"))["rows"]
+
+
+class Sparsity(unittest.TestCase):
+    """Two arms that are the same model, and one more: untrained."""
+
+    @classmethod
+    def setUpClass(cls):
+        directory = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(directory.cleanup)
+        cls.root = pathlib.Path(directory.name) / "runs"
+        models = {"1/control": "llama", "1/tail-1": "llama", "untrained": "gpt2"}
+        common = ("--text", TEXT, "--length", 96, "--scored", 24, "--pieces", "1,4", "--prefix", "Text: ", "--quiet",
+                  "--save-stats")
+        for arm, family in models.items():
+            model = tiny.save(pathlib.Path(directory.name) / arm, family)
+            folder = cls.root / "tiny" / arm
+            run(COMPARE, "--model", model, *common, "--segments", 2, "--keep-keys", "4,8", "--out",
+                folder / "test_books")
+            run(COMPARE, "--model", model, *common, "--segments", 1, "--rows", "3,19", "--out", folder / "rows")
+        cls.markdown = run(sys.executable, RESULTS / "sparsity_tables.py", cls.root)
+
+    def test_losses_and_differences(self):
+        found = {(row[0], row[1]): row[2:] for row in table(self.markdown, "1 seed: loss")}
+        expected = rows_of(self.root / "tiny" / "1" / "control" / "test_books")
+        self.assertEqual(len(found), len(expected))
+        for row in expected:
+            label = row["mode"] if row["mode"] != "topk" else row["reading"]
+            label += " + prefix" if row["mode"] == "topk" and row["prefix_tokens"] else ""
+            control, same, other = found[label, str(row["pieces"])]
+            self.assertEqual(control, f"{row['nll']:.3f}")
+            self.assertIn("(+0.000 ± 0.000)", same)
+            self.assertRegex(other, r"^\d+\.\d{3} \([+-]\d+\.\d{3} ± \d+\.\d{3}\)$")
+
+    def test_entropies(self):
+        found = {(row[0], row[1]): row[2] for row in table(self.markdown, "exp of it, means over heads")}
+        for row in rows_of(self.root / "tiny" / "1" / "control" / "test_books"):
+            if row["mode"] != "topk":
+                self.assertTrue(found[row["mode"], str(row["pieces"])].startswith(f"{row['entropy_tok']:.3f} "))
+        plain, prefixed = found["topk(k=4)", "4"], found["topk(k=4) + prefix", "4"]
+        self.assertNotEqual(plain, prefixed)
+
+    def test_masses_and_pictures(self):
+        masses = [float(row[3]) for row in table(self.markdown, "mass of the 16 largest keys of a row")]
+        self.assertGreater(len(masses), 5)  # five modes, and every layer of one
+        for mass in masses:
+            self.assertTrue(0 < mass <= 1, mass)
+        for extension in ("svg", "png"):
+            self.assertGreater((self.root / f"tiny.{extension}").stat().st_size, 1000)
+
+    def test_names_what_is_not_complete(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = pathlib.Path(directory) / "runs"
+            shutil.copytree(self.root, root)
+            path = root / "tiny" / "1" / "control" / "test_books" / "run.json"
+            path.write_text(path.read_text(encoding="utf-8").replace('"complete": true', '"complete": false'),
+                            encoding="utf-8")
+            done = subprocess.run([sys.executable, RESULTS / "sparsity_tables.py", root], capture_output=True,
+                                  text=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"{path.parent} is not complete", done.stderr)
+
+
+class Heads(unittest.TestCase):
+    def test_tables_and_picture(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = pathlib.Path(directory)
+            model = tiny.save(root / "model", "llama")
+            common = ("--model", model, "--text", TEXT, "--calibrate", TEXT, "--length", 96, "--scored", 24,
+                      "--segments", 2, "--window-first", 2, "--window-last", 8, "--tau", "0.6,0.9", "--save-stats", "--quiet")
+            for name in ("books-96", "recall-96"):
+                run(HEADS, *common, "--out", root / name)
+            markdown = run(sys.executable, RESULTS / "heads_tables.py", root)
+            found = {(row[0], row[1]): row[2:] for row in table(markdown, "### books-96")}
+            expected = rows_of(root / "books-96")
+            self.assertEqual(len(found), len(expected))
+            for row in expected:
+                cells = found[row["method"], f"{row['tau']:g}"]
+                self.assertEqual(cells[0], f"{row['local_share']:.1%}")
+                self.assertEqual(cells[2], f"{row['delta_nll']:+.4f} ± {1.96 * row['delta_stderr']:.4f}")
+            # Of a recall text only the digits count: not the same tokens, so not the same loss.
+            digits = {(row[0], row[1]): row[2:] for row in table(markdown, "### recall-96")}
+            self.assertEqual(digits.keys(), found.keys())
+            self.assertNotEqual([cells[1] for cells in digits.values()], [cells[1] for cells in found.values()])
+            kept = table(markdown, "80 to 90 % for adaptive and oracle.")
+            self.assertEqual([row[0] for row in kept], ["books-96", "recall-96"])
+            for share in re.findall(r"(\d+)%", " ".join(" ".join(row) for row in kept)):
+                self.assertLessEqual(int(share), 100)
+            self.assertGreater((root / "heads.png").stat().st_size, 1000)
+
+    def test_recall_task_wants_a_token_a_digit(self):
+        with tempfile.TemporaryDirectory() as directory:
+            model = tiny.save(pathlib.Path(directory) / "model", "llama")
+            done = subprocess.run([sys.executable, RESULTS / "recall_task.py", model, TEXT, "200", "1"],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("does not give every digit a token of its own", done.stderr)
+
+
+if __name__ == "__main__":
+    COMPARE, HEADS = sys.argv[1:3]
+    unittest.main(argv=sys.argv[:1])
