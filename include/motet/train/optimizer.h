@@ -15,6 +15,7 @@ namespace motet {
 class AdamW : public torch::optim::AdamW {
  public:
   using torch::optim::AdamW::AdamW;
+  /// Updates every parameter that has a gradient; returns what `closure`, called first, does.
   torch::Tensor step(LossClosure closure = nullptr) override;
 };
 
