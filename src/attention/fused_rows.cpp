@@ -285,8 +285,9 @@ class UnitRun {
   UnitRun(const Job& job, const Unit& unit, Scratch& scratch)
       : job_(job), unit_(unit), lanes_(unit.rows * unit.batches * unit.heads) {
     tiles_ = (lanes_ + kLanes - 1) / kLanes;
-    few_ = kVectors == 1 && lanes_ <= kFewLanes && job.features % kVector == 0 &&
-           job.value_features % kVector == 0;
+    // With a budget, scores are added up as in the backward pass, which finds T by a threshold.
+    few_ = kVectors == 1 && lanes_ <= kFewLanes && job.budget == nullptr &&
+           job.features % kVector == 0 && job.value_features % kVector == 0;
     const bool wide = job.element != Element::kFloat32 && !few_;
     const auto outs = Scratch::padded(job.value_features * kLanes);
     const auto in_tile = Scratch::padded(job.features * kLanes) + (2 + job.keep) * outs +

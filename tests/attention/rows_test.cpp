@@ -268,7 +268,7 @@ TEST_P(RowByKernel, IsComputedByTheKernelThatIsChosen) {
           {"budget, first key free", {.budget = {.share = 0.1, .counts_first = false}}}};
       for (const auto& [wish, options] : wishes) {
         const auto run = [&](std::string_view kernel) {
-          use_kernel(std::string(kernel));
+          use_kernel(kernel);
           auto in = inputs(shape, dtype, true);
           const auto row = attend(in.query, in.keys, in.values, shape.sets, {}, options);
           const auto loss =

@@ -105,7 +105,8 @@ class Heads(unittest.TestCase):
             root = pathlib.Path(directory)
             model = tiny.save(root / "model", "llama")
             common = ("--model", model, "--text", TEXT, "--calibrate", TEXT, "--length", 96, "--scored", 24,
-                      "--segments", 2, "--window-first", 2, "--window-last", 8, "--tau", "0.6,0.9", "--save-stats", "--quiet")
+                      "--segments", 2, "--window-first", 2, "--window-last", 8, "--tau", "0.6,0.9",
+                      "--save-stats", "--quiet")
             for name in ("books-96", "recall-96"):
                 run(HEADS, *common, "--out", root / name)
             markdown = run(sys.executable, RESULTS / "heads_tables.py", root)

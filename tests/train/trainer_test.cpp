@@ -288,13 +288,15 @@ TEST(Trainer, DecaysWeightsAndNotNormsOrBiases) {
 
 TEST(AdamW, StepsAsLibTorchsOwnDoes) {
   torch::manual_seed(3);
-  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+  for (const auto& [dtype, amsgrad] :
+       {std::pair{torch::kFloat32, false}, {torch::kFloat64, false}, {torch::kFloat32, true}}) {
     std::vector<torch::Tensor> ours, theirs;
     for (const auto& sizes : std::vector<std::vector<int64_t>>{{37, 65}, {1}, {3, 5, 7}, {9}}) {
       ours.push_back(torch::randn(sizes, dtype).set_requires_grad(true));
       theirs.push_back(ours.back().detach().clone().set_requires_grad(true));
     }
-    const auto options = torch::optim::AdamWOptions(0.05).betas({0.8, 0.95}).weight_decay(0.2);
+    const auto options =
+        torch::optim::AdamWOptions(0.05).betas({0.8, 0.95}).weight_decay(0.2).amsgrad(amsgrad);
     AdamW one(ours, options);
     torch::optim::AdamW other(theirs, options);
     for (int64_t step = 0; step < 6; ++step) {
