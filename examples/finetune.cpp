@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/attention/kernel.h"
+#include "motet/eval/metrics.h"
 #include "motet/files.h"
 #include "motet/model/hub.h"
 #include "motet/text/documents.h"
@@ -688,6 +689,7 @@ int main(int argc, char** argv) {
       "motet-finetune");
   Options options;
   add_options(app, options);
+  motet::return_freed_memory();
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error when writing, as a full disk
   return program::run(app, argc, argv, options, [&] { finetune(options); });
 }

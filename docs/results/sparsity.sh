@@ -20,45 +20,50 @@ arms=("control --sparsity tail --keys 16 --weight 0"
       "tail-1 --sparsity tail --keys 16 --weight 1"
       "entropy-0.1 --sparsity entropy --keys 16 --weight 0.1")
 seeds="1 2 3" keep=4,8,16,32,64,128 held_out="test_books wikitext2_test_raw"
-tune="--steps 300 --batch 1 --accumulate 4 --length 512 --lr 5e-5"
-scratch="--steps 3000 --batch 8 --length 256 --lr 6e-4 --decay 0.1"
-read_as="--length 1024 --scored 512 --segments 16 --pieces 1,8"
-rows_of="--length 1024 --scored 512 --segments 4 --pieces 1,8 --rows 63,191,319,447"  # whose probabilities are kept
+tune="--steps 300 --batch 1 --length 512 --lr 5e-5 --valid-every 100 --valid-rows 8"
+scratch="--steps 3000 --batch 4 --length 512 --lr 6e-4 --decay 0.1 --save-every 250 --valid-every 500"
+length=1024 scratch_length=512 segments=8  # of what is read; half of a segment is scored
+rows_of="--segments 4 --rows 31,95,159,223"  # whose probabilities are kept
 if $quick; then
   arms=("${arms[0]}" "${arms[3]}")
   seeds=1 keep=16 held_out=test_books
-  tune="--steps 20 --batch 1 --length 256 --lr 1e-4"
-  read_as="--length 512 --scored 256 --segments 3 --pieces 1,8"
-  rows_of="--length 512 --scored 256 --segments 1 --pieces 1,8 --rows 63,191"
+  tune="--steps 20 --batch 1 --length 256 --lr 1e-4 --valid-rows 8"
+  length=512 segments=3
+  rows_of="--segments 1 --rows 63,191"
 fi
 
 train() {  # FAMILY SEED ARM... -- what all arms of the family share
-  local family=$1 seed=$2 name=$3; shift 3
+  local family=$1 seed=$2 name=$3 folder=$out/$1/$2/$3; shift 3
+  [ ! -e "$folder/model.safetensors" ] || return 0
   say "$family, seed $seed, $name: training"
   "$programs/motet-finetune" "$@" --text "$texts/train_books_1.txt" "$texts/train_books_2.txt" --seed "$seed" \
-    --valid "$texts/valid_books.txt" --save-every 50 --out "$out/$family/$seed/$name" --resume > /dev/null
+    --valid "$texts/valid_books.txt" --out "$folder" --resume > /dev/null
+  rm -r "$folder"/checkpoint-*  # three times the model's size
 }
-measure() {  # NAME MODEL
+measure() {  # FAMILY/... MODEL
+  local long=$length
+  [ "${1%%/*}" = gpt2 ] && long=$scratch_length  # as it was trained: it has learned no further positions
+  local read_as="--length $long --scored $((long / 2)) --pieces 1,8"
   for text in $held_out; do
     say "$1: reading $text"
-    "$programs/motet-compare" --model "$2" --text "$texts/$text.txt" $read_as --keep-keys $keep --save-stats \
-      --out "$out/$1/$text" --resume > /dev/null
+    "$programs/motet-compare" --model "$2" --text "$texts/$text.txt" $read_as --segments $segments --keep-keys $keep \
+      --save-stats --out "$out/$1/$text" --resume > /dev/null
   done
   say "$1: the probabilities of some rows"
-  "$programs/motet-compare" --model "$2" --text "$texts/test_books.txt" $rows_of --save-stats --out "$out/$1/rows" \
-    --resume > /dev/null
+  "$programs/motet-compare" --model "$2" --text "$texts/test_books.txt" $read_as $rows_of --save-stats \
+    --out "$out/$1/rows" --resume > /dev/null
 }
 
 model=models/SmolLM2-135M-Instruct
 measure smollm2/untrained $model
-for seed in $seeds; do
+tune_all() {  # SEED
   for arm in "${arms[@]}"; do
     read -r name options <<< "$arm"
-    train smollm2 "$seed" "$name" --model $model $tune $options
-    measure "smollm2/$seed/$name" "$out/smollm2/$seed/$name"
+    train smollm2 "$1" "$name" --model $model $tune $options
+    measure "smollm2/$1/$name" "$out/smollm2/$1/$name"
   done
-done
-if ! $quick; then
+}
+train_all() {  # from scratch
   [ -e "$out/tokenizer/tokenizer.json" ] ||
     "$MOTET_PYTHON" "$here/sparsity_tokenizer.py" "$out/tokenizer" "$texts"/train_books_*.txt
   for arm in "${arms[@]}"; do
@@ -66,7 +71,13 @@ if ! $quick; then
     train gpt2 1 "$name" --init "$here/sparsity_gpt2.json" --tokenizer "$out/tokenizer" $scratch $options
     measure "gpt2/1/$name" "$out/gpt2/1/$name"
   done
-fi
+}
+read -r first others <<< "$seeds"
+tune_all "$first"
+$quick || train_all
+for seed in $others; do
+  tune_all "$seed"
+done
 "$MOTET_PYTHON" "$here/sparsity_tables.py" "$out" > "$out/sparsity.md"
 cat "$out/sparsity.md"
 say "tables: $out/sparsity.md"

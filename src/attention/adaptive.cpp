@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <limits>
 #include <utility>
 
+#include "attention/infinity.h"
 #include "attention/plain.h"
 #include "attention/window_rows.h"
 #include "motet/error.h"
@@ -15,8 +15,6 @@ namespace motet {
 namespace {
 
 using torch::Tensor;
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 int64_t pieces_of(const KeySets& split) { return split.sets() / 2 - 1; }
 

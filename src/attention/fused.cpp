@@ -7,18 +7,16 @@
 #include <atomic>
 #include <cmath>
 #include <iterator>
-#include <limits>
 #include <utility>
 #include <vector>
 
 #include "attention/fused_plan.h"
+#include "attention/infinity.h"
 
 namespace motet::fused {
 namespace {
 
 using torch::Tensor;
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 Tensor filled(at::DimVector sizes, float value, const torch::TensorOptions& options) {
   auto x = at::empty(sizes, options);

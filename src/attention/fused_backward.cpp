@@ -3,17 +3,15 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 #include <utility>
 
 #include "attention/fused.h"
 #include "attention/fused_plan.h"
+#include "attention/infinity.h"
 
 namespace motet::fused {
 
 using torch::Tensor;
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 RowGradients backward(const RowArguments& arguments, const RowResult& result,
                       const RowResult& gradient, const Variant& variant) {

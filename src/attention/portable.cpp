@@ -3,16 +3,15 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "attention/checked.h"
+#include "attention/infinity.h"
 
 namespace motet::portable {
 namespace {
 
 using torch::Tensor;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int64_t kBlockRows = 128;
 constexpr int64_t kBlockKeys = 256;        // at least; as many as kBlockScores allows
 constexpr int64_t kBlockScores = 1 << 19;  // scores of all heads in one block: bounds the memory

@@ -4,12 +4,12 @@
 
 #include <charconv>
 #include <cmath>
-#include <limits>
 #include <map>
 #include <utility>
 
 #include "attention/checked.h"
 #include "attention/compute.h"
+#include "attention/infinity.h"
 #include "attention/window_rows.h"
 #include "motet/attention/adaptive.h"
 #include "motet/error.h"
@@ -20,7 +20,6 @@ namespace {
 using torch::Tensor;
 using Decision = std::optional<Tensor>;
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr int64_t kTop = 5;  // PCE's r
 
 /// The sum of the `count` largest along the last dimension (of all, where fewer).

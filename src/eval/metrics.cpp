@@ -2,6 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <cmath>
 #include <fstream>
 #include <string>
@@ -65,6 +69,14 @@ bool reset_peak_memory() {
   std::ofstream clear("/proc/self/clear_refs");
   clear << "5" << std::flush;  // proc(5): resets the peak resident set size
   return clear.good();
+}
+
+bool return_freed_memory() {
+#ifdef __GLIBC__
+  return mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1;  // fixed: else it grows with what is freed
+#else
+  return false;
+#endif
 }
 
 }  // namespace motet
