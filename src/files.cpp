@@ -48,27 +48,35 @@ std::string read_file(const std::filesystem::path& path) {
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   temporary_ = path_;
   temporary_ += ".partial-" + std::to_string(::getpid());
-  file_ = std::fopen(temporary_.c_str(), "wbe");
-  require(file_ != nullptr, path_.string(), ": cannot be written: ", std::strerror(errno));
+  file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  require(file_ >= 0, path_.string(), ": cannot be written: ", std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {
-  if (file_ != nullptr) {
-    std::fclose(file_);
+  if (file_ >= 0) {
+    ::close(file_);
     ::unlink(temporary_.c_str());
   }
 }
 
 void AtomicFile::write(std::string_view bytes) {
-  require(std::fwrite(bytes.data(), 1, bytes.size(), file_) == bytes.size(), path_.string(),
-          ": cannot be written: ", std::strerror(errno), "; nothing was changed");
+  while (!bytes.empty()) {  // a disk that fills up takes some of them first
+    const auto written = ::write(file_, bytes.data(), bytes.size());
+    if (written >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == ENOSPC || errno == EDQUOT) {
+      fail(path_.string(), ": cannot be written: ", std::strerror(errno), ", at least ",
+           bytes.size(), " bytes are missing; nothing was changed");
+    } else if (errno != EINTR) {
+      fail(path_.string(), ": cannot be written: ", std::strerror(errno), "; nothing was changed");
+    }
+  }
 }
 
 void AtomicFile::commit() {
-  const bool flushed = std::fflush(file_) == 0 && ::fsync(::fileno(file_)) == 0;
-  require(flushed, path_.string(), ": cannot be written: ", std::strerror(errno),
+  require(::fsync(file_) == 0, path_.string(), ": cannot be written: ", std::strerror(errno),
           "; nothing was changed");
-  const bool closed = std::fclose(std::exchange(file_, nullptr)) == 0;
+  const bool closed = ::close(std::exchange(file_, -1)) == 0;
   if (!closed || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int error = errno;
     ::unlink(temporary_.c_str());

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -50,7 +49,7 @@ class AtomicFile {
  private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;
-  std::FILE* file_ = nullptr;
+  int file_;  // the descriptor; below 0 once committed
 };
 
 /// Writes `bytes` to `path` whole or not at all. Throws Error.

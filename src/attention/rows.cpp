@@ -14,6 +14,7 @@
 #include "attention/plain.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
+#include "once_differentiable.h"
 
 namespace motet {
 namespace {
@@ -78,8 +79,10 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
       arguments.log_weight = *next++;
     }
     const auto result = unlist({next, saved.end()}, plan->made);
-    const at::NoGradGuard no_grad;
-    auto gradients = differentiate(arguments, result, unlist(gradient, plan->made));
+    const auto gradients = [&] {
+      const at::NoGradGuard no_grad;
+      return differentiate(arguments, result, unlist(gradient, plan->made));
+    }();
     variable_list inputs{gradients.query};
     inputs.insert(inputs.end(), gradients.keys.begin(), gradients.keys.end());
     inputs.insert(inputs.end(), gradients.values.begin(), gradients.values.end());
@@ -87,7 +90,7 @@ class RowFunction : public torch::autograd::Function<RowFunction> {
       inputs.push_back(gradients.log_weight);
     }
     inputs.emplace_back();  // for `arguments`
-    return inputs;
+    return once_differentiable("motet::attend", std::move(inputs));
   }
 
   /// The tensors that the result has, and which those are.

@@ -6,6 +6,8 @@
 
 #include <utility>
 
+#include "once_differentiable.h"
+
 namespace motet {
 namespace {
 
@@ -17,6 +19,23 @@ struct Kept : torch::CustomClassHolder {
   explicit Kept(std::shared_ptr<const BlockCall> call) : call(std::move(call)) {}
   std::shared_ptr<const BlockCall> call;
 };
+
+/// The gradients of the call's outputs, carried to what is wanted.
+variable_list differentiate(const BlockCall& call, const Tensor& x, const variable_list& wanted,
+                            const variable_list& gradients) {
+  const at::AutoGradMode with_grad(true);
+  const auto outputs = call(x);
+  variable_list reached, arriving;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    if (gradients[i].defined() && outputs[i].requires_grad()) {
+      reached.push_back(outputs[i]);
+      arriving.push_back(gradients[i]);
+    }
+  }
+  return reached.empty() ? variable_list(wanted.size())
+                         : torch::autograd::grad(reached, wanted, arriving, /*retain_graph=*/false,
+                                                 /*create_graph=*/false, /*allow_unused=*/true);
+}
 
 class CheckpointFunction : public torch::autograd::Function<CheckpointFunction> {
  public:
@@ -37,31 +56,20 @@ class CheckpointFunction : public torch::autograd::Function<CheckpointFunction> 
     for (const auto& parameter : kept->call->parameters()) {
       inputs.push_back(parameter);
     }
-    const at::AutoGradMode with_grad(true);
-    const auto outputs = (*kept->call)(x);
-    variable_list reached, arriving, wanted;
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      if (gradients[i].defined() && outputs[i].requires_grad()) {
-        reached.push_back(outputs[i]);
-        arriving.push_back(gradients[i]);
-      }
-    }
+    variable_list wanted;
     for (const auto& input : inputs) {
       if (input.requires_grad()) {
         wanted.push_back(input);
       }
     }
-    const auto found =
-        reached.empty() ? variable_list(wanted.size())
-                        : torch::autograd::grad(reached, wanted, arriving, /*retain_graph=*/false,
-                                                /*create_graph=*/false, /*allow_unused=*/true);
+    const auto found = differentiate(*kept->call, x, wanted, gradients);
     variable_list all;
     auto next = found.begin();
     for (const auto& input : inputs) {
       all.push_back(input.requires_grad() ? *next++ : Tensor());
     }
     all.emplace_back();  // for `call`
-    return all;
+    return once_differentiable("motet::forward, computing blocks again", std::move(all));
   }
 };
 

@@ -77,8 +77,7 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
 }
 
 Tensor Decoder::logits(const Tensor& hidden) const {
-  const auto& head = config_.tied ? tokens_->weight : head_->weight;
-  return linear(hidden, head, Tensor(), /*single_precision_out=*/true);
+  return linear(hidden, head(), Tensor(), /*single_precision_out=*/true);
 }
 
 }  // namespace motet

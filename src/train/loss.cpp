@@ -1,22 +1,86 @@
 #include "motet/train/loss.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <utility>
 
 #include "motet/error.h"
+#include "motet/model/block.h"
 #include "motet/train/text_rows.h"
+#include "once_differentiable.h"
 
 namespace motet {
+namespace {
 
-torch::Tensor next_token_loss(const Decoder& model, const torch::Tensor& hidden,
-                              const torch::Tensor& targets) {
+using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kRows = 512;  // with a vocabulary of 50,000 their logits take 100 MB
+
+/// The mean of -ln p(target) over rows, [rows, width]. Gradients are found in the forward pass,
+/// while the logits of some rows are there: those of all of them never are.
+class LossOfRows : public torch::autograd::Function<LossOfRows> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& rows, const Tensor& head,
+                        const Tensor& targets) {
+    const bool differentiated = rows.requires_grad() || head.requires_grad();
+    const auto sums = head.options().dtype(head.scalar_type() == torch::kFloat64 ? torch::kFloat64
+                                                                                 : torch::kFloat32);
+    auto total = torch::zeros({}, sums);
+    const auto d_rows = differentiated ? torch::empty_like(rows) : Tensor();
+    Tensor d_head;
+    for (int64_t first = 0; first < rows.size(0); first += kRows) {
+      const auto last = std::min(first + kRows, rows.size(0));
+      const at::AutoGradMode with_gradient(differentiated);
+      const auto x = rows.slice(0, first, last).detach().requires_grad_(differentiated);
+      const auto w = head.detach().requires_grad_(differentiated);
+      const auto loss =
+          at::cross_entropy_loss(linear(x, w, Tensor(), true), targets.slice(0, first, last), {},
+                                 at::Reduction::Sum) /
+          rows.size(0);
+      total += loss.detach();
+      if (differentiated) {
+        const auto found = torch::autograd::grad({loss}, {x, w});
+        const at::NoGradGuard no_grad;
+        d_rows.slice(0, first, last).copy_(found[0]);
+        d_head = d_head.defined() ? d_head.add_(found[1]) : found[1].to(sums.dtype());
+      }
+    }
+    if (differentiated) {
+      context->save_for_backward({d_rows, d_head.to(head.scalar_type())});
+    }
+    return total;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradient) {
+    variable_list gradients;
+    {
+      const at::NoGradGuard no_grad;
+      for (const auto& saved : context->get_saved_variables()) {
+        gradients.push_back(saved * gradient[0].to(saved.scalar_type()));
+      }
+    }
+    gradients.emplace_back();  // for `targets`
+    return once_differentiable("motet::next_token_loss", std::move(gradients));
+  }
+};
+
+}  // namespace
+
+Tensor next_token_loss(const Decoder& model, const Tensor& hidden, const Tensor& targets) {
   require(hidden.dim() == 3 && targets.sizes() == hidden.sizes().slice(0, 2),
           "motet::next_token_loss: rows of ", hidden.sizes(), ", targets of ", targets.sizes());
-  const auto wanted = (targets != Cut::kNone).any(0).nonzero();
+  const auto all = targets.flatten().to(hidden.device());
+  const auto wanted = (all != Cut::kNone).nonzero().squeeze(1);
   require(wanted.size(0) > 0, "motet::next_token_loss: no row has a target");
-  const auto first = wanted[0].item<int64_t>();  // earlier rows need no logits
-  const auto logits = model.logits(hidden.slice(1, first)).flatten(0, 1);
-  return at::cross_entropy_loss(logits, targets.slice(1, first).flatten().to(logits.device()), {},
-                                at::Reduction::Mean, Cut::kNone);
+  const auto rows = hidden.flatten(0, 1).index_select(0, wanted);
+  const auto& head = model.head();
+  return LossOfRows::apply(rows, at::GradMode::is_enabled() ? head : head.detach(),
+                           all.index_select(0, wanted));
 }
 
 }  // namespace motet

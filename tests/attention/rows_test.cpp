@@ -289,6 +289,22 @@ TEST_P(RowByKernel, IsComputedByTheKernelThatIsChosen) {
   }
 }
 
+TEST_P(RowByKernel, ASecondDerivativeIsAnError) {
+  const Shape shape{"", 1, 4, 2, 8, causal_keys(5, 5), {5}, 1};
+  const auto in = inputs(shape, torch::kFloat32, true);
+  const auto row = attend(in.query, in.keys, in.values, shape.sets);
+  const auto gradient = torch::autograd::grad({row.entropy.sum() + row.out.sum()}, {in.query}, {},
+                                              /*retain_graph=*/true, /*create_graph=*/true)[0];
+  try {
+    gradient.square().sum().backward();
+    FAIL() << "no error";
+  } catch (const c10::Error& error) {
+    EXPECT_TRUE(std::string_view(error.what_without_backtrace())
+                    .starts_with("motet::attend: differentiable once"))
+        << error.what_without_backtrace();
+  }
+}
+
 TEST_P(RowByKernel, IsTheSameWithAnyNumberOfThreads) {
   const Shape shape{"", 1, 6, 2, 16, causal_keys(300, 300), {300}, 1};
   const auto in = inputs(shape, torch::kFloat32);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -267,6 +268,22 @@ TEST(Weights, ThatCannotBeWrittenLeaveNothing) {
             (directory / "taken").string() + ": cannot be made: Not a directory");
   EXPECT_EQ(message([] { write_file("/dev/full/x", "y"); }),
             "/dev/full/x: cannot be written: Not a directory");
+}
+
+TEST(AtomicFile, SaysWhyItStopsHalfway) {
+  TemporaryDirectory directory;
+  write_file(directory / "a", "before");
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  std::string said;
+  {
+    const FileSizeLimit limit(5000);  // takes a part of what is written, as a disk that fills up
+    said = message([&] { write_file(directory / "a", std::string(9000, 'x')); });
+  }
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(said, (directory / "a").string() +
+                      ": cannot be written: File too large; nothing was changed");
+  EXPECT_EQ(read_file(directory / "a"), "before");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
 }
 
 TEST(AtomicFile, LeavesNothingUnlessCommitted) {

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <torch/types.h>
 
@@ -236,20 +235,6 @@ TEST_F(Finetune, InterruptedItSavesACheckpointAndSaysHowToGoOn) {
   EXPECT_EQ(lines("log.jsonl").size(), 2u);
   EXPECT_FALSE(fs::exists(checkpoint));
 }
-
-/// Files that this process and those it starts write may not grow larger, while this lives.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    ::setrlimit(RLIMIT_FSIZE, &limit);
-  }
-  ~FileSizeLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
-
- private:
-  rlimit before_{};
-};
 
 TEST_F(Finetune, WhatCannotBeWrittenStopsItAndLosesNothing) {
   const std::vector<std::string> words{"--steps", "150", "--save-every", "5", "--resume"};

@@ -193,6 +193,21 @@ TEST_P(SparsityOf, BlocksMayBeComputedAgainWithoutAPenalty) {
   expect_equal(again.gradients, kept.gradients);
 }
 
+TEST_P(SparsityOf, ABlockThatIsComputedAgainHasNoSecondDerivative) {
+  const auto parameters = model_->parameters();
+  const auto loss = nll(forward(*model_, tokens(), layout_, All(), {}, {.checkpoint = true}));
+  const auto gradient = torch::autograd::grad({loss}, {parameters[0]}, {}, /*retain_graph=*/true,
+                                              /*create_graph=*/true, /*allow_unused=*/true)[0];
+  try {
+    gradient.square().sum().backward();
+    FAIL() << "no error";
+  } catch (const c10::Error& error) {
+    EXPECT_TRUE(std::string_view(error.what_without_backtrace())
+                    .starts_with("motet::forward, computing blocks again: differentiable once"))
+        << error.what_without_backtrace();
+  }
+}
+
 TEST_P(SparsityOf, ProbesSeeRowsOnceWhereBlocksAreComputedAgain) {
   EntropyProbe entropy;
   const auto hidden = forward(*model_, tokens(), layout_, All(), {&entropy}, {.checkpoint = true});

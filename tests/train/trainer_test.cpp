@@ -1,6 +1,7 @@
 #include "motet/train/trainer.h"
 
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/optim/adamw.h>
 #include <torch/types.h>
 
@@ -15,6 +16,7 @@
 #include "motet/train/checkpoints.h"
 #include "motet/train/initial.h"
 #include "motet/train/loss.h"
+#include "reference/attention.h"
 #include "temporary.h"
 
 namespace motet {
@@ -112,6 +114,27 @@ TEST(Cut, ScoresWhatCompareScores) {
     ++compared;
   }
   EXPECT_EQ(compared, 3);  // full, parallel, sink
+}
+
+TEST(NextTokenLoss, IsThatOfAllLogitsAtOnce) {
+  for (const auto* name : {"llama_default", "gpt2_untied"}) {
+    const auto model = golden(name, torch::kFloat64);
+    const auto targets = random_rows(3, 700);  // more than have their logits at a time
+    targets.slice(1, 0, 5).fill_(Cut::kNone);
+    targets[1].slice(0, 100, 300).fill_(Cut::kNone);
+    const auto hidden =
+        torch::randn({3, 700, model->config().width}, torch::kFloat64).requires_grad_();
+    const auto all = at::cross_entropy_loss(model->logits(hidden).flatten(0, 1), targets.flatten(),
+                                            {}, at::Reduction::Mean, Cut::kNone);
+    const auto loss = next_token_loss(*model, hidden, targets);
+    EXPECT_LT(reference::max_error(loss, all), 1e-12);
+    const auto expected = torch::autograd::grad({3 * all}, {hidden, model->head()});
+    const auto found = torch::autograd::grad({3 * loss}, {hidden, model->head()});
+    EXPECT_LT(reference::max_error(found[0], expected[0]), 1e-15) << name;
+    EXPECT_LT(reference::max_error(found[1], expected[1]), 1e-14) << name;
+    const at::NoGradGuard no_grad;
+    EXPECT_TRUE(torch::equal(next_token_loss(*model, hidden, targets), loss));
+  }
 }
 
 TEST(Cut, PredictsWhatItSays) {
