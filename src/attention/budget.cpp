@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "attention/infinity.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -39,8 +39,7 @@ Tensor keys_of_rows(const KeyBudget& budget, const KeySets& sets,
                     const std::optional<Tensor>& log_weight) {
   auto of_sets = keys_of_sets(sets, budget.counts_first);
   if (log_weight) {
-    of_sets = of_sets.to(log_weight->device()) *
-              (*log_weight != -std::numeric_limits<double>::infinity());
+    of_sets = of_sets.to(log_weight->device()) * (*log_weight != -kInfinity);
   }
   const auto seen = of_sets.sum(-1);
   constexpr double kRounding = 1e-9;  // 0.1 * 30 is a little above 3

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "attention/infinity.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -111,8 +111,6 @@ bool wants_gradient(const std::vector<Tensor>& inputs) {
                      [](const Tensor& input) { return input.requires_grad(); });
 }
 
-Tensor finite(const Tensor& lse) {
-  return lse.masked_fill(lse == -std::numeric_limits<double>::infinity(), 0);
-}
+Tensor finite(const Tensor& lse) { return lse.masked_fill(lse == -kInfinity, 0); }
 
 }  // namespace motet

@@ -6,9 +6,9 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "attention/gaussian_mass.h"
+#include "attention/infinity.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -153,8 +153,7 @@ GaussianKeys::GaussianKeys(const KeyMoments& moments, Covariance covariance, dou
 Tensor GaussianKeys::log_mass(const Tensor& query) const {
   const auto batch = query.size(0), heads = query.size(1), rows = query.size(2);
   if (count_ == 0) {
-    return torch::full({batch, heads, rows}, -std::numeric_limits<double>::infinity(),
-                       query.options().dtype(dtype_));
+    return torch::full({batch, heads, rows}, -kInfinity, query.options().dtype(dtype_));
   }
   const auto kv_heads = mean_.size(1);
   require(kv_heads > 0 && heads % kv_heads == 0 && query.size(3) == mean_.size(3) &&

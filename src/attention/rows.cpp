@@ -6,11 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "attention/checked.h"
 #include "attention/compute.h"
+#include "attention/infinity.h"
 #include "attention/plain.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
@@ -148,7 +148,7 @@ RowParts parts_in_one_pass(const Row& row) {
                        double hesitation = 0, inside = 0;
                        for (auto m = i * sets; m < (i + 1) * sets; ++m) {
                          const auto log_mass = set_lse[m] - lse[i];
-                         const bool none = set_lse[m] == -std::numeric_limits<float>::infinity();
+                         const bool none = set_lse[m] == -kInfinity;
                          mass[m] = none ? 0 : std::exp(log_mass);
                          if (mass[m] > 0) {  // 0 ln 0 is 0
                            hesitation -= static_cast<double>(mass[m]) * log_mass;
@@ -223,8 +223,7 @@ Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights)
         log_weights.empty() ? torch::zeros_like(part.lse) : log_weights[i].expand_as(part.lse);
     lses.push_back(part.lse + shift);
     set_lses.push_back(part.set_lse + shift.unsqueeze(-1));
-    set_entropies.push_back(part.set_entropy.masked_fill(
-        (shift == -std::numeric_limits<double>::infinity()).unsqueeze(-1), 0));
+    set_entropies.push_back(part.set_entropy.masked_fill((shift == -kInfinity).unsqueeze(-1), 0));
   }
   const auto lse = torch::logsumexp(torch::stack(lses, 0), 0);
   Row merged;

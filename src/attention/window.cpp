@@ -8,6 +8,7 @@
 #include <limits>
 #include <utility>
 
+#include "attention/infinity.h"
 #include "attention/plain.h"
 #include "motet/error.h"
 
@@ -115,8 +116,7 @@ Row join_window(Row row) {
     return torch::cat({x.slice(3, 0, 1), joined, x.slice(3, 1 + pieces, 2 + pieces)}, 3);
   };
   const auto a = windows(row.set_lse), b = bulks(row.set_lse);
-  const auto none =
-      (a == -std::numeric_limits<double>::infinity()).logical_and(b == a);  // no gradient there
+  const auto none = (a == -kInfinity).logical_and(b == a);  // no gradient there
   const auto lse = torch::logaddexp(a.masked_fill(none, 0), b.masked_fill(none, 0));
   if (row.set_entropy.defined()) {
     const auto p = (a - lse).exp(), q = (b - lse).exp();
@@ -128,7 +128,7 @@ Row join_window(Row row) {
     const auto both = torch::cat({windows(row.set_top), bulks(row.set_top)}, -1);
     row.set_top = with(row.set_top, std::get<0>(both.topk(row.set_top.size(-1), -1)));
   }
-  row.set_lse = with(row.set_lse, lse.masked_fill(none, -std::numeric_limits<double>::infinity()));
+  row.set_lse = with(row.set_lse, lse.masked_fill(none, -kInfinity));
   return row;
 }
 
