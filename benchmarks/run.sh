@@ -34,8 +34,7 @@ build=build/benchmarks
 mkdir -p $build "$out/benchmarks"
 say "building"
 {
-  cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=Release -DMOTET_BUILD_BENCHMARKS=ON \
-    -DMOTET_BUILD_EXAMPLES=ON && cmake --build $build
+  cmake --preset release -B $build -DMOTET_BUILD_BENCHMARKS=ON && cmake --build $build
 } > $build/build.log 2>&1 || {
   tail -n 40 $build/build.log >&2
   die "the build failed; all of it is in $build/build.log"

@@ -57,7 +57,6 @@ NOT_RUN = {
 SUBSTITUTIONS = [
     (r"(motet-compare\b.*)", lambda m: re.sub(r" --(length|scored|segments|skip) \d+", "", m[1])
      + " --length 384 --scored 24 --segments 1"),
-    (r"(motet-finetune\b.*)", lambda m: re.sub(r" --(steps|length) \d+", "", m[1]) + " --steps 2 --length 64"),
     (r"(motet-finetune\b.*)", lambda m: re.sub(r" --(length|steps) \d+", "", m[1]) + " --length 96 --steps 2"),
     (r"(motet-heads\b.*)", lambda m: re.sub(r" --(length|scored|segments|skip) \d+", "", m[1])
      + " --length 256 --scored 24 --segments 1"),
