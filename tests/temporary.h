@@ -1,5 +1,6 @@
 #pragma once
 
+#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -44,12 +45,15 @@ class FileSizeLimit {
   rlimit before_{};
 };
 
-/// What the Error says that `call` throws.
+/// What the Error says that `call` throws, ours or LibTorch's.
 inline std::string message(const std::function<void()>& call) {
   try {
     call();
   } catch (const Error& error) {
     return error.what();
+  } catch (const c10::Error& error) {
+    const std::string text = error.what_without_backtrace();
+    return text.substr(0, text.find('\n'));
   }
   return "no error";
 }

@@ -34,11 +34,12 @@ fi
 
 train() {  # FAMILY SEED ARM... -- what all arms of the family share
   local family=$1 seed=$2 name=$3 folder=$out/$1/$2/$3; shift 3
-  [ ! -e "$folder/model.safetensors" ] || return 0
-  say "$family, seed $seed, $name: training"
-  "$programs/motet-finetune" "$@" --text "$texts/train_books_1.txt" "$texts/train_books_2.txt" --seed "$seed" \
-    --valid "$texts/valid_books.txt" --out "$folder" --resume > /dev/null
-  rm -r "$folder"/checkpoint-*  # three times the model's size
+  [ -e "$folder/model.safetensors" ] || {
+    say "$family, seed $seed, $name: training"
+    "$programs/motet-finetune" "$@" --text "$texts/train_books_1.txt" "$texts/train_books_2.txt" --seed "$seed" \
+      --valid "$texts/valid_books.txt" --out "$folder" --resume > /dev/null
+  }
+  rm -rf "$folder"/checkpoint-*  # each is three times the model's size
 }
 measure() {  # FAMILY/... MODEL
   local long=$length
@@ -54,8 +55,6 @@ measure() {  # FAMILY/... MODEL
     --out "$out/$1/rows" --resume > /dev/null
 }
 
-model=models/SmolLM2-135M-Instruct
-measure smollm2/untrained $model
 tune_all() {  # SEED
   for arm in "${arms[@]}"; do
     read -r name options <<< "$arm"
@@ -72,6 +71,8 @@ train_all() {  # from scratch
     measure "gpt2/1/$name" "$out/gpt2/1/$name"
   done
 }
+model=models/SmolLM2-135M-Instruct
+measure smollm2/untrained $model
 read -r first others <<< "$seeds"
 tune_all "$first"
 $quick || train_all

@@ -133,8 +133,8 @@ void save_model(const Decoder& model, const std::filesystem::path& directory) {
       source[field] = type;
     }
   }
-  save_safetensors(directory / "model.safetensors", tensors);
   write_file(directory / "config.json", source.dump(2) + "\n");
+  save_safetensors(directory / "model.safetensors", tensors);  // last: where it is, all is
 }
 
 std::string model_hash(const std::filesystem::path& directory) {

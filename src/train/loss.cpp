@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "motet/error.h"
-#include "motet/model/block.h"
 #include "motet/train/text_rows.h"
 #include "once_differentiable.h"
 
@@ -25,8 +24,9 @@ constexpr int64_t kRows = 512;  // with a vocabulary of 50,000 their logits take
 /// while the logits of some rows are there: those of all of them never are.
 class LossOfRows : public torch::autograd::Function<LossOfRows> {
  public:
+  /// `head` is the model's, or without its gradient where none is wanted.
   static Tensor forward(AutogradContext* context, const Tensor& rows, const Tensor& head,
-                        const Tensor& targets) {
+                        const Tensor& targets, const Decoder* model) {
     const bool differentiated = rows.requires_grad() || head.requires_grad();
     const auto sums = head.options().dtype(head.scalar_type() == torch::kFloat64 ? torch::kFloat64
                                                                                  : torch::kFloat32);
@@ -37,21 +37,26 @@ class LossOfRows : public torch::autograd::Function<LossOfRows> {
       const auto last = std::min(first + kRows, rows.size(0));
       const at::AutoGradMode with_gradient(differentiated);
       const auto x = rows.slice(0, first, last).detach().requires_grad_(differentiated);
-      const auto w = head.detach().requires_grad_(differentiated);
-      const auto loss =
-          at::cross_entropy_loss(linear(x, w, Tensor(), true), targets.slice(0, first, last), {},
-                                 at::Reduction::Sum) /
-          rows.size(0);
+      const auto loss = at::cross_entropy_loss(model->logits(x), targets.slice(0, first, last), {},
+                                               at::Reduction::Sum) /
+                        rows.size(0);
       total += loss.detach();
       if (differentiated) {
-        const auto found = torch::autograd::grad({loss}, {x, w});
+        variable_list wanted{x};
+        if (head.requires_grad()) {
+          wanted.push_back(head);
+        }
+        const auto found = torch::autograd::grad({loss}, wanted);
         const at::NoGradGuard no_grad;
         d_rows.slice(0, first, last).copy_(found[0]);
-        d_head = d_head.defined() ? d_head.add_(found[1]) : found[1].to(sums.dtype());
+        if (head.requires_grad()) {
+          d_head = d_head.defined() ? d_head.add_(found[1]) : found[1].to(sums.dtype());
+        }
       }
     }
     if (differentiated) {
-      context->save_for_backward({d_rows, d_head.to(head.scalar_type())});
+      context->save_for_backward(
+          {d_rows, d_head.defined() ? d_head.to(head.scalar_type()) : d_head});
     }
     return total;
   }
@@ -61,10 +66,10 @@ class LossOfRows : public torch::autograd::Function<LossOfRows> {
     {
       const at::NoGradGuard no_grad;
       for (const auto& saved : context->get_saved_variables()) {
-        gradients.push_back(saved * gradient[0].to(saved.scalar_type()));
+        gradients.push_back(saved.defined() ? saved * gradient[0].to(saved.scalar_type()) : saved);
       }
     }
-    gradients.emplace_back();  // for `targets`
+    gradients.resize(4);  // none for `targets` and `model`
     return once_differentiable("motet::next_token_loss", std::move(gradients));
   }
 };
@@ -80,7 +85,7 @@ Tensor next_token_loss(const Decoder& model, const Tensor& hidden, const Tensor&
   const auto rows = hidden.flatten(0, 1).index_select(0, wanted);
   const auto& head = model.head();
   return LossOfRows::apply(rows, at::GradMode::is_enabled() ? head : head.detach(),
-                           all.index_select(0, wanted));
+                           all.index_select(0, wanted), &model);
 }
 
 }  // namespace motet

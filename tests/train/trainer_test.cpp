@@ -137,6 +137,23 @@ TEST(NextTokenLoss, IsThatOfAllLogitsAtOnce) {
   }
 }
 
+TEST(NextTokenLoss, LeavesAFrozenHeadAlone) {
+  const auto model = golden("gpt2_untied", torch::kFloat64);
+  const auto targets = random_rows(1, 6);
+  const auto hidden = torch::randn({1, 6, model->config().width}, torch::kFloat64).requires_grad_();
+  const auto expected =
+      torch::autograd::grad({next_token_loss(*model, hidden, targets)}, {hidden})[0];
+  for (auto& parameter : model->parameters()) parameter.requires_grad_(false);
+  const auto loss = next_token_loss(*model, hidden, targets);
+  const auto found = torch::autograd::grad({loss}, {hidden}, {}, /*retain_graph=*/true,
+                                           /*create_graph=*/true)[0];
+  EXPECT_TRUE(torch::equal(found, expected));
+  EXPECT_EQ(
+      message([&] { found.square().sum().backward(); }),
+      "motet::next_token_loss: differentiable once; a second derivative (create_graph) is not "
+      "known");
+}
+
 TEST(Cut, PredictsWhatItSays) {
   const auto row = torch::arange(10, 20).unsqueeze(0);
   const auto list = [](const torch::Tensor& x) {

@@ -43,8 +43,9 @@ std::optional<int64_t> peak_memory();
 bool reset_peak_memory();
 
 /// Has tensors of a megabyte and more give their memory back to the system when they go, in the
-/// whole process from here on. glibc would keep it for others, and what the gaps between those come
-/// to is a fifth of the memory of a training step. False where the allocator has no such setting.
+/// whole process from here on. glibc would keep it for others, and in training, where tensors of
+/// many sizes come and go, the gaps between those add up. False where the allocator has no such
+/// setting.
 bool return_freed_memory();
 
 }  // namespace motet
