@@ -62,6 +62,7 @@ trap 'say "interrupted; $out holds what was done"; exit 130' INT TERM
 # Threads that wait spin for a moment only: longer, and they hold up others on a busy machine; not at
 # all, and waking them costs more than the work of a token.
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-60000}
+export THP_MEM_ALLOC_ENABLE=${THP_MEM_ALLOC_ENABLE:-1}  # huge pages, for rivals too: motet's programs ask for them
 model=models/SmolLM2-135M-Instruct
 programs=$build/benchmarks
 status=0
