@@ -55,21 +55,27 @@ measure() {  # FAMILY/... MODEL
     --out "$out/$1/rows" --resume > /dev/null
 }
 
+tabulate() { "$MOTET_PYTHON" "$here/sparsity_tables.py" "$out" > "$out/sparsity.md"; }
+
 tune_all() {  # SEED
   for arm in "${arms[@]}"; do
     read -r name options <<< "$arm"
+    [ ! -e "$out/smollm2/$1/$name.json" ] || continue  # what the tables need of it
     train smollm2 "$1" "$name" --model $model $tune $options
     measure "smollm2/$1/$name" "$out/smollm2/$1/$name"
   done
+  tabulate
 }
 train_all() {  # from scratch
   [ -e "$out/tokenizer/tokenizer.json" ] ||
     "$MOTET_PYTHON" "$here/sparsity_tokenizer.py" "$out/tokenizer" "$texts"/train_books_*.txt
   for arm in "${arms[@]}"; do
     read -r name options <<< "$arm"
+    [ ! -e "$out/gpt2/1/$name.json" ] || continue
     train gpt2 1 "$name" --init "$here/sparsity_gpt2.json" --tokenizer "$out/tokenizer" $scratch $options
     measure "gpt2/1/$name" "$out/gpt2/1/$name"
   done
+  tabulate
 }
 model=models/SmolLM2-135M-Instruct
 measure smollm2/untrained $model
@@ -79,6 +85,5 @@ $quick || train_all
 for seed in $others; do
   tune_all "$seed"
 done
-"$MOTET_PYTHON" "$here/sparsity_tables.py" "$out" > "$out/sparsity.md"
 cat "$out/sparsity.md"
 say "tables: $out/sparsity.md"

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Tables of docs/results/sparsity.sh, as Markdown, and its pictures.   sparsity_tables.py DIR
 
-Reads DIR/FAMILY/SEED/ARM/{TEXT,rows}/{run.json,stats.safetensors}; writes DIR/FAMILY.{svg,png}. Losses are nats a
-token, in brackets the difference to the control arm of the same seed on the same tokens, with its 95 % interval: 1.96
-standard errors of the paired difference over tokens; of several seeds, the mean, with the standard error over seeds
-where that is larger. Masses and shares of entries are means over heads, and over the few rows whose probabilities
-were kept.
+Reads DIR/FAMILY/SEED/ARM/{TEXT,rows}/{run.json,stats.safetensors}, and DIR/FAMILY/untrained; leaves what the tables
+need of each arm in DIR/FAMILY/SEED/ARM.json, which serves where its runs are gone, and DIR/FAMILY.{svg,png}. Losses
+are nats a token, in brackets the difference to the control arm of the same seed on the same tokens, with its 95 %
+interval: 1.96 standard errors of the paired difference over tokens; of several seeds, the mean, with the standard
+error over seeds where that is larger. Masses and shares of entries are means over heads, and over the few rows whose
+probabilities were kept.
 """
 
 import json
@@ -30,33 +31,84 @@ MARKERS = "os^xDv"
 
 
 def load(run):
-    """(label, P) -> nll of each scored token, and rows of run.json by the same keys."""
+    """(label, P) -> nll of each scored token, and entropy of each head."""
     document = json.loads((run / "run.json").read_text(encoding="utf-8"))
     if not document["complete"]:
         sys.exit(f"sparsity_tables: {run} is not complete; run sparsity.sh again")
-    stats, losses = load_file(run / "stats.safetensors"), {}
+    stats, losses, entropies = load_file(run / "stats.safetensors"), {}, {}
     for name in sorted(stats):
         if name.endswith("/nll"):
             _, label, pieces, _ = name.split("/")
             losses.setdefault((label, int(pieces)), []).extend(stats[name].tolist())
-    return losses, document["rows"]
+    for row in document["rows"]:
+        heads = [entropy for layer in row["entropy_heads"] for entropy in layer]
+        entropies.setdefault((label_of(row), row["pieces"]), []).extend(heads)
+    return losses, entropies
+
+
+def load_rows(run):
+    """(label, P) -> probabilities of rows, [rows][layers, heads, keys that they see]."""
+    stats, rows = load_file(run / "stats.safetensors"), {}
+    for name in sorted(stats):
+        if "/probabilities_" in name:
+            _, label, pieces, _ = name.split("/")
+            p = stats[name]
+            rows.setdefault((label, int(pieces)), []).append(p[:, :, p.any(axis=(0, 1))])
+    return rows
 
 
 def mean_and_error(values):
     return statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
-def difference(arms, arm, text, key):
-    """Mean of `arm` minus control over seeds, and its standard error."""
-    seeds = []
-    for seed in arms.values():
-        ours, control = seed[arm][text][0][key], seed[CONTROL][text][0][key]
-        seeds.append(mean_and_error([a - b for a, b in zip(ours, control, strict=True)]))
-    mean = statistics.fmean(m for m, _ in seeds)
-    error = math.sqrt(sum(e * e for _, e in seeds)) / len(seeds)
-    if len(seeds) > 1:
-        error = max(error, statistics.stdev(m for m, _ in seeds) / math.sqrt(len(seeds)))
-    return mean, error
+def summarise(arm, control):
+    """What the tables need of an arm: {"texts": {TEXT: [reading...]}, "rows": [reading...]}."""
+    texts = {}
+    for run in runs_of(arm):
+        losses, entropies = load(run)
+        of_control, _ = load(control / run.name)
+        found = texts[run.name] = []
+        for key in in_order(losses):
+            paired = [a - b for a, b in zip(losses[key], of_control[key], strict=True)]
+            difference, error = mean_and_error(paired)
+            figures = {"loss": statistics.fmean(losses[key]), "difference": difference, "error": error,
+                       "entropy": statistics.fmean(entropies[key]),
+                       "exp_entropy": statistics.fmean(map(math.exp, entropies[key]))}
+            found.append({"read_as": key[0], "pieces": key[1], "tokens": len(paired)}
+                         | {name: round(value, 6) for name, value in figures.items()})
+    rows = load_rows(arm / "rows")
+    return {"texts": texts,
+            "rows": [{"read_as": key[0], "pieces": key[1], "mass": mass_by_layer(rows[key]).round(5).tolist(),
+                      "share": share_by_layer(rows[key]).round(5).tolist()} for key in in_order(rows)]}
+
+
+def as_text(summary):
+    """JSON, a line a reading."""
+    return re.sub(r"\n {3,}|\n {2}(?=[\]}])", "", json.dumps(summary, indent=1)) + "\n"
+
+
+def runs_of(arm):
+    return [run for run in sorted(arm.iterdir()) if run.name != "rows" and (run / "run.json").exists()]
+
+
+def is_read(arm):
+    return (arm / "rows" / "run.json").exists()
+
+
+def load_arms(seed, untrained):
+    """ARM -> its summary, from its runs or, where those are gone, from what they left."""
+    arms = {path.name: path for path in seed.iterdir() if path.is_dir() and is_read(path)}
+    if is_read(untrained):
+        arms["untrained"] = untrained
+    control = arms.get(CONTROL)
+    for name, arm in arms.items() if control else ():
+        (seed / f"{name}.json").write_text(as_text(summarise(arm, control)), encoding="utf-8")
+    summaries = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(seed.glob("*.json"))}
+    if CONTROL not in summaries:
+        sys.exit(f"sparsity_tables: {seed} has no '{CONTROL}', which the others are compared with")
+    for name in sorted(arms.keys() - summaries.keys()):
+        sys.exit(f"sparsity_tables: {seed / name} cannot be compared: the runs of {seed / CONTROL} are gone")
+    return summaries
 
 
 def in_order(keys):
@@ -72,40 +124,48 @@ def label_of(row):
     return row["mode"] if row["mode"] in MODES else row["reading"] + (" + prefix" if row["prefix_tokens"] else "")
 
 
+def readings(arms, arm, text):
+    """(label, P) -> what each seed found."""
+    found = {}
+    for seed in arms.values():
+        for reading in seed[arm]["texts"][text]:
+            found.setdefault((reading["read_as"], reading["pieces"]), []).append(reading)
+    return found
+
+
+def mean_of(found, field):
+    return statistics.fmean(reading[field] for reading in found)
+
+
+def difference(found):
+    """Mean of the arm minus control over seeds, and its standard error."""
+    error = math.sqrt(sum(reading["error"] ** 2 for reading in found)) / len(found)
+    if len(found) > 1:
+        over_seeds = statistics.stdev(reading["difference"] for reading in found) / math.sqrt(len(found))
+        error = max(error, over_seeds)
+    return mean_of(found, "difference"), error
+
+
 def table(family, arms, text):
     names = names_of(arms)
-    keys = in_order(next(iter(arms.values()))[CONTROL][text][0])
+    found = {name: readings(arms, name, text) for name in names}
     print(f"\n### {family}, {text}, {len(arms)} seed{'s' if len(arms) > 1 else ''}: loss\n")
     print("| read as | P | " + " | ".join(names) + " |")
     print("|---|---|" + "---|" * len(names))
-    for key in keys:
+    for key in in_order(found[CONTROL]):
         cells = []
         for arm in names:
-            loss = statistics.fmean(statistics.fmean(seed[arm][text][0][key]) for seed in arms.values())
-            mean, error = difference(arms, arm, text, key)
+            loss = mean_of(found[arm][key], "loss")
+            mean, error = difference(found[arm][key])
             cells.append(f"{loss:.3f}" if arm == CONTROL else f"{loss:.3f} ({mean:+.3f} ± {1.96 * error:.3f})")
         print(f"| {key[0]} | {key[1]} | " + " | ".join(cells) + " |")
     print(f"\n### {family}, {text}: entropy of attention, nats, and exp of it, means over heads\n")
     print("| read as | P | " + " | ".join(names) + " |")
     print("|---|---|" + "---|" * len(names))
-    for key in keys:
-        cells = []
-        for arm in names:
-            heads = [entropy for seed in arms.values() for row in seed[arm][text][1]
-                     if (label_of(row), row["pieces"]) == key for layer in row["entropy_heads"] for entropy in layer]
-            cells.append(f"{statistics.fmean(heads):.3f} ({statistics.fmean(map(math.exp, heads)):.1f})")
+    for key in in_order(found[CONTROL]):
+        cells = [f"{mean_of(found[arm][key], 'entropy'):.3f} ({mean_of(found[arm][key], 'exp_entropy'):.1f})"
+                 for arm in names]
         print(f"| {key[0]} | {key[1]} | " + " | ".join(cells) + " |")
-
-
-def load_rows(run):
-    """(label, P) -> probabilities of rows, [rows][layers, heads, keys that they see]."""
-    stats, rows = load_file(run / "stats.safetensors"), {}
-    for name in sorted(stats):
-        if "/probabilities_" in name:
-            _, label, pieces, _ = name.split("/")
-            p = stats[name]
-            rows.setdefault((label, int(pieces)), []).append(p[:, :, p.any(axis=(0, 1))])
-    return rows
 
 
 def mass_by_layer(rows):
@@ -117,31 +177,39 @@ def share_by_layer(rows):
 
 
 def table_of_rows(family, arms):
-    """Where the probability of a row lies, layer by layer, and the same over all layers read in pieces."""
+    """Where the probability of a row lies, layer by layer, and the same over all layers read in pieces. Returns the
+    masses: ARM -> of each layer, read in full."""
     names = names_of(arms)
-    rows = {name: [load_rows(seed[name]["rows"]) for seed in arms.values()] for name in names}
-    found = {}
-    for title, measure in ((f"mass of the {KEYS} largest keys of a row", mass_by_layer),
-                           (f"share of a row's entries above {ENTRY:g}", share_by_layer)):
+    for field, title in (("mass", f"mass of the {KEYS} largest keys of a row"),
+                         ("share", f"share of a row's entries above {ENTRY:g}")):
         print(f"\n### {family}, test_books: {title}\n")
         print("| read as | P | layer | " + " | ".join(names) + " |")
         print("|---|---|---|" + "---|" * len(names))
-        for key in in_order(rows[CONTROL][0]):
-            of_arms = [numpy.mean([measure(seed[key]) for seed in rows[name]], axis=0) for name in names]
-            found[title, key] = of_arms
-            print(f"| {key[0]} | {key[1]} | all | " + " | ".join(f"{x.mean():.3f}" for x in of_arms) + " |")
-            for layer in range(len(of_arms[0]) if key == ("full", 1) else 0):
-                print(f"| {key[0]} | {key[1]} | {layer} | " + " | ".join(f"{x[layer]:.3f}" for x in of_arms) + " |")
-    return {key: value for (title, key), value in found.items() if title.startswith("mass")}
+        of_arms = {name: by_layer(arms, name, field) for name in names}
+        for key in in_order(of_arms[CONTROL]):
+            print(f"| {key[0]} | {key[1]} | all | " + " | ".join(f"{of_arms[x][key].mean():.3f}" for x in names) + " |")
+            for layer in range(len(of_arms[CONTROL][key]) if key == ("full", 1) else 0):
+                print(f"| {key[0]} | {key[1]} | {layer} | "
+                      + " | ".join(f"{of_arms[x][key][layer]:.3f}" for x in names) + " |")
+    return {name: by_layer(arms, name, "mass")["full", 1] for name in names}
+
+
+def by_layer(arms, arm, field):
+    """(label, P) -> a number for each layer, the mean over seeds."""
+    found = {}
+    for seed in arms.values():
+        for row in seed[arm]["rows"]:
+            found.setdefault((row["read_as"], row["pieces"]), []).append(row[field])
+    return {key: numpy.mean(values, axis=0) for key, values in found.items()}
 
 
 def picture(root, family, arms, masses):
     """Loss against the keys that are kept, top-k mass by layer, and loss by mode: a line an arm."""
     names, styles = names_of(arms), ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
-    text = next(text for text in arms[next(iter(arms))][CONTROL] if text != "rows")
-    figure, (kept, by_layer, modes) = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    losses = {name: {key: statistics.fmean(statistics.fmean(seed[name][text][0][key]) for seed in arms.values())
-                     for key in next(iter(arms.values()))[CONTROL][text][0]} for name in names}
+    text = next(iter(arms[next(iter(arms))][CONTROL]["texts"]))
+    figure, (kept, of_layers, modes) = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    losses = {name: {key: mean_of(found, "loss") for key, found in readings(arms, name, text).items()}
+              for name in names}
     budgets = sorted(int(found[1]) for label, pieces in losses[CONTROL]
                      if pieces == 1 and (found := re.fullmatch(r"topk\(k=(\d+)\)", label)))
     wanted = in_order(key for key in losses[CONTROL] if key[0] in MODES)
@@ -149,12 +217,12 @@ def picture(root, family, arms, masses):
         look = {"label": name, "linestyle": style, "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
         kept.plot([str(k) for k in budgets] + ["all"],
                   [losses[name][f"topk(k={k})", 1] for k in budgets] + [losses[name]["full", 1]], **look)
-        by_layer.plot(masses["full", 1][names.index(name)], **look)
+        of_layers.plot(masses[name], **look)
         beside = 0.1 * (place - (len(names) - 1) / 2)
         modes.plot([at + beside for at in range(len(wanted))], [losses[name][key] for key in wanted],
                    **look | {"linestyle": "none", "marker": MARKERS[place % len(MARKERS)], "markersize": 5})
     kept.set(xlabel="keys kept of each row", ylabel=f"loss on {text}, nats a token")
-    by_layer.set(xlabel="layer", ylabel=f"mass of a row's {KEYS} largest keys")
+    of_layers.set(xlabel="layer", ylabel=f"mass of a row's {KEYS} largest keys")
     modes.set_xticks(range(len(wanted)), [f"{label}, P={pieces}" for label, pieces in wanted], rotation=30)
     modes.set(ylabel=f"loss on {text}, nats a token")
     kept.legend(frameon=False, fontsize=8)
@@ -163,13 +231,15 @@ def picture(root, family, arms, masses):
     print(f"\n![{family}]({family}.svg)")
 
 
-def load_arm(arm):
-    return {run.name: run if run.name == "rows" else load(run)
-            for run in sorted(arm.iterdir()) if (run / "run.json").exists()}
-
-
 def names_of(arms):
-    return sorted(next(iter(arms.values())), key=lambda name: (name != CONTROL, name))
+    """Those of every seed, control first."""
+    return sorted(set.intersection(*map(set, arms.values())), key=lambda name: (name != CONTROL, name))
+
+
+def name_what_is_left_out(family, arms):
+    for seed, found in arms.items():
+        for name in sorted(found.keys() - set(names_of(arms))):
+            print(f"sparsity_tables: {family}/{seed}/{name} is left out: another seed lacks it", file=sys.stderr)
 
 
 def main():
@@ -177,14 +247,11 @@ def main():
         sys.exit("wanted: sparsity_tables.py DIR")
     root = pathlib.Path(sys.argv[1])
     for family in sorted(path.name for path in root.iterdir() if (path / "1").is_dir()):
-        arms = {}
-        for seed in sorted(path for path in (root / family).iterdir() if path.name.isdigit()):
-            arms[seed.name] = {arm.name: load_arm(arm) for arm in sorted(seed.iterdir())}
-            if (root / family / "untrained").is_dir():
-                arms[seed.name]["untrained"] = load_arm(root / family / "untrained")
-        for text in next(iter(arms.values()))[CONTROL]:
-            if text != "rows":
-                table(family, arms, text)
+        arms = {seed.name: load_arms(seed, root / family / "untrained")
+                for seed in sorted((root / family).iterdir()) if seed.name.isdigit()}
+        name_what_is_left_out(family, arms)
+        for text in next(iter(arms.values()))[CONTROL]["texts"]:
+            table(family, arms, text)
         picture(root, family, arms, table_of_rows(family, arms))
 
 

@@ -86,6 +86,14 @@ class Sparsity(unittest.TestCase):
         for extension in ("svg", "png"):
             self.assertGreater((self.root / f"tiny.{extension}").stat().st_size, 1000)
 
+    def test_tables_outlive_their_runs(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = pathlib.Path(directory)
+            for path in self.root.glob("tiny/1/*.json"):
+                (root / "tiny" / "1").mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, root / "tiny" / "1")
+            self.assertEqual(run(sys.executable, RESULTS / "sparsity_tables.py", root), self.markdown)
+
     def test_names_what_is_not_complete(self):
         with tempfile.TemporaryDirectory() as directory:
             root = pathlib.Path(directory) / "runs"
