@@ -84,7 +84,10 @@ def summarise(arm, control):
 
 def as_text(summary):
     """JSON, a line a reading."""
-    return re.sub(r"\n {3,}|\n {2}(?=[\]}])", "", json.dumps(summary, indent=1)) + "\n"
+    def lines(found):
+        return ",\n".join("  " + json.dumps(reading) for reading in found)
+    texts = ",\n".join(f" {json.dumps(name)}: [\n{lines(found)}]" for name, found in summary["texts"].items())
+    return f'{{"texts": {{\n{texts}}},\n"rows": [\n{lines(summary["rows"])}]}}\n'
 
 
 def runs_of(arm):
