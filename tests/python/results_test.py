@@ -61,14 +61,17 @@ class Sparsity(unittest.TestCase):
     def test_losses_and_differences(self):
         found = {(row[0], row[1]): row[2:] for row in table(self.markdown, "1 seed: loss")}
         expected = rows_of(self.root / "tiny" / "1" / "control" / "test_books")
+        untrained = rows_of(self.root / "tiny" / "untrained" / "test_books")
         self.assertEqual(len(found), len(expected))
-        for row in expected:
+        for row, of_other in zip(expected, untrained, strict=True):
             label = row["mode"] if row["mode"] != "topk" else row["reading"]
             label += " + prefix" if row["mode"] == "topk" and row["prefix_tokens"] else ""
             control, same, other = found[label, str(row["pieces"])]
             self.assertEqual(control, f"{row['nll']:.3f}")
             self.assertIn("(+0.000 ± 0.000)", same)
             self.assertRegex(other, r"^\d+\.\d{3} \([+-]\d+\.\d{3} ± \d+\.\d{3}\)$")
+            difference = float(re.search(r"\(([^ ]+)", other)[1])
+            self.assertAlmostEqual(difference, of_other["nll"] - row["nll"], delta=6e-4)
 
     def test_entropies(self):
         found = {(row[0], row[1]): row[2] for row in table(self.markdown, "exp of it, means over heads")}
