@@ -134,18 +134,18 @@ HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT a, int64_t stride,
   }
 }
 
-/// Calls `step<n>(first)` for n at a time, so that all of [0, count) is covered.
+/// How many are summed together where fewer than `most` are left. Four times two vectors still hide
+/// the latency of an addition; one would wait for it.
+constexpr int FewerThan(int most) { return most > 16 ? 12 : most > 4 ? 4 : most / 2; }
+
+/// Calls `step<n>(first)` for n at a time, kMost or fewer, so that all of [first, count) is covered.
 template <int kMost, class Step>
-HWY_INLINE void InSteps(int64_t count, const Step& step) {
-  int64_t first = 0;
+HWY_INLINE void InSteps(int64_t count, const Step& step, int64_t first = 0) {
   for (; first + kMost <= count; first += kMost) {
     step.template operator()<kMost>(first);
   }
-  for (; first + kMost / 2 <= count; first += kMost / 2) {
-    step.template operator()<kMost / 2>(first);
-  }
-  for (; first < count; ++first) {
-    step.template operator()<1>(first);
+  if constexpr (kMost > 1) {
+    InSteps<FewerThan(kMost)>(count, step, first);
   }
 }
 
