@@ -36,8 +36,9 @@ HWY_INLINE void AddOuter(const Tiles& a, const float* HWY_RESTRICT b, int64_t la
     sum[i] = LoadLanes<kVectors>(out + i * stride);
   }
   for (const auto t : a.active) {
-    AddProducts<kVectors, kCount>(a.data + t * a.stride, lanes, 1, lanes, b + t * lanes * stride,
-                                  stride, sum);
+    const auto* of_tile = a.data + t * a.stride;
+    AddProducts<kVectors, kCount>(of_tile, lanes, 1, lanes, b + t * lanes * stride, stride,
+                                  of_tile + kCount * lanes, kCacheLine, sum);
   }
 #pragma GCC unroll 24
   for (int i = 0; i < kCount; ++i) {

@@ -9,6 +9,7 @@
 #endif
 
 #include <hwy/aligned_allocator.h>
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -32,6 +33,8 @@ constexpr int64_t kVector = HWY_MAX_BYTES / sizeof(float);
 /// Sums that are kept in registers: 12 of 16, or 24 of 32.
 constexpr int kSums = HWY_TARGET == HWY_AVX3 ? 24 : 12;
 constexpr int64_t kBlockKeys = 120;  // a multiple of all that are summed together
+constexpr int64_t kCacheLine = 16;   // floats
+constexpr int64_t kAheadRows = 16;   // how far memory is asked for, going down columns
 constexpr float kLog2e = 1.44269504088896341F;
 constexpr float kLn2 = 0.693147180559945309F;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
@@ -93,15 +96,17 @@ HWY_INLINE V Exp2(V x) {
 }
 
 /// sum[i][lanes] += sum_j a[i][j] b[j][lanes], for kCount i: the inner loop of every product.
-/// Element a[i][j] lies at `a + i * row + j * column`; rows of b are `stride` apart.
+/// Element a[i][j] lies at `a + i * row + j * column`; rows of b are `stride` apart. Memory is
+/// asked for at `ahead + j * step`: what of a comes next.
 template <int kVectors, int kCount>
 HWY_INLINE void AddProducts(const float* HWY_RESTRICT a, int64_t row, int64_t column, int64_t count,
-                            const float* HWY_RESTRICT b, int64_t stride,
-                            Lanes<kVectors> (&sum)[kCount]) {
+                            const float* HWY_RESTRICT b, int64_t stride, const float* ahead,
+                            int64_t step, Lanes<kVectors> (&sum)[kCount]) {
   const D d;
 #pragma GCC unroll 1
   for (int64_t j = 0; j < count; ++j) {
     const auto right = LoadLanes<kVectors>(b + j * stride);
+    hwy::Prefetch(ahead + j * step);
 #pragma GCC unroll 24
     for (int i = 0; i < kCount; ++i) {
       const auto left = hn::Set(d, a[i * row + j * column]);
@@ -123,7 +128,8 @@ HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT a, int64_t stride,
   for (int i = 0; i < kCount; ++i) {
     sum[i] = Fill<kVectors>(0);
   }
-  AddProducts<kVectors, kCount>(a, stride, 1, features, b, Lanes<kVectors>::kCount, sum);
+  AddProducts<kVectors, kCount>(a, stride, 1, features, b, Lanes<kVectors>::kCount,
+                                a + kCount * stride, kCacheLine, sum);
 #pragma GCC unroll 24
   for (int i = 0; i < kCount; ++i) {
     StoreLanes(sum[i], out + i * Lanes<kVectors>::kCount);
@@ -138,7 +144,8 @@ HWY_INLINE void MultiplyRows(const float* HWY_RESTRICT a, int64_t stride,
 /// the latency of an addition; one would wait for it.
 constexpr int FewerThan(int most) { return most > 16 ? 12 : most > 4 ? 4 : most / 2; }
 
-/// Calls `step<n>(first)` for n at a time, kMost or fewer, so that all of [first, count) is covered.
+/// Calls `step<n>(first)` for n at a time, kMost or fewer, so that all of [first, count) is
+/// covered.
 template <int kMost, class Step>
 HWY_INLINE void InSteps(int64_t count, const Step& step, int64_t first = 0) {
   for (; first + kMost <= count; first += kMost) {
@@ -171,7 +178,8 @@ HWY_INLINE void MultiplyColumns(const float* HWY_RESTRICT a, int64_t stride, int
   for (int i = 0; i < kCount; ++i) {
     sum[i] = add ? LoadLanes<kVectors>(out + i * Lanes<kVectors>::kCount) : Fill<kVectors>(0);
   }
-  AddProducts<kVectors, kCount>(a, 1, stride, count, b, Lanes<kVectors>::kCount, sum);
+  AddProducts<kVectors, kCount>(a, 1, stride, count, b, Lanes<kVectors>::kCount,
+                                a + kAheadRows * stride + kCount - 1, stride, sum);
 #pragma GCC unroll 24
   for (int i = 0; i < kCount; ++i) {
     StoreLanes(sum[i], out + i * Lanes<kVectors>::kCount);
