@@ -58,6 +58,7 @@ measure() {  # FAMILY/... MODEL
 tabulate() { "$MOTET_PYTHON" "$here/sparsity_tables.py" "$out" > "$out/sparsity.md"; }
 
 tune_all() {  # SEED
+  [ -e "$out/smollm2/$1/untrained.json" ] || measure smollm2/untrained $model
   for arm in "${arms[@]}"; do
     read -r name options <<< "$arm"
     [ ! -e "$out/smollm2/$1/$name.json" ] || continue  # what the tables need of it
@@ -78,7 +79,6 @@ train_all() {  # from scratch
   tabulate
 }
 model=models/SmolLM2-135M-Instruct
-measure smollm2/untrained $model
 read -r first others <<< "$seeds"
 tune_all "$first"
 $quick || train_all

@@ -55,5 +55,5 @@
 #include "motet/version.h"
 
 /// Parallel context encoding, and the attention entropy that it costs: text, attention, context,
-/// probe, model, train, eval, report. This header includes everything.
+/// probe, model, heads, train, eval, report. This header includes everything.
 namespace motet {}

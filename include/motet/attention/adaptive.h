@@ -35,8 +35,8 @@ struct AdaptiveOptions {
 };
 
 /// Each row of each head decides whether it needs keys that are far away, without touching them:
-/// local where ln A_W - ln A_B_hat >= ln(tau / (1 - tau)). QAdA, arXiv 2502.09647; DESIGN
-/// section 7. tau = 0 makes every row local, tau = 1 has every row read everything.
+/// local where ln A_W - ln A_B_hat >= ln(tau / (1 - tau)). QAdA, arXiv 2502.09647; see
+/// docs/heads.md. tau = 0 makes every row local, tau = 1 has every row read everything.
 ///
 /// As a mixture (ours), each piece's bulk is a Gaussian of its own, and the fewest of them are
 /// read, largest estimate first, with which A_W + kept >= tau (A_W + all). One piece: the plain

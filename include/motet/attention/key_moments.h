@@ -52,7 +52,7 @@ class GaussianKeys {
 
   /// The mean of a log-normal, n times: ln n + scale q.mu + scale^2 q^T Sigma q / 2, in nats; -inf
   /// where there are no keys. `query` is [batch, heads, rows, features]; the result [batch, heads,
-  /// rows]. QAdA section 4, DESIGN section 7.
+  /// rows]. QAdA section 4; see docs/heads.md.
   torch::Tensor log_mass(const torch::Tensor& query) const;
 
  private:

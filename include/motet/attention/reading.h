@@ -74,7 +74,8 @@ class Reading {
   /// A copy, which `forward` keeps until a backward pass where that computes rows again (see
   /// ForwardOptions::checkpoint). Null: it refuses to.
   virtual std::shared_ptr<const Reading> copy() const { return nullptr; }
-  /// What `decide` does, where that is such a choice: a kernel may then make it by itself.
+  /// What `decide` does, where that is such a choice and `threshold` drops nothing: a kernel may
+  /// then make it by itself. A class that overrides one overrides both.
   virtual std::optional<RowChoice> row_choice() const { return {}; }
 };
 

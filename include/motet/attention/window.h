@@ -8,8 +8,8 @@
 namespace motet {
 
 /// The keys of the context that every row reads beside prefix and own keys: the first of every
-/// piece, and the last of the last one. The others are the bulk. QAdA, arXiv 2502.09647; DESIGN
-/// section 7.
+/// piece, and the last of the last one. The others are the bulk. QAdA, arXiv 2502.09647; see
+/// docs/heads.md.
 struct Window {
   int64_t first = 16;  ///< keys of every piece
   int64_t last = 128;  ///< keys of the last piece

@@ -106,8 +106,8 @@ struct RowAttention {
   std::vector<std::vector<double>> layers;  ///< [layers][bins], of 1 in all
 };
 
-/// The figures of one mode over one or more segments; DESIGN section 11 names the fields. Means are
-/// over scored tokens, entropies and masses over layers, heads and query tokens, in nats.
+/// The figures of one mode over one or more segments; `run.json` has the same names. Means are over
+/// scored tokens, entropies and masses over layers, heads and query tokens, in nats.
 struct CompareRow {
   std::string mode;           ///< as CompareMode::name
   std::string reading;        ///< with its options, as Reading::name; or what an oracle takes

@@ -17,7 +17,7 @@
 namespace motet {
 
 /// Which heads need keys that are far away, and what it costs to leave those out: QAdA, arXiv
-/// 2502.09647; DESIGN section 7. Segments as in CompareOptions; the context is encoded in full.
+/// 2502.09647; see docs/heads.md. Segments as in CompareOptions; the context is encoded in full.
 struct HeadsOptions {
   int64_t length = 4096;  ///< tokens of a segment
   int64_t scored = 1024;  ///< of them, at its end

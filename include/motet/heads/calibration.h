@@ -14,7 +14,7 @@
 
 namespace motet {
 
-/// The threshold of DESIGN section 7, ln(tau / (1 - tau)): -inf for 0, inf for 1.
+/// The threshold of the test of `adaptive`, ln(tau / (1 - tau)): -inf for 0, inf for 1.
 double log_odds(double tau);
 
 /// Margins of the query rows of a text that is read in full, [layers, heads, rows], nats.

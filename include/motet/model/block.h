@@ -87,6 +87,12 @@ using Activation = std::function<torch::Tensor(const torch::Tensor&)>;
 /// here.
 Activation activation_named(const std::string& name, const std::string& where);
 
+/// What a gated MLP makes of two products of its rows, alike in shape: activation(gate) * up. May
+/// write over `gate`. Shazeer 2020, arXiv 2002.05202.
+using Gate = std::function<torch::Tensor(const torch::Tensor& gate, const torch::Tensor& up)>;
+/// That of the activation of this name. Throws as `activation_named` does.
+Gate gate_named(const std::string& name, const std::string& where);
+
 /// One layer. A family brings its own.
 class Block : public torch::nn::Module {
  public:

@@ -8,7 +8,8 @@
 
 namespace motet {
 
-/// The document that DESIGN section 11 describes; null where a figure cannot be had.
+/// The document `run.json`: fields are named as in Run, CompareOptions (`configuration`) and
+/// CompareRow (`rows`, `segment_rows`); null where a figure cannot be had.
 nlohmann::ordered_json json_of(const Run& run);
 
 /// Writes `run.json`, whole or not at all. Throws Error.

@@ -7,7 +7,7 @@
 
 namespace motet {
 
-/// The run's rows as a table of plain text, one line a row, with its units above.
+/// The run's rows as a table of plain text, one line a row, with its units below.
 std::string table_of(const Run& run);
 
 /// The same columns of one or more runs for a page or a paper; where there are several runs, with a
