@@ -27,6 +27,8 @@ int64_t check_keys(const char* where, const char* what, const Tensor& query,
             query.size(0), " queries over a batch of ", tensor.size(0), " ", what);
     require(tensor.size(1) > 0 && query.size(1) % tensor.size(1) == 0, where, ": ", query.size(1),
             " query heads do not divide into ", tensor.size(1), " heads of ", what);
+    require(tensor.size(1) == tensors[0].size(1), where, ": ", what, " of ", tensors[0].size(1),
+            " heads in one tensor and of ", tensor.size(1), " in another; all have the same");
     count += tensor.size(2);
   }
   return count;

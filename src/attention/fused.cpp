@@ -100,16 +100,17 @@ Job job_for(const RowArguments& arguments, const RowResult& result, std::optiona
   return job;
 }
 
-/// One row, or one set of it, over all parts of the keys (DESIGN section 3, merge).
+/// One row, or one set of it, over all parts of the keys (docs/rows.md).
 struct Merged {
-  float lse = -kInfinity, entropy = 0;
-  std::vector<double> weights;  // of the parts
+  float lse = -kInfinity, entropy = 0;  // NaN where that of a part is
+  std::vector<double> weights;          // of the parts
 
   Merged(const float* lses, const float* entropies, int64_t stride, int64_t parts)
       : weights(parts) {
     double most = -kInfinity, total = 0, mean = 0;
     for (int64_t i = 0; i < parts; ++i) {
-      most = std::max<double>(most, lses[i * stride]);
+      const double x = lses[i * stride];
+      most = most < x || std::isnan(x) ? x : most;
     }
     if (most == -kInfinity) {
       return;
@@ -120,11 +121,11 @@ struct Merged {
     lse = static_cast<float>(most + std::log(total));
     for (int64_t i = 0; i < parts; ++i) {
       weights[i] /= total;
-      if (entropies != nullptr && weights[i] > 0) {
+      if (entropies != nullptr && weights[i] != 0) {
         mean += weights[i] * (entropies[i * stride] - std::log(weights[i]));
       }
     }
-    entropy = static_cast<float>(std::max(0.0, mean));
+    entropy = static_cast<float>(std::max(mean, 0.0));
   }
 };
 

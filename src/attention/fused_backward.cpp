@@ -79,7 +79,7 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
                                   [](const Tensor& tensor) { return tensor.size(0) == 1; });
   const auto kv_heads = keys.empty() ? 1 : keys[0].size(1);
   const auto targets = kv_heads * (shared ? 1 : query.size(0));
-  const auto stripes = std::clamp<int64_t>(kTasks / targets, 1, kMostStripes);
+  const auto stripes = std::clamp<int64_t>(kTasks / std::max<int64_t>(1, targets), 1, kMostStripes);
   const auto room_for = [&](const std::vector<Tensor>& list, int64_t stride) {
     std::vector<Tensor> rooms;
     for (const auto& tensor : list) {

@@ -1,4 +1,4 @@
-// The gradients of the fused kernel: DESIGN section 3, "Gradients", over blocks of keys. Scores are
+// The gradients of the fused kernel: docs/sparsity.md, over blocks of keys. Scores are
 // computed again from what the forward pass kept of each row (lse and entropy); no matrix of
 // queries by keys is held. Lanes are rows, as in fused_rows.cpp; the gradients of keys and values
 // are sums over the lanes of a unit, and their vectors run along features.
@@ -375,7 +375,7 @@ int64_t Stride(int64_t features) {
 HWY_AFTER_NAMESPACE();
 #endif  // HWY_TARGET
 
-#if HWY_ONCE
+#if HWY_ONCE && (HWY_TARGETS & HWY_AVX2)  // on other processors the portable kernel is all there is
 namespace motet::fused {
 
 GradientVariant gradient_variant(std::string_view name) {

@@ -48,6 +48,9 @@ struct HeadGroup {
 std::vector<HeadGroup> groups_of(const RowArguments& arguments) {
   const auto batch = arguments.query.size(0), heads = arguments.query.size(1);
   const auto kv_heads = arguments.keys.empty() ? heads : arguments.keys[0].size(1);
+  if (batch == 0 || heads == 0) {
+    return {};
+  }
   const auto group = heads / kv_heads;
   const bool shared = std::all_of(arguments.keys.begin(), arguments.keys.end(),
                                   [](const Tensor& tensor) { return tensor.size(0) == 1; });

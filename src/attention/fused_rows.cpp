@@ -24,7 +24,8 @@ HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
 
-constexpr float kSlack = 8;  // in base 2: no weight exceeds 2^8
+constexpr float kSlack = 8;       // in base 2: no weight exceeds 2^8
+constexpr float kNoShare = -126;  // in base 2: what is so much smaller adds nothing
 
 /// Sums over some keys of each lane, with a reference c: sum 2^(s-c), sum 2^(s-c) (s-c); base 2.
 template <int kVectors>
@@ -198,7 +199,7 @@ HWY_INLINE void Raise(Part<kVectors>& part, const Lanes<kVectors>& most, int64_t
 }
 
 /// scores := 2^(scores - reference), 0 for what is hidden; added to the sums.
-template <int kVectors, bool kHidden>
+template <int kVectors, bool kHidden, bool kEntropy>
 HWY_INLINE void Weights(Sums<kVectors>& sums, int64_t count, float* HWY_RESTRICT scores) {
   const D d;
   const auto none = hn::Set(d, -kInfinity);
@@ -222,7 +223,9 @@ HWY_INLINE void Weights(Sums<kVectors>& sums, int64_t count, float* HWY_RESTRICT
         e = hn::IfThenZeroElse(hidden, e);
       }
       weight.v[v] = hn::Add(weight.v[v], e);
-      moment.v[v] = hn::MulAdd(e, x, moment.v[v]);
+      if (kEntropy) {
+        moment.v[v] = hn::MulAdd(e, x, moment.v[v]);
+      }
       s.v[v] = e;
     }
     StoreLanes(s, scores + j * sums.kLanes);
@@ -234,7 +237,7 @@ HWY_INLINE void Weights(Sums<kVectors>& sums, int64_t count, float* HWY_RESTRICT
   }
 }
 
-/// into := the row over the keys of both (DESIGN section 3, merge).
+/// into := the row over the keys of both (docs/rows.md).
 template <int kVectors>
 HWY_INLINE void Merge(Part<kVectors>& into, Part<kVectors>& part, int64_t value_features) {
   const D d;
@@ -258,10 +261,15 @@ HWY_INLINE void Merge(Part<kVectors>& into, Part<kVectors>& part, int64_t value_
     const auto reference = hn::Max(old, other);
     const auto change = hn::IfThenElseZero(there, hn::Sub(old, reference));
     const auto more_change = hn::IfThenElseZero(more_there, hn::Sub(other, reference));
-    const auto factor = hn::IfThenElseZero(there, Exp2(change));
-    const auto more_factor = hn::IfThenElseZero(more_there, Exp2(more_change));
-    const auto moment = hn::MulAdd(weight, change, hn::Load(d, into.sums.moment + at));
-    const auto more_moment = hn::MulAdd(more, more_change, hn::Load(d, part.sums.moment + at));
+    const auto far = hn::Set(d, kNoShare);  // the smaller has no part in the sums then
+    const auto counts = hn::AndNot(hn::Lt(change, far), there);
+    const auto more_counts = hn::AndNot(hn::Lt(more_change, far), more_there);
+    const auto factor = hn::IfThenElseZero(counts, Exp2(change));
+    const auto more_factor = hn::IfThenElseZero(more_counts, Exp2(more_change));
+    const auto moment =
+        hn::IfThenElseZero(counts, hn::MulAdd(weight, change, hn::Load(d, into.sums.moment + at)));
+    const auto more_moment = hn::IfThenElseZero(
+        more_counts, hn::MulAdd(more, more_change, hn::Load(d, part.sums.moment + at)));
     hn::Store(reference, d, into.sums.reference + at);
     hn::Store(hn::MulAdd(more, more_factor, hn::Mul(weight, factor)), d, into.sums.weight + at);
     hn::Store(hn::MulAdd(more_moment, more_factor, hn::Mul(moment, factor)), d,
@@ -501,10 +509,17 @@ class UnitRun {
       tile.largest.see(scores_ + free * kLanes, count - free, tile.shift);
     }
     Raise(tile.set, most, job_.value_features);
+    const auto weights = [&]<bool kHidden>() HWY_ATTR {
+      if (job_.entropy != nullptr || job_.set_entropy != nullptr) {
+        Weights<kVectors, kHidden, true>(tile.set.sums, count, scores_);
+      } else {
+        Weights<kVectors, kHidden, false>(tile.set.sums, count, scores_);
+      }
+    };
     if (hidden) {
-      Weights<kVectors, true>(tile.set.sums, count, scores_);
+      weights.template operator()<true>();
     } else {
-      Weights<kVectors, false>(tile.set.sums, count, scores_);
+      weights.template operator()<false>();
     }
   }
 
@@ -525,7 +540,7 @@ class UnitRun {
         job_.set_lse[index] = (sums.reference[lane] + tile.shift[lane] + log2_weight) * kLn2;
         if (job_.set_entropy != nullptr) {
           job_.set_entropy[index] =
-              std::max(0.0F, (log2_weight - sums.moment[lane] / weight) * kLn2);
+              std::max((log2_weight - sums.moment[lane] / weight) * kLn2, 0.0F);  // or NaN
         }
         if (job_.set_top != nullptr) {
           for (int64_t r = 0; r < job_.top; ++r) {
@@ -639,7 +654,7 @@ class UnitRun {
       if (tile.first[lane] != -kInfinity) {
         weight[lane] += std::exp2(tile.first[lane] - sums.reference[lane]);
       }
-      job_.top_mass[index] = std::min(1.0F, weight[lane] / sums.weight[lane]);
+      job_.top_mass[index] = std::min(weight[lane] / sums.weight[lane], 1.0F);
       job_.top_threshold[index] = (least[lane] + outside[lane]) / 2 * kLn2;
     }
   }
@@ -659,7 +674,7 @@ class UnitRun {
           job_.lse[at.index] = (row.sums.reference[lane] + log2_weight) * kLn2;
           if (job_.entropy != nullptr) {
             job_.entropy[at.index] =
-                std::max(0.0F, (log2_weight - row.sums.moment[lane] / weight) * kLn2);
+                std::max((log2_weight - row.sums.moment[lane] / weight) * kLn2, 0.0F);
           }
         }
         if (job_.value_features > 0) {
@@ -716,10 +731,14 @@ HWY_AFTER_NAMESPACE();
 namespace motet::fused {
 
 const std::vector<Variant>& variants() {
+#if HWY_TARGETS & HWY_AVX2  // on other processors the portable kernel is all there is
   const auto has = [](int64_t target) { return (hwy::SupportedTargets() & target) != 0; };
   static const std::vector<Variant> kAll{
       {"avx512", has(HWY_AVX3), &N_AVX3::Run, gradient_variant("avx512")},
       {"avx2", has(HWY_AVX2), &N_AVX2::Run, gradient_variant("avx2")}};
+#else
+  static const std::vector<Variant> kAll;
+#endif
   return kAll;
 }
 

@@ -166,8 +166,12 @@ std::optional<Tensor> gaussian_mass(const Tensor& query, const Tensor& mean,
                                 .batch_means = mean.size(0),
                                 .full = full,
                                 .out = out.data_ptr<float>()};
+#if HWY_TARGETS & HWY_AVX2
   const auto mass =
       kernel_name() == "avx512" ? &gaussian::N_AVX3::MassAny : &gaussian::N_AVX2::MassAny;
+#else
+  void (*const mass)(const gaussian::MassRows&, int64_t, int64_t) = nullptr;  // not asked for
+#endif
   constexpr int64_t kGrain = 1 << 18;  // products that are worth a thread
   const auto of_row = full ? features * features : features;
   at::parallel_for(0, out.numel(), std::max<int64_t>(1, kGrain / of_row),

@@ -52,7 +52,8 @@ std::vector<KeyBlock> key_blocks(const RowArguments& arguments, const Span& span
                                  const RowBlock& rows) {
   const auto& query = arguments.query;
   const auto count = rows.last - rows.first;
-  const auto step = std::max(kBlockKeys, kBlockScores / (query.size(0) * query.size(1) * count));
+  const auto rows_of_all = std::max<int64_t>(1, query.size(0) * query.size(1) * count);
+  const auto step = std::max(kBlockKeys, kBlockScores / rows_of_all);
   int64_t index = 0;
   auto offset = span.first_key;
   while (offset >= arguments.keys[index].size(2)) {
@@ -129,7 +130,7 @@ Tensor largest(const Tensor& scores, int64_t count) {
   return found == count ? top : at::constant_pad_nd(top, {0, count - found}, -kInfinity);
 }
 
-/// into := the row over the keys of both (DESIGN section 3, merge).
+/// into := the row over the keys of both (docs/rows.md).
 void merge_into(Part& into, const Part& part) {
   if (!into.lse.defined()) {
     into = part;
@@ -395,7 +396,7 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
     gradients.log_weight = zeros(*arguments.log_weight);
   }
   // ds_j = p_j [dout.v_j - dout.out + dlse - dH (ln p_j + H) + dm (1[j in T] - m)] and the same but
-  // for the last inside the set (DESIGN section 3)
+  // for the last inside the set (docs/sparsity.md)
   const bool out = gradient.out.defined() && result.out.defined();
   Tensor constant = gradient.lse.defined() ? gradient.lse.to(options.dtype()) : zeros(result.lse);
   if (out) {

@@ -324,15 +324,16 @@ ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorLis
                    const KnownBulks& known) {
   if (const auto choice = reading.row_choice();
       choice && options.top == 0 && !options.budget.wanted()) {
-    auto arguments = checked("motet::read_rows", query, keys, values, sets, {}, options);
-    if (choice->pieces <= sets.sets() - 2 && chooses(arguments) &&
+    const auto prepared = reading.prepare(sets);
+    auto arguments = checked("motet::read_rows", query, keys, values, prepared, {}, options);
+    if (choice->pieces <= prepared.sets() - 2 && chooses(arguments) &&
         !wants_gradient(inputs_of(arguments))) {
       arguments.keep = choice->pieces;
       arguments.top = choice->top;
       const at::NoGradGuard no_grad;
       const auto result = compute(arguments);
       Row row{result.out, result.lse, result.entropy, result.set_lse, result.set_entropy};
-      return {std::move(row), result.log_weight, {}};
+      return {std::move(row), result.log_weight, options.threshold};
     }
   }
   auto wanted = options;

@@ -31,7 +31,7 @@ struct Plan : torch::CustomClassHolder {
       made;  // which tensors of the RowResult there are: autograd takes no undefined output
 };
 
-/// The differentiable row: DESIGN section 3, "Gradients". No matrix of queries by keys outlives
+/// The differentiable row: docs/sparsity.md, its gradients. No matrix of queries by keys outlives
 /// either direction.
 class RowFunction : public torch::autograd::Function<RowFunction> {
  public:
@@ -150,13 +150,13 @@ RowParts parts_in_one_pass(const Row& row) {
                          const auto log_mass = set_lse[m] - lse[i];
                          const bool none = set_lse[m] == -kInfinity;
                          mass[m] = none ? 0 : std::exp(log_mass);
-                         if (mass[m] > 0) {  // 0 ln 0 is 0
+                         if (mass[m] != 0) {  // 0 ln 0 is 0
                            hesitation -= static_cast<double>(mass[m]) * log_mass;
                            inside +=
                                entropy != nullptr ? static_cast<double>(mass[m]) * entropy[m] : 0;
                          }
                        }
-                       between[i] = static_cast<float>(std::max(0.0, hesitation));
+                       between[i] = static_cast<float>(std::max(hesitation, 0.0));
                        if (within != nullptr) {
                          within[i] = static_cast<float>(inside);
                        }

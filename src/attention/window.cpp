@@ -92,7 +92,7 @@ void join_in_one_pass(Row& row) {
               const auto u = p / (p + q), v = q / (p + q);
               const auto hesitation = (u > 0 ? u * std::log(u) : 0) + (v > 0 ? v * std::log(v) : 0);
               joined_entropy[to] = static_cast<float>(
-                  std::max(0.0, u * split_entropy[near] + v * split_entropy[far] - hesitation));
+                  std::max(u * split_entropy[near] + v * split_entropy[far] - hesitation, 0.0));
             }
           }
         }

@@ -318,6 +318,45 @@ TEST_P(ReadRowsByKernel, ScoreDecideAndAttend) {
   EXPECT_TRUE(torch::equal(all.row.out, attend(in.query, in.keys, in.values, in.sets).out));
 }
 
+/// A reading made of another: its scores are halved first.
+class HalvedSelect : public Select {
+ public:
+  using Select::Select;
+  KeySets prepare(KeySets sets) const override {
+    for (int64_t set = 1; set < sets.sets() - 1; ++set) {
+      sets = sets.with_factor(set, 0.5);
+    }
+    return sets;
+  }
+};
+
+TEST_P(ReadRowsByKernel, PrepareSetsBeforeTheyChoose) {
+  const Long in;
+  const HalvedSelect select({.pieces = 2});
+  const auto found = read_rows(select, in.query, in.keys, in.values, in.sets, {0, 45});
+  const auto sets = select.prepare(in.sets);
+  auto scores = score(in.query, in.keys, sets, 5);
+  scores.queries = {0, 45};
+  const auto log_weight = *select.decide(scores);
+  EXPECT_TRUE(torch::equal(*found.log_weight, log_weight));
+  const auto twin =
+      reference::attend(in.query, in.keys, in.values, sets, log_weight.to(torch::kFloat64));
+  EXPECT_LT(max_error(found.row.out, twin.out), 5e-5);
+  EXPECT_LT(max_error(found.row.entropy, twin.entropy), 5e-5);
+}
+
+TEST_P(ReadRowsByKernel, ChooseAmongWhatAThresholdLeaves) {
+  const Long in;
+  const RowOptions options{.threshold = torch::full({1, 6, 45}, 0.5)};
+  const auto found =
+      read_rows(Select({.pieces = 2}), in.query, in.keys, in.values, in.sets, {0, 45}, options);
+  EXPECT_TRUE(torch::equal(*found.threshold, *options.threshold));
+  const auto twin = reference::attend(in.query, in.keys, in.values, in.sets,
+                                      found.log_weight->to(torch::kFloat64), options);
+  EXPECT_LT(max_error(found.row.out, twin.out), 5e-5);
+  EXPECT_LT(max_error(found.row.lse, twin.lse), 5e-5);
+}
+
 TEST_P(ReadRowsByKernel, CannotKeepMorePiecesThanThereAre) {
   const Long in;
   EXPECT_EQ(message([&] {

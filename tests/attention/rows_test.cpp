@@ -300,18 +300,149 @@ TEST_P(RowByKernel, ASecondDerivativeIsAnError) {
 }
 
 TEST_P(RowByKernel, IsTheSameWithAnyNumberOfThreads) {
-  const Shape shape{"", 1, 6, 2, 16, causal_keys(300, 300), {300}, 1};
-  const auto in = inputs(shape, torch::kFloat32);
+  const std::vector<Shape> shapes{{"", 1, 6, 2, 16, causal_keys(300, 300), {300}, 1},
+                                  {"", 1, 9, 3, 64, all_keys(1, 4000), {4000}, 1},
+                                  {"", 1, 4, 2, 8, {5, 6, 26, reading_spans()}, {26}, 1}};
   const auto threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const auto one = attend(in.query, in.keys, in.values, shape.sets);
-  for (const int count : {2, 4}) {
-    at::set_num_threads(count);
-    const auto more = attend(in.query, in.keys, in.values, shape.sets);
-    EXPECT_TRUE(torch::equal(one.out, more.out)) << count;
-    EXPECT_TRUE(torch::equal(one.entropy, more.entropy)) << count;
+  for (const auto& shape : shapes) {
+    for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+      const auto in = inputs(shape, dtype, true);
+      const auto run = [&](int count) {
+        at::set_num_threads(count);
+        const auto row =
+            attend(in.query, in.keys, in.values, shape.sets, {}, {.top = 3, .budget = {.keys = 4}});
+        const auto loss = row.out.sum() + row.entropy.sum() + row.top_mass.sum();
+        auto found = torch::autograd::grad({loss}, {in.query, in.keys, in.values});
+        found.insert(found.end(), {row.out, row.lse, row.entropy, row.set_top, row.top_mass});
+        const at::NoGradGuard no_grad;
+        const auto plain = attend(in.query, in.keys, in.values, shape.sets);
+        found.insert(found.end(), {plain.out, plain.lse, plain.set_entropy});
+        return found;
+      };
+      const auto one = run(1);
+      for (const int count : {2, 4}) {
+        const auto more = run(count);
+        for (std::size_t i = 0; i < one.size(); ++i) {
+          EXPECT_TRUE(torch::equal(one[i], more[i]))
+              << "output " << i << ", " << dtype << ", " << shape.sets.rows() << " rows, " << count
+              << " threads";
+        }
+      }
+    }
   }
   at::set_num_threads(threads);
+}
+
+TEST_P(RowByKernel, HeadsOfAnySizeEqualTheTwins) {
+  for (int64_t features = 16; features <= 256; features += 8) {
+    for (const auto& sets : {all_keys(1, 70), causal_keys(11, 40)}) {
+      for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+        const Shape shape{"", 1, 2, 1, features, sets, {sets.keys()}, 1};
+        const auto in = inputs(shape, dtype, true);
+        const auto wide = torch::cat({in.values, in.values * 0.5}, 3);
+        const auto values = wide.slice(3, 0, 272 - features).detach().set_requires_grad(true);
+        const auto row = attend(in.query, in.keys, values, sets);
+        const auto twin = reference::attend(in.query, in.keys, values, sets);
+        const bool single = dtype == torch::kFloat32;
+        EXPECT_LT(max_error(row.out, twin.out), single ? 5e-5 : 0.02) << features;
+        EXPECT_LT(max_error(row.lse, twin.lse), 2e-4) << features;
+        EXPECT_LT(max_error(row.entropy, twin.entropy), 2e-4) << features;
+        const std::vector<Tensor> wanted{in.query, in.keys, values};
+        const auto found = torch::autograd::grad({loss(row)}, wanted);
+        const auto expected = torch::autograd::grad({loss(twin)}, wanted);
+        for (std::size_t i = 0; i < wanted.size(); ++i) {
+          const auto largest = std::max(1.0, expected[i].abs().max().item<double>());
+          EXPECT_LT(max_error(found[i], expected[i]), (single ? 5e-5 : 0.02) * largest)
+              << features << ", input " << i << ", " << dtype;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(RowByKernel, LowPrecisionHasTheGradientsOfItsInputs) {
+  for (const auto& shape : shapes()) {
+    const auto in = inputs(shape, torch::kBFloat16, true);
+    auto log_weight = log_weights(shape).to(torch::kFloat32).set_requires_grad(true);
+    const std::vector<Tensor> wanted{in.query, in.keys, in.values, log_weight};
+    const auto row = attend(in.query, in.key_list, in.value_list, shape.sets, log_weight);
+    const auto found = torch::autograd::grad({loss(row)}, wanted);
+    const auto twin = reference::attend(in.query, in.keys, in.values, shape.sets, log_weight);
+    EXPECT_LT(max_error(row.lse, twin.lse), 5e-5) << shape;
+    EXPECT_LT(max_error(row.entropy, twin.entropy), 5e-5) << shape;
+    const auto expected = torch::autograd::grad({loss(twin)}, wanted, {}, {}, false, true);
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const auto exact = expected[i].defined() ? expected[i] : torch::zeros_like(wanted[i]);
+      const auto largest = exact.numel() == 0 ? 0 : exact.abs().max().item<double>();
+      EXPECT_LT(max_error(found[i], exact), 0.02 * std::max(1.0, largest))  // gradients are bf16
+          << shape << ", input " << i;
+    }
+  }
+}
+
+TEST_P(RowByKernel, WithoutQueriesOrHeadsIsEmpty) {
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const auto& sets : {causal_keys(70, 70), all_keys(1, 300)}) {
+      for (const auto& shape : {Shape{"", 0, 4, 2, 8, sets, {sets.keys()}, 1},
+                                Shape{"", 0, 4, 2, 8, sets, {sets.keys()}, 0},
+                                Shape{"", 2, 0, 1, 8, sets, {sets.keys()}, 2}}) {
+        const auto in = inputs(shape, dtype, true);
+        const auto row = attend(in.query, in.keys, in.values, sets);
+        EXPECT_EQ(row.out.sizes(), in.query.sizes());
+        EXPECT_EQ(row.lse.sizes(), in.query.sizes().slice(0, 3));
+        const auto gradients = torch::autograd::grad({row.out.sum() + row.entropy.sum()},
+                                                     {in.query, in.keys, in.values});
+        EXPECT_TRUE((gradients[1] == 0).all().item<bool>());
+        EXPECT_EQ(gradients[1].sizes(), in.keys.sizes());
+      }
+    }
+  }
+}
+
+TEST_P(RowByKernel, WhatIsNotANumberShowsInEveryStatistic) {
+  for (const auto& sets : {causal_keys(70, 70), all_keys(1, 4000)}) {
+    const Shape shape{"", 1, 2, 1, 8, sets, {sets.keys()}, 1};
+    for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+      auto in = inputs(shape, dtype);
+      in.keys.select(2, 3).fill_(std::nan(""));
+      const auto row = attend(in.query, in.keys, in.values, sets, {}, {.budget = {.keys = 2}});
+      const auto last = sets.rows() - 1;  // sees it; rows 0 to 2 do not
+      for (const auto& statistic : {row.lse, row.entropy, row.set_lse.select(3, 0),
+                                    row.set_entropy.select(3, 0), row.out.select(3, 0)}) {
+        EXPECT_TRUE(statistic.select(2, last).isnan().all().item<bool>()) << statistic.sizes();
+        EXPECT_FALSE(statistic.slice(2, 0, last > 0 ? 3 : 0).isnan().any().item<bool>());
+      }
+      EXPECT_TRUE(row.between().select(2, last).isnan().all().item<bool>());
+    }
+  }
+}
+
+TEST_P(RowByKernel, AnyFiniteLogWeightIsTaken) {
+  for (const auto& shape : {Shape{"", 1, 4, 2, 8, {5, 6, 26, reading_spans()}, {26}, 1},
+                            Shape{"",
+                                  1,
+                                  9,
+                                  3,
+                                  64,
+                                  {2,
+                                   1,
+                                   3000,
+                                   {{.set = 0, .rows = 1, .keys = 1000},
+                                    {.set = 1, .rows = 1, .first_key = 1000, .keys = 2000}}},
+                                  {3000},
+                                  1}}) {
+    const auto in = inputs(shape, torch::kFloat32);
+    const auto sets = shape.sets.sets();
+    for (const double weight : {-200.0, -1e34, -3e38}) {
+      auto log_weight = torch::zeros({1, shape.heads, shape.sets.rows(), sets});
+      log_weight.select(3, sets - 1).fill_(weight);
+      const auto row = attend(in.query, in.keys, in.values, shape.sets, log_weight);
+      const auto twin = reference::attend(in.query, in.keys, in.values, shape.sets, log_weight);
+      EXPECT_LT(max_error(row.out, twin.out), 5e-5) << weight;
+      EXPECT_LT(max_error(row.lse, twin.lse), 5e-5) << weight;
+      EXPECT_LT(max_error(row.entropy, twin.entropy), 5e-5) << weight;
+    }
+  }
 }
 
 TEST_P(RowByKernel, WithoutEntropyIsTheSameRow) {
@@ -409,6 +540,9 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
               attend(q, torch::zeros({1, 3, 5, 8}), k, sets);
             }),
             "motet::attend: 4 query heads do not divide into 3 heads of keys");
+  const std::vector<Tensor> unlike{k, torch::zeros({1, 1, 5, 8})};
+  EXPECT_EQ(message([&] { attend(q, unlike, unlike, all_keys(3, 10)); }),
+            "motet::attend: keys of 2 heads in one tensor and of 1 in another; all have the same");
   EXPECT_EQ(message([&] {
               attend(q, k, torch::zeros({1, 2, 4, 8}), sets);
             }),
@@ -443,8 +577,11 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
 TEST(Kernel, IsOneThatThereIs) {
   EXPECT_EQ(kernel_name(), kernels().front());
   EXPECT_EQ(kernels().back(), "portable");
-  EXPECT_EQ(message([] { use_kernel("abacus"); }),
-            "motet::use_kernel: abacus: no such kernel; there are avx512, avx2, portable");
+  const auto error = message([] { use_kernel("abacus"); });
+  EXPECT_TRUE(error.starts_with("motet::use_kernel: abacus: no such kernel; there are ")) << error;
+  for (const auto kernel : kernels()) {
+    EXPECT_NE(error.find(kernel), std::string::npos) << kernel;
+  }
   EXPECT_EQ(kernel_name(), kernels().front());
 }
 
