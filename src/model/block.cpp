@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <torch/nn/functional.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <map>
 
 #include "model/elementwise.h"
@@ -14,10 +17,14 @@ namespace {
 
 using torch::Tensor;
 
-/// Whether products of bf16 run as fast as the processor allows without our help.
+/// Whether LibTorch's products of bf16 are faster than its fp32 ones: with AMX they are. Without
+/// any instructions they are far slower, and those of AVX512-BF16 take twice the time
+/// (docs/performance.md).
 bool multiplies_bfloat16() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16");
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kAmxBfloat16 = 1U << 22;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBfloat16) != 0;
 #else
   return true;
 #endif
@@ -40,7 +47,6 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   if (multiplies_few_rows(x, weight)) {
     return multiply_few_rows(x, weight, bias, out);
   }
-  // LibTorch's bf16 product without such instructions is far slower than its fp32 one.
   static const bool kMultipliesBfloat16 = multiplies_bfloat16();
   const bool widen = x.scalar_type() == torch::kBFloat16 && x.is_cpu() && !kMultipliesBfloat16;
   if (widen || out != x.scalar_type()) {
@@ -96,6 +102,14 @@ Activation activation_named(const std::string& name, const std::string& where) {
   require(found != kKnown.end(), where, ": the activation '", name,
           "' is not known here; silu, relu, gelu, gelu_new and gelu_pytorch_tanh are");
   return found->second;
+}
+
+Gate gate_named(const std::string& name, const std::string& where) {
+  const auto activation = activation_named(name, where);
+  if (name == "silu" || name == "swish") {
+    return silu_gate;
+  }
+  return [activation](const Tensor& gate, const Tensor& up) { return activation(gate) * up; };
 }
 
 std::shared_ptr<Linear> Block::make_linear(const std::string& name, int64_t in, int64_t out,

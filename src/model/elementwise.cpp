@@ -1,5 +1,5 @@
-// The arithmetic between the products of a block, in one pass over its rows. Plain loops: the
-// compiler makes vectors of them, for each instruction set.
+// The arithmetic between the products of a block, in one pass over its rows. Where the loops are
+// plain, the compiler makes vectors of them, for each instruction set.
 
 #include "model/elementwise.h"
 
@@ -9,6 +9,7 @@
 // foreach_target.h comes first
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -21,6 +22,12 @@
 HWY_BEFORE_NAMESPACE();
 namespace motet::elementwise {
 namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+using Bits = hn::RebindToUnsigned<D>;
+using Narrow = hn::Rebind<uint16_t, D>;
 
 HWY_INLINE void Write(float x, float* to) { *to = x; }
 HWY_INLINE void Write(float x, uint16_t* to) { *to = narrow(x); }
@@ -73,6 +80,62 @@ void Rotate(const RotateRows& rows, int64_t first, int64_t last) {
   }
 }
 
+HWY_INLINE V Load(const float* from) { return hn::LoadU(D(), from); }
+
+HWY_INLINE V Load(const uint16_t* from) {
+  return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(Bits(), hn::LoadU(Narrow(), from))));
+}
+
+HWY_INLINE void Store(V x, float* to) { hn::StoreU(x, D(), to); }
+
+HWY_INLINE void Store(V x, uint16_t* to) {  // as narrow() does
+  const Bits d;
+  const auto bits = hn::BitCast(d, x);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fff))));
+  const auto nan = hn::RebindMask(d, hn::IsNaN(x));
+  hn::StoreU(hn::TruncateTo(Narrow(), hn::IfThenElse(nan, hn::Set(d, 0x7fc0), rounded)), Narrow(),
+             to);
+}
+
+/// A number as the element type holds it.
+HWY_INLINE V Rounded(V x, float*) { return x; }
+
+HWY_INLINE V Rounded(V x, uint16_t*) {
+  HWY_ALIGN uint16_t rounded[HWY_MAX_BYTES / sizeof(float)];
+  Store(x, rounded);
+  return Load(rounded);
+}
+
+/// silu(gate) * up of one vector, written over gate.
+template <class Element>
+HWY_INLINE void GateVector(Element* gate, const Element* up) {
+  constexpr float kMost = 88;  // exp of more is no fp32 number
+  const D d;
+  const auto x = Load(gate);
+  const auto exp = hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, kMost)));
+  const auto silu = hn::Div(x, hn::Add(hn::Set(d, 1), exp));
+  Store(hn::Mul(Rounded(silu, gate), Load(up)), gate);  // of bf16 as in separate operations
+}
+
+template <class Element>
+void Gate(const GateElements& elements, int64_t first, int64_t last) {
+  constexpr auto kVector = static_cast<int64_t>(HWY_MAX_BYTES / sizeof(float));
+  auto* gate = static_cast<Element*>(elements.gate);
+  const auto* up = static_cast<const Element*>(elements.up);
+  auto i = first;
+  for (; i + kVector <= last; i += kVector) {
+    GateVector(gate + i, up + i);
+  }
+  if (i < last) {
+    HWY_ALIGN Element rest[2][kVector] = {};
+    std::copy(gate + i, gate + last, rest[0]);
+    std::copy(up + i, up + last, rest[1]);
+    GateVector(rest[0], rest[1]);
+    std::copy_n(rest[0], last - i, gate + i);
+  }
+}
+
 void NormAny(const NormRows& rows, int64_t first, int64_t last) {
   rows.bfloat16 ? Norm<uint16_t>(rows, first, last) : Norm<float>(rows, first, last);
 }
@@ -80,6 +143,12 @@ void NormAny(const NormRows& rows, int64_t first, int64_t last) {
 void RotateAny(const RotateRows& rows, int64_t first, int64_t last) {
   rows.bfloat16 ? Rotate<uint16_t>(rows, first, last) : Rotate<float>(rows, first, last);
 }
+
+void GateAny(const GateElements& elements, int64_t first, int64_t last) {
+  elements.bfloat16 ? Gate<uint16_t>(elements, first, last) : Gate<float>(elements, first, last);
+}
+
+Variant variant() { return {&NormAny, &RotateAny, &GateAny}; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::elementwise
@@ -95,9 +164,12 @@ using torch::Tensor;
 constexpr int64_t kGrain = 1 << 14;  // elements that are worth a thread
 
 elementwise::Variant variant() {
-  return kernel_name() == "avx512"
-             ? elementwise::Variant{&elementwise::N_AVX3::NormAny, &elementwise::N_AVX3::RotateAny}
-             : elementwise::Variant{&elementwise::N_AVX2::NormAny, &elementwise::N_AVX2::RotateAny};
+#if HWY_TARGETS & HWY_AVX2
+  return kernel_name() == "avx512" ? elementwise::N_AVX3::variant()
+                                   : elementwise::N_AVX2::variant();
+#else
+  return {};  // not asked for: the portable kernel is all there is
+#endif
 }
 
 bool fused(const Tensor& x, torch::ScalarType type, bool gradient) {
@@ -128,6 +200,21 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double epsilon) {
   at::parallel_for(0, x.numel() / width, std::max<int64_t>(1, kGrain / width),
                    [&](int64_t first, int64_t last) { norm(rows, first, last); });
   return out;
+}
+
+Tensor silu_gate(const Tensor& gate, const Tensor& up) {
+  if (gate.sizes() != up.sizes() || gate.scalar_type() != up.scalar_type() || !up.is_cpu() ||
+      !gate.is_contiguous() || !up.is_contiguous() ||
+      !fused(gate, gate.scalar_type(), gate.requires_grad() || up.requires_grad())) {
+    return at::silu(gate) * up;
+  }
+  const elementwise::GateElements elements{.gate = gate.mutable_data_ptr(),
+                                           .up = up.const_data_ptr(),
+                                           .bfloat16 = gate.scalar_type() == torch::kBFloat16};
+  const auto multiply = variant().gate;
+  at::parallel_for(0, gate.numel(), kGrain,
+                   [&](int64_t first, int64_t last) { multiply(elements, first, last); });
+  return gate;
 }
 
 Tensor rotate_pairs(const Tensor& x, const Tensor& cos, const Tensor& sin) {

@@ -11,6 +11,9 @@ namespace motet {
 /// and no gradient is wanted, LibTorch's operations elsewhere.
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon);
 
+/// silu(gate) * up, in their dtype; one pass, written over `gate`, where `rms_norm` is one.
+torch::Tensor silu_gate(const torch::Tensor& gate, const torch::Tensor& up);
+
 /// As `motet::rotate`, for angles that are there.
 torch::Tensor rotate_pairs(const torch::Tensor& x, const torch::Tensor& cos,
                            const torch::Tensor& sin);
@@ -40,9 +43,17 @@ struct RotateRows {
   bool bfloat16;
 };
 
+/// Elements of two tensors without gaps; the result is written over `gate`.
+struct GateElements {
+  void* gate;
+  const void* up;
+  bool bfloat16;
+};
+
 struct Variant {
   void (*norm)(const NormRows& rows, int64_t first, int64_t last);
   void (*rotate)(const RotateRows& rows, int64_t first, int64_t last);  // of batch * heads * rows
+  void (*gate)(const GateElements& elements, int64_t first, int64_t last);
 };
 
 }  // namespace motet::elementwise

@@ -175,9 +175,13 @@ constexpr int64_t kBlockOuts = 32;  // rows of the weight that stay near for all
 constexpr int64_t kPadding = 32;    // floats: a pair of the longest vectors
 
 few_rows::Variant variant_for(torch::ScalarType type) {
+#if HWY_TARGETS & HWY_AVX2
   const bool bfloat16 = type == torch::kBFloat16;
   return kernel_name() == "avx512" ? few_rows::N_AVX3::variant(bfloat16)
                                    : few_rows::N_AVX2::variant(bfloat16);
+#else
+  return {};  // not asked for: the portable kernel is all there is
+#endif
 }
 
 }  // namespace
@@ -207,7 +211,7 @@ Tensor multiply_few_rows(const Tensor& x, const Tensor& weight, const Tensor& bi
   sizes.back() = outs;
   auto out = at::empty(sizes, x.options().dtype(torch::kFloat32));
   const bool narrows = type == torch::kBFloat16 && !bias.defined();
-  const auto narrow_out = narrows ? at::empty(sizes, x.options()) : Tensor();
+  const auto narrow_out = narrows ? at::empty(sizes, x.options().dtype(type)) : Tensor();
   const Product product{
       .x = laid_out.data(),
       .stride = stride,

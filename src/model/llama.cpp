@@ -30,7 +30,7 @@ class LlamaBlock : public Block {
     gate_ = make_linear("gate", config.width, config.inner, config.mlp_bias);
     up_ = make_linear("up", config.width, config.inner, config.mlp_bias);
     down_ = make_linear("down", config.inner, config.width, config.mlp_bias);
-    activation_ = activation_named(config.activation, "config.json");
+    activation_ = gate_named(config.activation, "config.json");
   }
 
   Tensor forward(const Tensor& x, const Rotation& rotation, Attention& attention) const override {
@@ -58,7 +58,7 @@ class LlamaBlock : public Block {
   }
 
   Tensor mlp(const Tensor& x) const {
-    return down_->forward(activation_(gate_->forward(x)) * up_->forward(x));
+    return down_->forward(activation_(gate_->forward(x), up_->forward(x)));
   }
 
   Config config_;
@@ -66,7 +66,7 @@ class LlamaBlock : public Block {
   std::shared_ptr<RmsNorm> norm_attention_, norm_mlp_;
   std::shared_ptr<RmsNorm> norm_query_, norm_key_;  // null where the family has none
   std::shared_ptr<Linear> query_, key_, value_, out_, gate_, up_, down_;
-  Activation activation_;
+  Gate activation_;
 };
 
 Config configure(const nlohmann::json& json, const std::string& where) {

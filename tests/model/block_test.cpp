@@ -5,6 +5,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels.h"
 #include "reference/attention.h"
@@ -139,6 +140,44 @@ TEST_P(BlockByKernel, RotationTurnsPairsOfFeatures) {
   }
 }
 
+TEST_P(BlockByKernel, GateEqualsItsDefinitionInFloat64) {
+  const at::NoGradGuard no_grad;
+  torch::manual_seed(5);
+  const auto gate = gate_named("silu", "here");
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t width : {1, 8, 37, 20000}) {
+      const auto x = (10 * torch::randn({2, 3, width})).to(dtype);
+      const auto up = torch::randn({2, 3, width}).to(dtype);
+      const auto expected = wide(x) / (1 + (-wide(x)).exp()) * wide(up);
+      const auto y = gate(x.clone(), up);
+      EXPECT_EQ(y.scalar_type(), dtype);
+      // LibTorch rounds twice in bf16.
+      EXPECT_TRUE(torch::allclose(wide(y), expected, 2 * last_bit(torch::ones({1}, dtype)), 1e-7))
+          << width;
+    }
+  }
+}
+
+TEST_P(BlockByKernel, GateIsFiniteFarOutAndKeepsNan) {
+  const at::NoGradGuard no_grad;
+  const auto gate = gate_named("silu", "here");
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    const auto x = torch::tensor({-3e38F, -200.0F, 200.0F, 3e38F, NAN}).to(dtype);
+    const auto y = gate(x.clone(), torch::ones({5}, dtype)).to(torch::kFloat32);
+    EXPECT_LE(y.slice(0, 0, 2).abs().max().item<float>(), 4.0F);
+    EXPECT_TRUE(y.slice(0, 2, 4).equal(x.slice(0, 2, 4).to(torch::kFloat32)));
+    EXPECT_TRUE(std::isnan(y[4].item<float>()));
+  }
+}
+
+TEST_P(BlockByKernel, GateTakesStridedRows) {
+  const at::NoGradGuard no_grad;
+  const auto both = torch::randn({2, 5, 14}), left = both.slice(2, 0, 7), right = both.slice(2, 7);
+  const auto gate = gate_named("swish", "here");
+  const auto expected = wide(left) / (1 + (-wide(left)).exp()) * wide(right);
+  EXPECT_LT(max_error(gate(left, right), expected), 1e-5);
+}
+
 /// With a gradient, LibTorch's operations compute the same figures.
 TEST_P(BlockByKernel, GradientsFlowThroughAllOfIt) {
   torch::manual_seed(5);
@@ -151,7 +190,9 @@ TEST_P(BlockByKernel, GradientsFlowThroughAllOfIt) {
   const auto angles = torch::randn({4, 6});
   const Rotation rotation{angles.cos(), angles.sin()};
   const auto through = [&](const Tensor& x) {
-    return rotate(split_heads(product.forward(norm.forward(x)), 2), rotation);
+    const auto normed = norm.forward(x);
+    const auto y = gate_named("silu", "here")(product.forward(normed), normed.clone());
+    return rotate(split_heads(y, 2), rotation);
   };
   const auto x = torch::randn({1, 4, 24}, torch::requires_grad());
   const auto y = through(x);
