@@ -332,6 +332,19 @@ ordered_json configuration_of(const Options& options, const motet::TrainOptions&
 constexpr std::array kCopied{"tokenizer.json",      "tokenizer_config.json",   "vocab.json",
                              "merges.txt",          "special_tokens_map.json", "added_tokens.json",
                              "chat_template.jinja", "generation_config.json"};
+/// What a run makes besides.
+constexpr std::array kMade{"model.safetensors", "config.json", "log.jsonl", "valid.jsonl"};
+
+/// A path without what leads nowhere: links, dots, a slash at its end.
+fs::path plain_path(const fs::path& path) {
+  const auto whole = fs::weakly_canonical(path);
+  return whole.has_filename() ? whole : whole.parent_path();
+}
+
+/// Whether `path` is `directory`, or lies in it.
+bool lies_in(const fs::path& path, const fs::path& directory) {
+  return *plain_path(path).lexically_relative(plain_path(directory)).begin() != "..";
+}
 
 /// A run's directory: the trained model, the log, checkpoints, and training.json, which says how
 /// all that came about. One process at a time has it.
@@ -345,27 +358,34 @@ class Output {
 
   /// Sees to it that the directory is free, or holds this very run where that is to go on. Nothing
   /// of another run or of a model is ever overwritten unasked.
-  void claim(const ordered_json& run) {
+  /// The tokenizer lies in `tokenizer`.
+  void claim(const ordered_json& run, const fs::path& tokenizer) {
     const auto where = options_.out.string();
     const motet::Checkpoints checkpoints(options_.out);
-    constexpr std::array kOwn{"model.safetensors", "config.json", "log.jsonl", "valid.jsonl"};
     if (!fs::exists(document_)) {
-      const bool empty = !checkpoints.last() &&
-                         std::none_of(kOwn.begin(), kOwn.end(),
-                                      [&](auto* name) { return fs::exists(options_.out / name); });
-      motet::require(empty, where,
+      motet::require(!checkpoints.last() && files(false).empty(), where,
                      ": holds a model or a run, but no training.json, so motet-finetune did not "
                      "begin it; choose another --out");
     } else if (options_.resume) {
       lock();
-      return check_same(run);
+      check_same(run);
+      for (const auto& path : files(true)) {
+        fs::remove(path);
+      }
+      return;
     } else {
       motet::require(options_.overwrite, where,
                      ": holds a run already; --resume goes on with it, --overwrite replaces it");
+      for (const auto& path : {model_path(options_), tokenizer}) {
+        motet::require(!lies_in(path, options_.out), where, ": --overwrite would remove ",
+                       path.string(), ", which this run begins with; choose another --out");
+      }
       lock();
       checkpoints.remove_all();
-      for (const auto* name : kOwn) {
-        fs::remove(options_.out / name);
+      for (const auto partial : {false, true}) {
+        for (const auto& path : files(partial)) {
+          fs::remove(path);
+        }
       }
     }
     motet::write_file(document_, run.dump(2) + "\n");
@@ -373,6 +393,23 @@ class Output {
   }
 
  private:
+  /// Files of the directory that a run makes; or those that it was writing when it was killed.
+  std::vector<fs::path> files(bool partial) const {
+    std::vector<fs::path> found;
+    for (const auto& entry : fs::directory_iterator(options_.out)) {
+      const auto file = entry.path().filename().string();
+      const auto matches = [&](const std::string& name) {
+        return partial ? file.starts_with(name + ".partial-") : file == name;
+      };
+      if (std::any_of(kMade.begin(), kMade.end(), matches) ||
+          std::any_of(kCopied.begin(), kCopied.end(), matches) ||
+          (partial && matches(document_.filename().string()))) {
+        found.push_back(entry.path());
+      }
+    }
+    return found;
+  }
+
   void lock() {
     unlock();
     lock_ = ::open(document_.c_str(), O_RDONLY | O_CLOEXEC);
@@ -395,7 +432,14 @@ class Output {
                      ": it has ", found.dump(), ", this command has ", wanted.dump(),
                      "; choose another --out");
     };
-    for (const auto* field : {"model", "text", "valid", "dtype", "seed", "device"}) {
+    for (const auto* field : {"model", "text", "valid"}) {  // whatever they are called now
+      auto found = earlier.value(field, ordered_json()), wanted = run[field];
+      if (found.is_object() && wanted.is_object()) {
+        found["name"] = wanted["name"];
+      }
+      check(field, found, wanted);
+    }
+    for (const auto* field : {"dtype", "seed", "device"}) {
       check(field, earlier.value(field, ordered_json()), run[field]);
     }
     const auto configuration = earlier.value("configuration", ordered_json::object());
@@ -461,6 +505,7 @@ class Training {
   void run() {
     try {
       steps();
+      trainer_.check();
       save_result();
     } catch (const motet::NotFinite& error) {
       motet::fail(error.what(), "; ", kept(""));
@@ -524,6 +569,7 @@ class Training {
   }
 
   void save() {
+    trainer_.check();
     log_->flush();  // a checkpoint's steps are always in the log
     if (valid_) {
       valid_->flush();
@@ -603,6 +649,10 @@ double mean_of(const std::vector<ordered_json>& lines, std::size_t first, std::s
 
 void print_summary(const Options& options, const ordered_json& run, const Training& training) {
   const auto& lines = training.log().lines();
+  if (lines.empty()) {
+    fmt::print("Model: {}\nLog: gone\n", options.out.string());
+    return;
+  }
   const auto part = std::max<std::size_t>(1, lines.size() / 10);
   fmt::print("{}: {} steps, {} tokens, {}\n\n", run["model"]["name"].get<std::string>(),
              lines.size(), lines.back()["tokens"].get<int64_t>(), options.dtype);
@@ -643,7 +693,7 @@ void finetune(const Options& options) {
   }
 
   const auto own_name = config.source.value("_name_or_path", std::string());
-  const auto directory = fs::weakly_canonical(fresh ? options.out : path).filename().string();
+  const auto directory = plain_path(fresh ? options.out : path).filename().string();
   const auto name = own_name.empty() ? directory : own_name;
   const ordered_json run{
       {"schema", 1},
@@ -665,7 +715,7 @@ void finetune(const Options& options) {
   auto model = first_model(options, config, fresh ? name : name + ", fine-tuned");
   model->to(torch::Device(options.device));
   motet::Trainer trainer(std::move(model), text.rows, train);
-  output.claim(run);
+  output.claim(run, tokenizer_path);
 
   const auto tokens = train.batch * train.accumulate * length;
   note(options, fmt::format("{} rows of {} tokens, {} of them predicted; {} steps of {} tokens: "

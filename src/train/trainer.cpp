@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "motet/attention/budget.h"
+#include "motet/context/layout.h"
 #include "motet/files.h"
 #include "motet/model/encode.h"
 #include "motet/model/safetensors.h"
@@ -21,6 +23,7 @@ using torch::Tensor;
 
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "training_state.json";
+constexpr const char* kAdvice = "a lower learning rate or a longer warm-up may help";
 
 /// The model with its parameters in memory of their own: no step reaches through to a mapped file,
 /// and products see the same alignment, so the same bits, however they were loaded.
@@ -43,7 +46,7 @@ void check_finite(int64_t step, const char* what, double value) {
   if (!std::isfinite(value)) {
     std::ostringstream message;
     message << "step " << step << ": the " << what << " is " << (std::isnan(value) ? "nan" : "inf")
-            << "; a lower learning rate or a longer warm-up may help";
+            << "; " << kAdvice;
     throw NotFinite(message.str());
   }
 }
@@ -84,6 +87,14 @@ Trainer::Trainer(std::shared_ptr<Decoder> model, Tensor rows, TrainOptions optio
                 torch::optim::AdamWOptions(options_.learning_rate).weight_decay(options_.decay))) {
   if (options_.sparsity) {
     sparsity_.emplace(*options_.sparsity);
+    const auto budget = options_.sparsity->budget();
+    const auto& layout = cut_.layout();  // what follows its context sees the most keys
+    const auto query = layout.prefix + length_ - 1 - layout.tokens();
+    const auto sets = read_sets(layout.prefix, layout.pieces, {query}, {0});
+    require(keys_of_rows(budget, sets).any().item<bool>(),
+            "motet::Trainer: the penalty reaches no row: none sees more keys than its budget of ",
+            budget.share ? c10::str("a share of ", *budget.share) : std::to_string(budget.keys),
+            "; choose a smaller budget, or rows of more than ", length_, " tokens");
   }
 }
 
@@ -103,8 +114,8 @@ TrainStep Trainer::step() {
   };
   optimizer_.zero_grad();
   for (int64_t pass = 0; pass < options_.accumulate; ++pass) {
-    const auto place = (done_ * options_.accumulate + pass) * options_.batch;
-    auto total = loss(rows_.take(place, options_.batch), sparsity_ ? &*sparsity_ : nullptr);
+    const auto rows = rows_.take(place(done_) + pass * options_.batch, options_.batch);
+    auto total = loss(rows, sparsity_ ? &*sparsity_ : nullptr);
     result.loss += total.item<double>() / passes;
     check("loss", result.loss);
     if (sparsity_) {
@@ -132,6 +143,18 @@ TrainStep Trainer::step() {
   done_ = result.step;
   result.tokens = done_ * options_.accumulate * options_.batch * length_;
   return result;
+}
+
+void Trainer::check() {
+  for (const auto& item : model_->named_parameters()) {
+    if (!item.value().detach().isfinite().all().item<bool>()) {
+      throw NotFinite(
+          c10::str("step ", done_, ": its weights '", item.key(), "' are not finite; ", kAdvice));
+    }
+  }
+  const at::NoGradGuard no_grad;
+  check_finite(done_, "loss of its weights",
+               loss(rows_.take(place(done_), 1), nullptr).item<double>());
 }
 
 double Trainer::validate(const Tensor& rows) const {
@@ -201,7 +224,7 @@ void Trainer::load(const std::filesystem::path& directory) {
     require(value != nullptr && value->sizes() == parameter.sizes(), directory.string(),
             ": is of another model: '", item.key(), "' differs");
     parameter.copy_(*value);
-    if (step > 0) {
+    if (step > 0 && parameter.requires_grad()) {
       auto of_parameter = std::make_unique<torch::optim::AdamWParamState>();
       of_parameter->step(step);
       of_parameter->exp_avg(moment(item.key() + ".exp_avg", parameter));

@@ -262,15 +262,29 @@ TEST_F(Finetune, WhatCannotBeWrittenStopsItAndLosesNothing) {
   EXPECT_TRUE(read_file(out_ + "/log.jsonl") == read_file(whole_ + "/log.jsonl"));
 }
 
-TEST_F(Finetune, ALossThatIsNotANumberStopsIt) {
-  const auto outcome =
-      run(out_, {"--steps", "9", "--lr", "1e30", "--warmup", "0", "--save-every", "1", "--quiet"});
-  EXPECT_EQ(outcome.code, 1);
-  EXPECT_EQ(outcome.err,
-            "motet-finetune: step 2: the loss is nan; a lower learning rate or a longer warm-up "
-            "may help; " +
-                out_ + "/checkpoint-1 is kept\n");
-  EXPECT_EQ(lines("log.jsonl").size(), 1u);
+TEST_F(Finetune, ALossThatIsNotANumberStopsItBeforeItIsSaved) {
+  const std::string error =
+      "the loss of its weights is nan; a lower learning rate or a longer warm-up may help; ";
+  const std::vector<std::string> rest{"--warmup", "0", "--save-every", "3", "--quiet"};
+  const auto with = [&](std::vector<std::string> words) {
+    words.insert(words.end(), rest.begin(), rest.end());
+    return words;
+  };
+  expect_error(with({"--steps", "9", "--lr", "1e30", "--overwrite"}), 1,
+               "step 2: the loss is nan; a lower learning rate or a longer warm-up may help; there "
+               "is no checkpoint yet");
+  expect_error(with({"--steps", "1", "--lr", "1e30", "--overwrite"}), 1,
+               "step 1: " + error + "there is no checkpoint yet");
+  EXPECT_FALSE(fs::exists(out_ + "/model.safetensors"));
+  // A run that goes bad later keeps what was good.
+  ASSERT_EQ(run(out_, with({"--steps", "6", "--lr", "0.001", "--overwrite"})).code, 0);
+  auto document = nlohmann::ordered_json::parse(read_file(out_ + "/training.json"));
+  document["configuration"]["steps"] = 7;
+  document["configuration"]["lr"] = 1e30;
+  write_file(out_ + "/training.json", document.dump());
+  expect_error(with({"--steps", "7", "--lr", "1e30", "--resume"}), 1,
+               "step 7: " + error + out_ + "/checkpoint-6 is kept");
+  EXPECT_FALSE(fs::exists(out_ + "/checkpoint-7"));
 }
 
 TEST_F(Finetune, ResumeRefusesAnotherRunAndNamesTheDifference) {
@@ -295,6 +309,44 @@ TEST_F(Finetune, ResumeRefusesAnotherRunAndNamesTheDifference) {
   write_file(init_, config.dump());
   EXPECT_TRUE(run(out_, {"--steps", "3", "--resume"})
                   .err.starts_with("motet-finetune: " + where + "model: it has "));
+}
+
+TEST_F(Finetune, ResumeMindsContentsAndNotNames) {
+  ASSERT_EQ(run(out_ + "/", {"--steps", "3"}).code, 0);
+  const auto config = json::parse(read_file(out_ + "/config.json"));
+  EXPECT_EQ(config["_name_or_path"], "out");
+  const auto renamed = directory_ / "renamed.txt";
+  fs::rename(text_, renamed);
+  write_file(out_ + "/model.safetensors.partial-12345", "of a process that was killed");
+  const auto resume = [&] {
+    return Process(directory_.path(),
+                   {MOTET_FINETUNE, "--init", init_, "--tokenizer", tokenizer_, "--text", renamed,
+                    "--length", "24", "--batch", "2", "--steps", "3", "--out", out_, "--resume"})
+        .wait();
+  };
+  const auto outcome = resume();
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_FALSE(fs::exists(out_ + "/model.safetensors.partial-12345"));
+  fs::remove(out_ + "/log.jsonl");
+  const auto without = resume();
+  EXPECT_EQ(without.code, 0) << without.err;
+  EXPECT_EQ(without.out, "Model: " + out_ + "\nLog: gone\n");
+}
+
+TEST_F(Finetune, OverwriteLeavesNothingOfTheRunBefore) {
+  ASSERT_EQ(run(out_, {"--steps", "1"}).code, 0);
+  write_file(out_ + "/added_tokens.json", "{}");  // of another tokenizer
+  ASSERT_EQ(run(out_, {"--steps", "1", "--overwrite"}).code, 0);
+  EXPECT_FALSE(fs::exists(out_ + "/added_tokens.json"));
+  // But not what it begins with itself.
+  const auto refused =
+      Process(directory_.path(), {MOTET_FINETUNE, "--model", out_, "--text", text_, "--length",
+                                  "24", "--steps", "1", "--out", out_ + "/", "--overwrite"})
+          .wait();
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_EQ(refused.err, "motet-finetune: " + out_ + "/: --overwrite would remove " + out_ +
+                             ", which this run begins with; choose another --out\n");
+  EXPECT_TRUE(fs::exists(out_ + "/model.safetensors"));
 }
 
 TEST_F(Finetune, OneProcessAtATime) {
@@ -373,6 +425,10 @@ TEST_F(Finetune, BadInputIsNamed) {
                    " gives the model a vocabulary of 200");
   write_file(init_, "{}");
   expect_error({}, 1, init_ + ": has no 'model_type'");
+  write_file(init_, kTinyGpt2.dump());
+  expect_error({"--sparsity", "tail", "--keys", "23"}, 1,
+               "motet::Trainer: the penalty reaches no row: none sees more keys than its budget of "
+               "23; choose a smaller budget, or rows of more than 24 tokens");
   EXPECT_FALSE(fs::exists(out_));
 }
 

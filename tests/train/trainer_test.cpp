@@ -391,8 +391,18 @@ TEST(Trainer, StopsBeforeWhatIsNotFinite) {
   };
   expect_stop([&] { trainer.step(); }, "step 2: the loss is nan");
   expect_stop([&] { trainer.validate(rows); }, "step 1: the validation loss is nan");
+  const auto name = model->named_parameters()[0].key();
+  expect_stop([&] { trainer.check(); }, "step 1: its weights '" + name + "' are not finite");
   EXPECT_TRUE(torch::equal(model->parameters()[1], before));
   EXPECT_EQ(trainer.steps_done(), 1);
+  {
+    const torch::NoGradGuard no_grad;
+    for (auto& parameter : model->parameters()) {
+      parameter.fill_(parameter.dim() == 1 ? 1e38F
+                                           : 1.0F);  // finite, but what comes of them is not
+    }
+  }
+  expect_stop([&] { trainer.check(); }, "step 1: the loss of its weights is nan");
 }
 
 TEST(Trainer, RefusesOptionsThatCannotBe) {
@@ -410,6 +420,22 @@ TEST(Trainer, RefusesOptionsThatCannotBe) {
   EXPECT_EQ(message([] { Trainer(golden("gpt2_default"), random_rows(1, 60), {}); }),
             "motet::Trainer: rows of 60 tokens need 59 positions, the model has 44; choose shorter "
             "rows or more pieces");
+  const auto sparse = [](int64_t length, KeyBudget budget) {
+    return message([&] {
+      Trainer(
+          golden("llama_default"), random_rows(1, length),
+          {.sparsity = SparsityOptions{
+               .keys = budget.keys, .share = budget.share, .counts_first = budget.counts_first}});
+    });
+  };
+  EXPECT_EQ(sparse(8, {.keys = 7}),
+            "motet::Trainer: the penalty reaches no row: none sees more keys than its budget of 7; "
+            "choose a smaller budget, or rows of more than 8 tokens");
+  EXPECT_EQ(sparse(8, {.keys = 16, .share = 1.0}),
+            "motet::Trainer: the penalty reaches no row: none sees more keys than its budget of a "
+            "share of 1; choose a smaller budget, or rows of more than 8 tokens");
+  EXPECT_EQ(sparse(8, {.keys = 6}), "no error");
+  EXPECT_EQ(sparse(8, {.keys = 6, .counts_first = false}).find("motet::Trainer: the penalty"), 0u);
   auto half = load_model(std::filesystem::path(MOTET_GOLDEN) / "llama_bfloat16");
   EXPECT_EQ(message([&] { Trainer(half, random_rows(1, 8), {}); }),
             "motet::Trainer: the model is of BFloat16; parameters are trained in fp32 "

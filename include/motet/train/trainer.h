@@ -54,7 +54,8 @@ class NotFinite : public Error {
 class Trainer {
  public:
   /// The model's parameters, in fp32 or float64, are trained in place. `rows` is [rows, length], of
-  /// text_rows. Throws Error where options, model and rows do not go together.
+  /// text_rows. Throws Error where options, model and rows do not go together, as where no row sees
+  /// more keys than the budget of the penalty.
   Trainer(std::shared_ptr<Decoder> model, torch::Tensor rows, TrainOptions options);
 
   /// Takes the next step. Throws NotFinite, before a parameter is changed, and Error once all steps
@@ -63,6 +64,9 @@ class Trainer {
   int64_t steps_done() const { return done_; }            ///< so far
   int64_t predicted() const { return cut_.predicted(); }  ///< tokens of one row
 
+  /// Throws NotFinite where a parameter is not finite, or the loss of the next row: what `step` can
+  /// only see one step later. Wanted before a checkpoint takes the place of a good one.
+  void check();
   /// Mean loss of the language model over rows of text, [rows, length]; nats a token. Throws
   /// NotFinite.
   double validate(const torch::Tensor& rows) const;
@@ -77,6 +81,8 @@ class Trainer {
   const Decoder& model() const { return *model_; }  ///< as trained so far
 
  private:
+  /// The first row of the step after so many, in the order of rows_.
+  int64_t place(int64_t steps) const { return steps * options_.accumulate * options_.batch; }
   /// Loss of the language model over some rows; differentiable. The penalty is left in sparsity_.
   torch::Tensor loss(const torch::Tensor& rows, RowPenalty* penalty) const;
 
