@@ -30,6 +30,8 @@ using bench::Inputs;
 using bench::time_ratio;
 using nlohmann::json;
 
+const char* name_of(at::ScalarType dtype) { return dtype == at::kBFloat16 ? "bf16" : "fp32"; }
+
 std::string amx_note() {
   return bench::processor_has("amx_bf16")
              ? "this processor has AMX"
@@ -67,7 +69,8 @@ class Penalised {
 
 class Suite {
  public:
-  explicit Suite(const bench::SuiteOptions& options) : report_(options.out, options.quick) {
+  explicit Suite(const bench::SuiteOptions& options)
+      : quick_(options.quick), report_(options.out, options.quick) {
     if (options.quick) {
       largest_ = 8192;
     } else {
@@ -78,22 +81,23 @@ class Suite {
   void run() {
     for (const auto& [rows, goal] : std::map<int64_t, double>{
              {1024, 0.75}, {2048, 0.75}, {4096, 0.80}, {8192, 0.88}, {16384, 0.88}}) {
-      if (rows <= largest_) {
-        causal(rows, goal);
-      }
+      causal(rows, goal);
     }
-    for (const auto rows : {2048, 4096}) {
+    for (const auto rows : {1024, 2048, 4096, 8192, 16384}) {
       causal_against_sdpa(rows, 128, at::kFloat, 0.85);
     }
     for (const auto features : {64, 128}) {
-      for (const auto rows : {2048, 4096}) {
+      for (const auto rows : {1024, 2048, 4096, 8192, 16384}) {
         causal_against_sdpa(rows, features, at::kBFloat16, 0.75);
       }
     }
-    for (const auto rows : {1024, 4096}) {
-      statistics(rows, 64);
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      for (const auto rows : {1024, 4096}) {
+        statistics(rows, 64, dtype);
+      }
+      statistics(4096, 128, dtype);
     }
-    statistics(4096, 128);
+    statistics_with_top();
     for (const auto pieces : {1, 8, 64}) {
       reading(pieces);
     }
@@ -111,13 +115,17 @@ class Suite {
 
  private:
   void causal(int64_t rows, double goal) {
+    const auto name = fmt::format("causal fp32 d=64 N={}", rows);
+    if (rows > largest_) {
+      report_.skip(name + " / SDPA", goal);
+      return;
+    }
     const Inputs x(rows, rows, 64);
     const auto sets = motet::causal_keys(rows, rows);
     const auto seconds =
         bench::alternate({[&] { motet::attend(x.query, x.keys, x.values, sets); },
                           [&] { bench::sdpa(x, true); }, [&] { product_.multiply(); }},
                          rounds_);
-    const auto name = fmt::format("causal fp32 d=64 N={}", rows);
     Figure share{.name = name + ", share of the matrix-product rate",
                  .unit = "of at::mm's FLOP/s",
                  .goal = 0.85,
@@ -132,21 +140,24 @@ class Suite {
   }
 
   void causal_against_sdpa(int64_t rows, int64_t features, at::ScalarType dtype, double goal) {
+    const bool low = dtype == at::kBFloat16;
+    const auto name = fmt::format("causal {} d={} N={} / SDPA", name_of(dtype), features, rows);
+    if (rows > largest_ || (quick_ && rows > 4096)) {
+      report_.skip(name, goal);
+      return;
+    }
     const Inputs x(rows, rows, features, dtype);
     const auto sets = motet::causal_keys(rows, rows);
     const auto seconds = bench::alternate(
         {[&] { motet::attend(x.query, x.keys, x.values, sets); }, [&] { bench::sdpa(x, true); }},
         rounds_);
-    const bool low = dtype == at::kBFloat16;
-    auto figure =
-        time_ratio(fmt::format("causal {} d={} N={} / SDPA", low ? "bf16" : "fp32", features, rows),
-                   goal, seconds[0], seconds[1]);
+    auto figure = time_ratio(name, goal, seconds[0], seconds[1]);
     figure.note = low ? amx_note() : "";
     report_.add(figure);
   }
 
-  void statistics(int64_t rows, int64_t features) {
-    const Inputs x(rows, rows, features);
+  void statistics(int64_t rows, int64_t features, at::ScalarType dtype) {
+    const Inputs x(rows, rows, features, dtype);
     const auto sets = motet::causal_keys(rows, rows);
     const auto attend = [&](bool entropy) {
       return [&, entropy] {
@@ -154,8 +165,26 @@ class Suite {
       };
     };
     const auto seconds = bench::alternate({attend(true), attend(false)}, rounds_);
-    report_.add(time_ratio(fmt::format("statistics on / off, fp32 d={} N={}", features, rows), 1.03,
-                           seconds[0], seconds[1]));
+    report_.add(
+        time_ratio(fmt::format("statistics on / off, {} d={} N={}", name_of(dtype), features, rows),
+                   1.03, seconds[0], seconds[1]));
+  }
+
+  /// The entropies of a reading beside its five largest scores of each piece.
+  void statistics_with_top() {
+    constexpr int64_t kPieces = 8;
+    const Inputs x(kRows, kKeys, 64);
+    const auto keys = bench::apart(x.keys, kPieces), values = bench::apart(x.values, kPieces);
+    const auto sets = bench::piece_sets(kRows, kKeys, kPieces);
+    const auto read = [&](bool entropy) {
+      return [&, entropy] {
+        motet::attend(x.query, keys, values, sets, {}, {.entropy = entropy, .top = 5});
+      };
+    };
+    const auto seconds = bench::alternate({read(true), read(false)}, rounds_);
+    report_.add(
+        time_ratio(fmt::format("statistics on / off, fp32, reading with top-5, P={}", kPieces),
+                   1.03, seconds[0], seconds[1]));
   }
 
   void reading(int64_t pieces) {
@@ -250,8 +279,7 @@ class Suite {
                                            },
                                            [&] { ring.sum(); }},
                                           rounds_);
-    report_.add({.name = fmt::format("decode of a row over {} keys, {}", kKeys,
-                                     dtype == at::kFloat ? "fp32" : "bf16"),
+    report_.add({.name = fmt::format("decode of a row over {} keys, {}", kKeys, name_of(dtype)),
                  .unit = "of a plain sum's bandwidth",
                  .goal = 0.8,
                  .higher = true,
@@ -372,6 +400,7 @@ class Suite {
   }
 
   static constexpr int64_t kRows = 1024, kKeys = 8192;  // of a reading
+  bool quick_;
   int64_t largest_ = 16384;
   bench::Rounds rounds_;
   bench::Product product_;

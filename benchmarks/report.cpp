@@ -43,9 +43,20 @@ void Report::add_either(const Figure& a, const Figure& b) {
 }
 
 void Report::leave_out(const std::string& name, double goal, const std::string& why) {
+  add_empty(name, goal, why, false);
+}
+
+void Report::skip(const std::string& name, double goal) {
+  add_empty(name, goal, "not part of --quick", true);
+}
+
+void Report::add_empty(const std::string& name, double goal, const std::string& why, bool skipped) {
   fmt::print("{:<62} {:>8.3g} left out: {}\n", name, goal, why);
-  document_["rows"].push_back(
-      {{"name", name}, {"goal", goal}, {"measured", nullptr}, {"met", false}, {"note", why}});
+  document_["rows"].push_back({{"name", name},
+                               {"goal", goal},
+                               {"measured", nullptr},
+                               {"met", skipped ? json() : json(false)},
+                               {"note", why}});
   save();
 }
 

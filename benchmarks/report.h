@@ -40,9 +40,12 @@ class Report {
   void add_either(const Figure& a, const Figure& b);
   /// A figure that could not be measured.
   void leave_out(const std::string& name, double goal, const std::string& why);
+  /// A figure that a quick run leaves to a full one.
+  void skip(const std::string& name, double goal);
   void add_growth(nlohmann::json point);
 
  private:
+  void add_empty(const std::string& name, double goal, const std::string& why, bool skipped);
   void add(const Figure& figure, bool met, const std::string& either = "");
   void save() const;
 

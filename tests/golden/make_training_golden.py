@@ -6,7 +6,7 @@
 Ran with Python 3.11, torch 2.13.0 (CPU), transformers 5.23.0 and safetensors 0.8.0. Models are those
 of make_golden.py, in float64 throughout; the optimizer is torch.optim.AdamW, the schedule is
 transformers' own without its first step, whose rate is 0, and every step sees all rows, so that
-their order does not matter. Rows in pieces are packed here, from DESIGN's words and not by motet:
+their order does not matter. Rows in pieces are packed here, from the words of docs/guide.md and not by motet:
 position ids, and a mask of 0 and -inf in which no piece sees another.
 
     rows        int [rows][length]
