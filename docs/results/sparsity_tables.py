@@ -27,7 +27,10 @@ CONTROL = "control"
 MODES = ("full", "parallel", "sink", "selective", "both")
 KEYS = 16        # of the top-k mass
 ENTRY = 1e-3     # probabilities above it are counted
-MARKERS = "os^xDv"
+UNTRAINED = "untrained"
+ROWS_TEXT = "test_books"  # whose probabilities were kept
+MARKERS = "so^Dv"
+COLOURS = ("tab:orange", "#9ecae1", "#4292c6", "#084594", "tab:green")
 
 
 def load(run):
@@ -102,7 +105,7 @@ def load_arms(seed, untrained):
     """ARM -> its summary, from its runs or, where those are gone, from what they left."""
     arms = {path.name: path for path in seed.iterdir() if path.is_dir() and is_read(path)}
     if is_read(untrained):
-        arms["untrained"] = untrained
+        arms[UNTRAINED] = untrained
     control = arms.get(CONTROL)
     for name, arm in arms.items() if control else ():
         (seed / f"{name}.json").write_text(as_text(summarise(arm, control)), encoding="utf-8")
@@ -162,6 +165,12 @@ def table(family, arms, text):
             mean, error = difference(found[arm][key])
             cells.append(f"{loss:.3f}" if arm == CONTROL else f"{loss:.3f} ({mean:+.3f} ± {1.96 * error:.3f})")
         print(f"| {key[0]} | {key[1]} | " + " | ".join(cells) + " |")
+    print(f"\n### {family}, {text}: perplexity\n")
+    print("| read as | P | " + " | ".join(names) + " |")
+    print("|---|---|" + "---|" * len(names))
+    for key in in_order(found[CONTROL]):
+        cells = [f"{math.exp(mean_of(found[arm][key], 'loss')):.2f}" for arm in names]
+        print(f"| {key[0]} | {key[1]} | " + " | ".join(cells) + " |")
     print(f"\n### {family}, {text}: entropy of attention, nats, and exp of it, means over heads\n")
     print("| read as | P | " + " | ".join(names) + " |")
     print("|---|---|" + "---|" * len(names))
@@ -185,7 +194,7 @@ def table_of_rows(family, arms):
     names = names_of(arms)
     for field, title in (("mass", f"mass of the {KEYS} largest keys of a row"),
                          ("share", f"share of a row's entries above {ENTRY:g}")):
-        print(f"\n### {family}, test_books: {title}\n")
+        print(f"\n### {family}, {ROWS_TEXT}: {title}\n")
         print("| read as | P | layer | " + " | ".join(names) + " |")
         print("|---|---|---|" + "---|" * len(names))
         of_arms = {name: by_layer(arms, name, field) for name in names}
@@ -207,30 +216,48 @@ def by_layer(arms, arm, field):
 
 
 def picture(root, family, arms, masses):
-    """Loss against the keys that are kept, top-k mass by layer, and loss by mode: a line an arm."""
-    names, styles = names_of(arms), ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
-    text = next(iter(arms[next(iter(arms))][CONTROL]["texts"]))
-    figure, (kept, of_layers, modes) = pyplot.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
-    losses = {name: {key: mean_of(found, "loss") for key, found in readings(arms, name, text).items()}
-              for name in names}
-    budgets = sorted(int(found[1]) for label, pieces in losses[CONTROL]
-                     if pieces == 1 and (found := re.fullmatch(r"topk\(k=(\d+)\)", label)))
-    wanted = in_order(key for key in losses[CONTROL] if key[0] in MODES)
-    for place, (name, style) in enumerate(zip(names, styles)):
-        look = {"label": name, "linestyle": style, "marker": MARKERS[place % len(MARKERS)], "markersize": 4}
-        kept.plot([str(k) for k in budgets] + ["all"],
-                  [losses[name][f"topk(k={k})", 1] for k in budgets] + [losses[name]["full", 1]], **look)
+    """Of each arm, how its loss differs from the control's where rows keep few keys and where the context is read in
+    pieces, with intervals, and the top-k mass of its rows by layer."""
+    names = names_of(arms)
+    tuned = [name for name in names if name not in (CONTROL, UNTRAINED)]
+    looks = {name: {"label": name, "color": color, "marker": marker, "markersize": 4, "linewidth": 1.3}
+             for name, color, marker in zip(tuned, COLOURS, MARKERS)}
+    texts = list(arms[next(iter(arms))][CONTROL]["texts"])
+    figure, panels = pyplot.subplots(2, 2, figsize=(10, 6.4), layout="constrained")
+    of_layers, kept, *of_texts = panels.flat
+
+    for name in names:
+        look = looks.get(name, {"label": name, "color": "black" if name == CONTROL else "0.6", "linewidth": 1.3})
         of_layers.plot(masses[name], **look)
-        beside = 0.1 * (place - (len(names) - 1) / 2)
-        modes.plot([at + beside for at in range(len(wanted))], [losses[name][key] for key in wanted],
-                   **look | {"linestyle": "none", "marker": MARKERS[place % len(MARKERS)], "markersize": 5})
-    kept.set(xlabel="keys kept of each row", ylabel=f"loss on {text}, nats a token")
-    of_layers.set(xlabel="layer", ylabel=f"mass of a row's {KEYS} largest keys")
-    modes.set_xticks(range(len(wanted)), [f"{label}, P={pieces}" for label, pieces in wanted], rotation=30)
-    modes.set(ylabel=f"loss on {text}, nats a token")
-    kept.legend(frameon=False, fontsize=8)
+    of_layers.set(xlabel="layer", ylabel=f"mass of a row's {KEYS} largest keys", title=f"{ROWS_TEXT}, read in full")
+    of_layers.legend(frameon=False, fontsize=8)
+
+    def differences(axes, text, labels, beside):
+        """A point an arm at each label, and its interval."""
+        axes.axhline(0, color="black", linewidth=0.8)
+        for place, name in enumerate(tuned):
+            found = readings(arms, name, text)
+            means, errors = zip(*(difference(found[label]) for label in labels))
+            at = [x + beside * (place - (len(tuned) - 1) / 2) for x in range(len(labels))]
+            axes.errorbar(at, means, [1.96 * error for error in errors], capsize=2,
+                          **looks[name] | ({"linestyle": "none"} if labels[0][0] in MODES else {}))
+        axes.set(ylabel="loss minus control, nats a token")
+
+    read = readings(arms, CONTROL, texts[0])
+    budgets = sorted(int(found[1]) for label, pieces in read
+                     if pieces == 1 and (found := re.fullmatch(r"topk\(k=(\d+)\)", label)))
+    differences(kept, texts[0], [(f"topk(k={k})", 1) for k in budgets] + [("full", 1)], 0.06)
+    kept.set_xticks(range(len(budgets) + 1), [*map(str, budgets), "all"])
+    kept.set(xlabel="keys kept of each row", title=f"{texts[0]}, P = 1")
+    modes = in_order(key for key in read if key[0] in MODES)
+    for axes, text in zip(of_texts, texts):
+        differences(axes, text, modes, 0.12)
+        axes.set_xticks(range(len(modes)), [f"{label}\nP = {pieces}" for label, pieces in modes])
+        axes.set(title=text)
+    for axes in of_texts[len(texts):]:
+        axes.set_axis_off()
     for extension in ("svg", "png"):
-        figure.savefig(root / f"{family}.{extension}", dpi=150)
+        figure.savefig(root / f"{family}.{extension}", dpi=120)
     print(f"\n![{family}]({family}.svg)")
 
 
@@ -250,7 +277,7 @@ def main():
         sys.exit("wanted: sparsity_tables.py DIR")
     root = pathlib.Path(sys.argv[1])
     for family in sorted(path.name for path in root.iterdir() if (path / "1").is_dir()):
-        arms = {seed.name: load_arms(seed, root / family / "untrained")
+        arms = {seed.name: load_arms(seed, root / family / UNTRAINED)
                 for seed in sorted((root / family).iterdir()) if seed.name.isdigit()}
         name_what_is_left_out(family, arms)
         for text in next(iter(arms.values()))[CONTROL]["texts"]:
