@@ -68,7 +68,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   say "installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   # shellcheck disable=SC2086
-  { $run_as apt-get update -qq && $run_as $line -qq; } >&2 || die "that failed; type: sudo $line"
+  told=$({ $run_as apt-get update -qq && $run_as $line -qq; } 2>&1) ||
+    die "that failed; type: sudo $line"$'\n'"$told"
   find_missing
   [ ${#missing[@]} -eq 0 ] || die "still missing or too old after that: ${missing[*]}"
 fi

@@ -103,6 +103,9 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   compare.select = options.select.value_or(compare.select);
   compare.readings = options.readings;
   for (const auto keys : options.keep_keys) {
+    if (keys < 1) {
+      throw UsageError(fmt::format("--keep-keys {}: a row keeps at least 1", keys));
+    }
     compare.readings.push_back(fmt::format("topk:{}", keys));
   }
   compare.positions = motet::positions_named(options.positions);

@@ -51,7 +51,7 @@ std::string name_of(const std::vector<std::string>& option) {
 
 /// The command with the options of the run that its `--config` names, where it has none of its own.
 /// Where results go is never repeated.
-std::vector<std::string> with_config(std::vector<std::string> command) {
+std::vector<std::string> with_config(const CLI::App& app, std::vector<std::string> command) {
   std::string path;
   std::set<std::string> given{"--config", "--out", "--overwrite", "--resume", "--quiet"};
   for (const auto& option : options_of(command)) {
@@ -72,8 +72,19 @@ std::vector<std::string> with_config(std::vector<std::string> command) {
   const auto recorded = json["command"].get<std::vector<std::string>>();
   motet::require(recorded[0] == command[0], path, ": is a run of ", recorded[0], ", not of ",
                  command[0]);
+  const auto replaced = [&](const std::string& name) {  // by itself, or by what excludes it
+    if (given.count(name) != 0) {
+      return true;
+    }
+    const auto* option = app.get_option_no_throw(name);
+    const auto excludes = option != nullptr ? option->get_excludes() : std::set<CLI::Option*>();
+    return std::any_of(excludes.begin(), excludes.end(), [&](const CLI::Option* other) {
+      return std::any_of(given.begin(), given.end(),
+                         [&](const std::string& one) { return other->check_name(one); });
+    });
+  };
   for (const auto& option : options_of(recorded)) {
-    if (option != options_of(recorded).front() && given.count(name_of(option)) == 0) {
+    if (option != options_of(recorded).front() && !replaced(name_of(option))) {
       command.insert(command.end(), option.begin(), option.end());
     }
   }
@@ -157,7 +168,7 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
   options.command[0] = app.get_name();
   try {
     if (app.get_option_no_throw("--config") != nullptr) {
-      options.command = with_config(std::move(options.command));
+      options.command = with_config(app, std::move(options.command));
     }
     std::vector<std::string> words(options.command.rbegin(), options.command.rend() - 1);
     app.parse(std::move(words));  // CLI11 takes them from the back

@@ -349,6 +349,19 @@ TEST_F(Finetune, OverwriteLeavesNothingOfTheRunBefore) {
   EXPECT_TRUE(fs::exists(out_ + "/model.safetensors"));
 }
 
+TEST_F(Finetune, AConfigGivesWayToWhatExcludesItsOptions) {
+  ASSERT_EQ(run(out_, {"--steps", "1", "--sparsity", "tail", "--share", "0.5"}).code, 0);
+  const auto outcome =
+      Process(directory_.path(),
+              {MOTET_FINETUNE, "--config", out_ + "/training.json", "--keys", "4", "--out", whole_})
+          .wait();
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto sparse =
+      json::parse(read_file(whole_ + "/training.json"))["configuration"]["sparsity"];
+  EXPECT_EQ(sparse["keys"], 4);
+  EXPECT_TRUE(sparse["share"].is_null());
+}
+
 TEST_F(Finetune, OneProcessAtATime) {
   ASSERT_EQ(run(out_, {"--steps", "1"}).code, 0);
   const int file = ::open((out_ + "/training.json").c_str(), O_RDONLY | O_CLOEXEC);
