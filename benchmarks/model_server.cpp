@@ -165,6 +165,7 @@ int main(int argc, char** argv) {
   if (threads > 0) {
     at::set_num_threads(threads);
   }
+  motet::keep_freed_memory();  // as motet's programs do
   const at::NoGradGuard no_grad;
   Server server(model);
   for (std::string line; std::getline(std::cin, line);) {

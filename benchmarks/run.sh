@@ -62,7 +62,9 @@ trap 'say "interrupted; $out holds what was done"; exit 130' INT TERM
 # Threads that wait spin for a moment only: longer, and they hold up others on a busy machine; not at
 # all, and waking them costs more than the work of a token.
 export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-60000}
-export THP_MEM_ALLOC_ENABLE=${THP_MEM_ALLOC_ENABLE:-1}  # huge pages, for rivals too: motet's programs ask for them
+# For rivals too, what motet's programs ask for: huge pages, and an allocator that keeps what tensors leave.
+export THP_MEM_ALLOC_ENABLE=${THP_MEM_ALLOC_ENABLE:-1}
+export MALLOC_MMAP_THRESHOLD_=${MALLOC_MMAP_THRESHOLD_:-33554432} MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-1073741824}
 model=models/SmolLM2-135M-Instruct
 programs=$build/benchmarks
 status=0

@@ -674,6 +674,7 @@ void print_summary(const Options& options, const ordered_json& run, const Traini
 }
 
 void finetune(const Options& options) {
+  motet::return_freed_memory();
   const auto path = model_path(options);
   const bool fresh = !options.init.empty();
   const auto config = motet::load_config(path);
@@ -739,7 +740,6 @@ int main(int argc, char** argv) {
       "motet-finetune");
   Options options;
   add_options(app, options);
-  motet::return_freed_memory();
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error when writing, as a full disk
   return program::run(app, argc, argv, options, [&] { finetune(options); });
 }

@@ -73,7 +73,17 @@ bool reset_peak_memory() {
 
 bool return_freed_memory() {
 #ifdef __GLIBC__
-  return mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1;  // fixed: else it grows with what is freed
+  // Fixed: else both grow with what is freed.
+  return mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1 && mallopt(M_TRIM_THRESHOLD, 1 << 17) == 1;
+#else
+  return false;
+#endif
+}
+
+bool keep_freed_memory() {
+#ifdef __GLIBC__
+  constexpr int kLargest = 32 << 20;  // that glibc ever takes from memory which it keeps
+  return mallopt(M_MMAP_THRESHOLD, kLargest) == 1 && mallopt(M_TRIM_THRESHOLD, 1 << 30) == 1;
 #else
   return false;
 #endif

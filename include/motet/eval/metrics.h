@@ -47,5 +47,9 @@ bool reset_peak_memory();
 /// many sizes come and go, the gaps between those add up. False where the allocator has no such
 /// setting.
 bool return_freed_memory();
+/// The opposite, for passes without gradients, where tensors of few sizes come and go: up to a
+/// gigabyte that tensors leave is kept for the next ones, instead of returned and cleared by the
+/// system again. False where the allocator has no such setting.
+bool keep_freed_memory();
 
 }  // namespace motet
