@@ -81,7 +81,10 @@ class Twin : public Probe {
     if (seen.layer >= static_cast<int64_t>(layers.size())) layers.emplace_back();
     for (int64_t i = 0; i < sets.rows(); ++i) {
       const auto keys = static_cast<int64_t>(reference::visible(sets, i).keys.size());
-      if (keys <= budget_.keys) continue;
+      const auto counted = keys - (budget_.counts_first ? 0 : 1);  // every row sees key 0
+      const auto most = budget_.share ? std::ceil(*budget_.share * static_cast<double>(counted))
+                                      : static_cast<double>(budget_.keys);
+      if (static_cast<double>(counted) <= most) continue;
       for (int64_t b = 0; b < seen.query.size(0); ++b) {
         for (int64_t head = 0; head < seen.query.size(1); ++head) {
           layers.back().push_back({head, row.top_mass[b][head][i].item<double>(),
@@ -103,10 +106,10 @@ class Twin : public Probe {
 
 TEST_P(SparsityOf, IsTheMeanOverRowsThatSeeMoreThanTheirBudget) {
   const at::NoGradGuard no_grad;
-  Twin twin(layout_, 6, {.keys = 3});
-  const auto plain = forward(*model_, tokens(), layout_, All(), {&twin});
   const auto expect = [&](const SparsityOptions& options, const auto& of_row) {
     Sparsity sparsity(options);
+    Twin twin(layout_, 6, options.budget());
+    const auto plain = forward(*model_, tokens(), layout_, All(), {&twin});
     const auto hidden = forward(*model_, tokens(), layout_, All(), {}, {.penalty = &sparsity});
     EXPECT_TRUE(torch::equal(hidden, plain));
     double sum = 0, count = 0;
@@ -136,6 +139,11 @@ TEST_P(SparsityOf, IsTheMeanOverRowsThatSeeMoreThanTheirBudget) {
   expect({.penalty = Penalty::kEntropy, .keys = 3}, [](const auto& row) { return row.entropy; });
   expect({.keys = 3, .layers = {1}}, [](const auto& row) { return 1 - row.mass; });
   expect({.keys = 3, .heads = {1}}, [](const auto& row) { return 1 - row.mass; });
+  expect({.keys = 3, .layers = {1}, .heads = {0}}, [](const auto& row) { return 1 - row.mass; });
+  expect({.share = 0.25}, [](const auto& row) { return 1 - row.mass; });
+  expect({.keys = 2, .counts_first = false}, [](const auto& row) { return 1 - row.mass; });
+  expect({.penalty = Penalty::kLog, .share = 0.5, .counts_first = false},
+         [](const auto& row) { return -std::log(row.mass); });
 }
 
 TEST_P(SparsityOf, GradientsAreThoseOfTheLoss) {
@@ -161,6 +169,22 @@ TEST_P(SparsityOf, GradientsAreThoseOfTheLoss) {
       parameters[i].add_(gradients[i], step);
       EXPECT_NEAR((above - below) / 2e-6, norm, 1e-6 + 1e-5 * norm) << name_of(penalty) << " " << i;
     }
+    // And along a direction that has nothing to do with it, in all parameters at once.
+    torch::manual_seed(13);
+    const at::NoGradGuard no_grad;
+    std::vector<Tensor> direction;
+    double slope = 0;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      direction.push_back(torch::randn_like(parameters[i]));
+      slope += gradients[i].defined() ? (gradients[i] * direction[i]).sum().item<double>() : 0;
+    }
+    const auto at_step = [&](double step) {
+      for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].add_(direction[i], step);
+      return loss().item<double>();
+    };
+    const auto above = at_step(1e-7), below = at_step(-2e-7);
+    at_step(1e-7);
+    EXPECT_NEAR((above - below) / 2e-7, slope, 1e-6 + 1e-5 * std::abs(slope)) << name_of(penalty);
   }
 }
 
