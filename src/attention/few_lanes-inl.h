@@ -33,99 +33,201 @@ HWY_INLINE V LoadFeatures(const uint16_t* from) {  // bf16: the upper half of an
   return hn::BitCast(D(), hn::ShiftLeft<16>(bits));
 }
 
-template <class DF, class VF = hn::Vec<DF>>
-HWY_INLINE VF LowerPairs(DF d, VF a, VF b) {
-  const hn::RepartitionToWide<DF> pairs;
+/// As many features as two vectors hold.
+struct FeaturePair {
+  V first, second;
+};
+
+HWY_INLINE FeaturePair LoadFeaturePair(const float* from) {
+  return {LoadFeatures(from), LoadFeatures(from + kVector)};
+}
+
+HWY_INLINE FeaturePair LoadFeaturePair(const uint16_t* from) {  // even ones, then odd ones
+  const D d;
+  const hn::RebindToUnsigned<D> wide;
+  const auto bits = hn::BitCast(wide, hn::LoadU(hn::Repartition<uint16_t, D>(), from));
+  return {hn::BitCast(d, hn::ShiftLeft<16>(bits)),
+          hn::BitCast(d, hn::And(bits, hn::Set(wide, 0xffff0000U)))};
+}
+
+/// Where feature f lies once pairs are loaded; those after the last whole pair stay where they are.
+template <class Element>
+HWY_INLINE int64_t PlaceInPair(int64_t f, int64_t features) {
+  constexpr int64_t kPair = 2 * kVector;
+  const auto first = f / kPair * kPair;
+  const bool apart = sizeof(Element) == 2 && first + kPair <= features;
+  return apart ? first + f % 2 * kVector + (f - first) / 2 : f;
+}
+
+/// Asks for the memory of a pair.
+template <class Element>
+HWY_INLINE void PrefetchPair(const Element* from) {
+  constexpr int64_t kLine = 64 / sizeof(Element);
+  for (int64_t i = 0; i < 2 * kVector; i += kLine) {
+    hwy::Prefetch(from + i);
+  }
+}
+
+HWY_INLINE V LowerPairs(V a, V b) {
+  const D d;
+  const hn::RepartitionToWide<D> pairs;
   return hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
 }
 
-template <class DF, class VF = hn::Vec<DF>>
-HWY_INLINE VF UpperPairs(DF d, VF a, VF b) {
-  const hn::RepartitionToWide<DF> pairs;
+HWY_INLINE V UpperPairs(V a, V b) {
+  const D d;
+  const hn::RepartitionToWide<D> pairs;
   return hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
 }
 
-/// The sums of four vectors, side by side.
-HWY_INLINE QuadV SumsOf(const V (&x)[4]) {
+/// Of four vectors the sums, side by side, in each block of four.
+HWY_INLINE V BlockSums(const V (&x)[4]) {
   const D d;
   const auto ab = hn::Add(hn::InterleaveLower(d, x[0], x[1]), hn::InterleaveUpper(d, x[0], x[1]));
   const auto ce = hn::Add(hn::InterleaveLower(d, x[2], x[3]), hn::InterleaveUpper(d, x[2], x[3]));
-  const auto sums = hn::Add(LowerPairs(d, ab, ce), UpperPairs(d, ab, ce));  // in each block of four
-  const hn::Half<D> half;
-  const auto halves = hn::Add(hn::LowerHalf(half, sums), hn::UpperHalf(half, sums));
+  return hn::Add(LowerPairs(ab, ce), UpperPairs(ab, ce));
+}
+
+/// The sums of four times four vectors, [4, 4], from those of each block of them.
+HWY_INLINE void StoreSums(const V (&of_key)[4], float* HWY_RESTRICT out, V& most) {
+  const D d;
+  const auto halves = [&](int a, int b) HWY_ATTR {
+    return hn::Add(hn::ConcatLowerLower(d, of_key[b], of_key[a]),
+                   hn::ConcatUpperUpper(d, of_key[b], of_key[a]));
+  };
 #if HWY_TARGET == HWY_AVX3
-  return hn::Add(hn::LowerHalf(Quad(), halves), hn::UpperHalf(Quad(), halves));
+  const auto even = halves(0, 2), odd = halves(1, 3);  // two blocks for each
+  const auto sums =
+      hn::Add(hn::OddEvenBlocks(odd, even), hn::SwapAdjacentBlocks(hn::OddEvenBlocks(even, odd)));
+  hn::Store(sums, d, out);
+  most = hn::Max(most, sums);
+#else
+  const auto low = halves(0, 1), high = halves(2, 3);
+  hn::Store(low, d, out);
+  hn::Store(high, d, out + kVector);
+  most = hn::Max(most, hn::Max(low, high));
+#endif
+}
+
+/// Of all blocks of four, one.
+template <class Join>
+HWY_INLINE QuadV JoinBlocks(V x, const Join& join) {
+  const hn::Half<D> half;
+  const auto halves = join(hn::LowerHalf(half, x), hn::UpperHalf(half, x));
+#if HWY_TARGET == HWY_AVX3
+  return join(hn::LowerHalf(Quad(), halves), hn::UpperHalf(Quad(), halves));
 #else
   return halves;
 #endif
 }
 
-/// out[j][lane] = sum_f keys[j][f] queries[lane][f] for `count` keys; returns each lane's largest.
-/// `features` is a multiple of the vector's length; kVectors is 1.
+/// out[j][lane] = sum_f keys[j][f] queries[lane][f] for `count` keys, [keys, kFewLanes], and some
+/// more after them; returns each lane's largest. `features` is a multiple of the vector's length;
+/// queries are laid out as PlaceInPair says.
 template <int kUsed, class Element>
 HWY_INLINE Lanes<1> MultiplyFewRows(const Element* HWY_RESTRICT keys, int64_t stride, int64_t count,
                                     const float* HWY_RESTRICT queries, int64_t features,
                                     float* HWY_RESTRICT out) {
   const D d;
-  const Quad quad;
-  auto most = hn::Set(quad, -kInfinity);
+  auto most = hn::Set(d, -kInfinity);
   for (int64_t j = 0; j < count; j += kKeysTogether) {
     const Element* key[kKeysTogether];
     for (int64_t k = 0; k < kKeysTogether; ++k) {
       key[k] = keys + std::min(j + k, count - 1) * stride;  // the last ones again
     }
-    V sum[kFewLanes][kKeysTogether];
-#pragma GCC unroll 4
-    for (int lane = 0; lane < kFewLanes; ++lane) {
-#pragma GCC unroll 4
-      for (int k = 0; k < kKeysTogether; ++k) {
-        sum[lane][k] = hn::Zero(d);
-      }
-    }
-#pragma GCC unroll 1
-    for (int64_t f = 0; f < features; f += kVector) {
-      V query[kUsed];
-#pragma GCC unroll 4
-      for (int lane = 0; lane < kUsed; ++lane) {
-        query[lane] = hn::LoadU(d, queries + lane * features + f);
-      }
-#pragma GCC unroll 4
-      for (int k = 0; k < kKeysTogether; ++k) {
-        const auto x = LoadFeatures(key[k] + f);
-        hwy::Prefetch(key[k] + kAhead * stride + f);
-#pragma GCC unroll 4
-        for (int lane = 0; lane < kUsed; ++lane) {
-          sum[lane][k] = hn::MulAdd(query[lane], x, sum[lane][k]);
-        }
-      }
-    }
-    QuadV of_lane[kFewLanes];  // [keys]
-#pragma GCC unroll 4
-    for (int lane = 0; lane < kFewLanes; ++lane) {
-      of_lane[lane] = lane < kUsed ? SumsOf(sum[lane]) : hn::Zero(quad);
-    }
-    const auto a = hn::InterleaveLower(quad, of_lane[0], of_lane[1]);
-    const auto b = hn::InterleaveUpper(quad, of_lane[0], of_lane[1]);
-    const auto c = hn::InterleaveLower(quad, of_lane[2], of_lane[3]);
-    const auto e = hn::InterleaveUpper(quad, of_lane[2], of_lane[3]);
-    const QuadV of_key[kKeysTogether] = {LowerPairs(quad, a, c), UpperPairs(quad, a, c),
-                                         LowerPairs(quad, b, e), UpperPairs(quad, b, e)};
+    V sum[kKeysTogether][kFewLanes];
 #pragma GCC unroll 4
     for (int k = 0; k < kKeysTogether; ++k) {
-      if (j + k < count) {
-        most = hn::Max(most, of_key[k]);
-        hn::Store(hn::Zero(d), d, out + (j + k) * kVector);
-        hn::Store(of_key[k], quad, out + (j + k) * kVector);
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kFewLanes; ++lane) {
+        sum[k][lane] = hn::Zero(d);
       }
     }
+    const auto add = [&](int k, V x, int64_t f) HWY_ATTR {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kUsed; ++lane) {
+        sum[k][lane] = hn::MulAdd(hn::LoadU(d, queries + lane * features + f), x, sum[k][lane]);
+      }
+    };
+    int64_t f = 0;
+#pragma GCC unroll 1
+    for (; f + 2 * kVector <= features; f += 2 * kVector) {
+#pragma GCC unroll 4
+      for (int k = 0; k < kKeysTogether; ++k) {
+        const auto x = LoadFeaturePair(key[k] + f);
+        PrefetchPair(key[k] + kAhead * stride + f);
+        add(k, x.first, f);
+        add(k, x.second, f + kVector);
+      }
+    }
+    if (f < features) {
+#pragma GCC unroll 4
+      for (int k = 0; k < kKeysTogether; ++k) {
+        add(k, LoadFeatures(key[k] + f), f);
+      }
+    }
+    V of_key[kKeysTogether];
+#pragma GCC unroll 4
+    for (int k = 0; k < kKeysTogether; ++k) {
+      of_key[k] = BlockSums(sum[k]);
+    }
+    StoreSums(of_key, out + j * kFewLanes, most);
   }
   alignas(64) float largest[kVector] = {};
-  hn::Store(most, quad, largest);
+  hn::Store(JoinBlocks(most, [](auto a, auto b) HWY_ATTR { return hn::Max(a, b); }), Quad(),
+            largest);
   return LoadLanes<1>(largest);
 }
 
-/// out[f][lane] (+)= sum_j values[j][f] weights[j][lane] for kCount vectors of features.
-template <int kUsed, int kCount, class Element>
+/// Scores of `count` keys, [keys, kFewLanes], as [keys, kVector]; the other lanes are 0.
+HWY_INLINE void SpreadFew(int64_t count, float* HWY_RESTRICT scores) {
+  for (auto j = count - 1; j >= 0; --j) {
+    const auto of_key = hn::LoadU(Quad(), scores + j * kFewLanes);
+    hn::Store(hn::Zero(D()), D(), scores + j * kVector);
+    hn::Store(of_key, Quad(), scores + j * kVector);
+  }
+}
+
+/// scores := 2^(scores - reference), [keys, kFewLanes], where all of `count` keys are seen; added
+/// to the sums.
+template <bool kEntropy, class Sums>
+HWY_INLINE void FewWeights(Sums& sums, int64_t count, float* HWY_RESTRICT scores) {
+  const D d;
+  const Quad quad;
+  const auto reference = hn::LoadDup128(d, sums.reference);
+  auto weight = hn::Zero(d), moment = hn::Zero(d);
+  const auto add = [&](V x, V e) HWY_ATTR {
+    weight = hn::Add(weight, e);
+    if (kEntropy) {
+      moment = hn::MulAdd(e, x, moment);
+    }
+  };
+  const auto all = count * kFewLanes;
+  int64_t i = 0;
+  for (; i + kVector <= all; i += kVector) {
+    const auto x = hn::Sub(hn::Load(d, scores + i), reference);
+    const auto e = Exp2(x);
+    hn::Store(e, d, scores + i);
+    add(x, e);
+  }
+  if (i < all) {
+    const auto there = hn::FirstN(d, all - i);
+    const auto x = hn::IfThenElseZero(there, hn::Sub(hn::Load(d, scores + i), reference));
+    const auto e = hn::IfThenElseZero(there, Exp2(x));
+    hn::Store(e, d, scores + i);
+    add(x, e);
+  }
+  const auto store = [&](V x, float* to) HWY_ATTR {
+    const auto sum = JoinBlocks(x, [](auto a, auto b) HWY_ATTR { return hn::Add(a, b); });
+    hn::Store(hn::Add(hn::Load(quad, to), sum), quad, to);
+  };
+  store(weight, sums.weight);
+  store(moment, sums.moment);
+}
+
+/// out[f][lane] (+)= sum_j values[j][f] weights[j][lane] for kCount vectors of features; weights
+/// are [keys, kStride].
+template <int kUsed, int64_t kStride, int kCount, class Element>
 HWY_INLINE void AddFewColumns(const Element* HWY_RESTRICT values, int64_t stride, int64_t count,
                               const float* HWY_RESTRICT weights, bool add,
                               float* HWY_RESTRICT out) {
@@ -143,40 +245,49 @@ HWY_INLINE void AddFewColumns(const Element* HWY_RESTRICT values, int64_t stride
     V weight[kUsed];
 #pragma GCC unroll 4
     for (int lane = 0; lane < kUsed; ++lane) {
-      weight[lane] = hn::Set(d, weights[j * kVector + lane]);
+      weight[lane] = hn::Set(d, weights[j * kStride + lane]);
     }
-#pragma GCC unroll 12
-    for (int v = 0; v < kCount; ++v) {
-      const auto x = LoadFeatures(values + j * stride + v * kVector);
-      hwy::Prefetch(values + (j + kAhead) * stride + v * kVector);
+    const auto product = [&](int v, V x) HWY_ATTR {
 #pragma GCC unroll 4
       for (int lane = 0; lane < kUsed; ++lane) {
         sum[lane][v] = hn::MulAdd(weight[lane], x, sum[lane][v]);
       }
+    };
+    const auto* row = values + j * stride;
+#pragma GCC unroll 6
+    for (int v = 0; v + 2 <= kCount; v += 2) {
+      const auto x = LoadFeaturePair(row + v * kVector);
+      PrefetchPair(row + kAhead * stride + v * kVector);
+      product(v, x.first);
+      product(v + 1, x.second);
+    }
+    if constexpr (kCount % 2 == 1) {
+      product(kCount - 1, LoadFeatures(row + (kCount - 1) * kVector));
     }
   }
 #pragma GCC unroll 4
   for (int lane = 0; lane < kUsed; ++lane) {
+    alignas(64) float sums[kCount * kVector];
 #pragma GCC unroll 12
     for (int v = 0; v < kCount; ++v) {
-      alignas(64) float sums[kVector];
-      hn::Store(sum[lane][v], d, sums);
-      for (int64_t i = 0; i < kVector; ++i) {
-        auto& to = out[(v * kVector + i) * kVector + lane];
-        to = add ? to + sums[i] : sums[i];
-      }
+      hn::Store(sum[lane][v], d, sums + v * kVector);
+    }
+    for (int64_t f = 0; f < kCount * kVector; ++f) {
+      auto& to = out[f * kVector + lane];
+      const auto x = sums[PlaceInPair<Element>(f, kCount * kVector)];
+      to = add ? to + x : x;
     }
   }
 }
 
 /// The same for all of `features`.
-template <int kUsed, class Element>
+template <int kUsed, int64_t kStride, class Element>
 HWY_INLINE void MultiplyFewColumns(const Element* HWY_RESTRICT values, int64_t stride,
                                    int64_t count, const float* HWY_RESTRICT weights, bool add,
                                    int64_t features, float* HWY_RESTRICT out) {
   InSteps<12 / kUsed>(features / kVector, [&]<int kCount>(int64_t first) HWY_ATTR {
-    AddFewColumns<kUsed, kCount>(values + first * kVector, stride, count, weights, add,
-                                 out + first * kVector * kVector);
+    AddFewColumns<kUsed, kStride, kCount>(values + first * kVector, stride, count, weights, add,
+                                          out + first * kVector * kVector);
   });
 }
 

@@ -391,7 +391,9 @@ class UnitRun {
     }
     for (int64_t lane = 0; few_ && lane < lanes_; ++lane) {
       for (int64_t f = 0; f < job_.features; ++f) {
-        few_queries_[lane * job_.features + f] = tile_[0].query[f * kLanes + lane];
+        const auto at =
+            job_.element == Element::kFloat32 ? f : PlaceInPair<uint16_t>(f, job_.features);
+        few_queries_[lane * job_.features + at] = tile_[0].query[f * kLanes + lane];
       }
     }
   }
@@ -481,20 +483,35 @@ class UnitRun {
       WithFewLanes(lanes_, [&]<int kUsed>() HWY_ATTR {
         const auto most = MultiplyFewRows<kUsed>(keys, span.key_stride, count, few_queries_,
                                                  job_.features, scores_);
-        weigh(tile, most, span, first, count);
-        if (job_.value_features > 0) {
-          MultiplyFewColumns<kUsed>(values, span.value_stride, count, scores_, tile.set.any,
-                                    job_.value_features, tile.set.out);
+        const auto add_values = [&]<int64_t kStride>() HWY_ATTR {
+          MultiplyFewColumns<kUsed, kStride>(values, span.value_stride, count, scores_,
+                                             tile.set.any, job_.value_features, tile.set.out);
+        };
+        if (hides(tile, first, count) || job_.top > 0) {
+          SpreadFew(count, scores_);
+          weigh(tile, most, span, first, count);
+          add_values.template operator()<kVector>();
+        } else {
+          Raise(tile.set, most, job_.value_features);
+          wants_entropy() ? FewWeights<true>(tile.set.sums, count, scores_)
+                          : FewWeights<false>(tile.set.sums, count, scores_);
+          add_values.template operator()<kFewLanes>();
         }
       });
       tile.set.any = true;
     }
   }
 
+  /// Whether some lane does not see all keys of a block.
+  bool hides(const Tile<kVectors>& tile, int64_t first, int64_t count) const {
+    return tile.fewest < first + count || job_.threshold != nullptr;
+  }
+  bool wants_entropy() const { return job_.entropy != nullptr || job_.set_entropy != nullptr; }
+
   /// From a block's scores to its weights, which are added to the sums.
   void weigh(Tile<kVectors>& tile, Lanes<kVectors> most, const UnitSpan& span, int64_t first,
              int64_t count) {
-    const bool hidden = tile.fewest < first + count || job_.threshold != nullptr;
+    const bool hidden = hides(tile, first, count);
     if (hidden) {
       most = Hide(tile, job_.threshold != nullptr, first, count, scores_);
     }
@@ -510,7 +527,7 @@ class UnitRun {
     }
     Raise(tile.set, most, job_.value_features);
     const auto weights = [&]<bool kHidden>() HWY_ATTR {
-      if (job_.entropy != nullptr || job_.set_entropy != nullptr) {
+      if (wants_entropy()) {
         Weights<kVectors, kHidden, true>(tile.set.sums, count, scores_);
       } else {
         Weights<kVectors, kHidden, false>(tile.set.sums, count, scores_);
