@@ -9,6 +9,7 @@ error over seeds where that is larger. Masses and shares of entries are means ov
 probabilities were kept.
 """
 
+import itertools
 import json
 import math
 import pathlib
@@ -21,6 +22,7 @@ import numpy
 from safetensors.numpy import load_file
 
 matplotlib.use("agg")
+matplotlib.rcParams["svg.hashsalt"] = "motet"
 from matplotlib import pyplot  # noqa: E402
 
 CONTROL = "control"
@@ -29,8 +31,7 @@ KEYS = 16        # of the top-k mass
 ENTRY = 1e-3     # probabilities above it are counted
 UNTRAINED = "untrained"
 ROWS_TEXT = "test_books"  # whose probabilities were kept
-MARKERS = "so^Dv"
-COLOURS = ("tab:orange", "#9ecae1", "#4292c6", "#084594", "tab:green")
+MARKERS = "so^Dv"  # of arms, in order
 
 
 def load(run):
@@ -221,7 +222,7 @@ def picture(root, family, arms, masses):
     names = names_of(arms)
     tuned = [name for name in names if name not in (CONTROL, UNTRAINED)]
     looks = {name: {"label": name, "color": color, "marker": marker, "markersize": 4, "linewidth": 1.3}
-             for name, color, marker in zip(tuned, COLOURS, MARKERS)}
+             for name, color, marker in zip(tuned, colours(tuned), itertools.cycle(MARKERS))}
     texts = list(arms[next(iter(arms))][CONTROL]["texts"])
     figure, panels = pyplot.subplots(2, 2, figsize=(10, 6.4), layout="constrained")
     of_layers, kept, *of_texts = panels.flat
@@ -256,9 +257,18 @@ def picture(root, family, arms, masses):
         axes.set(title=text)
     for axes in of_texts[len(texts):]:
         axes.set_axis_off()
-    for extension in ("svg", "png"):
-        figure.savefig(root / f"{family}.{extension}", dpi=120)
+    figure.savefig(root / f"{family}.svg", metadata={"Date": None})  # the same figures, the same file
+    figure.savefig(root / f"{family}.png", dpi=120)
     print(f"\n![{family}]({family}.svg)")
+
+
+def colours(names):
+    """Of one penalty the darker, the larger its weight."""
+    kinds = [name.rpartition("-")[0] for name in names]
+    maps = dict(zip(sorted(set(kinds), reverse=True), ("Blues", "Oranges", "Greens")))
+    for place, kind in enumerate(kinds):
+        shade = (kinds[:place].count(kind) + 1) / kinds.count(kind)
+        yield matplotlib.colormaps[maps[kind]](0.3 + 0.6 * shade if kinds.count(kind) > 1 else 0.6)
 
 
 def names_of(arms):
