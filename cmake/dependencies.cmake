@@ -1,4 +1,5 @@
 # What the library is built from. Torch brings its own, newer fmt headers, found first: hence header-only.
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL TRUE)  # a project that adds this one as a folder links them too
 find_package(Torch 2.4 REQUIRED)
 find_package(Eigen3 3.3 REQUIRED NO_MODULE)
 find_package(fmt REQUIRED)
