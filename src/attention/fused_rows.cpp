@@ -5,6 +5,9 @@
 // values are read as they lie, one element broadcast to all lanes; only the queries are laid out
 // anew, [features, lanes]. The running maximum is Milakov & Gimelshein 2018, arXiv 1805.02867; sums
 // are rescaled only where it rises by more than kSlack.
+//
+// With a matrix engine both products of bf16 are its own: the weights are rounded to bf16, and the
+// statistics are of what they were before.
 
 #include "attention/fused_unit.h"
 
@@ -15,6 +18,7 @@
 #include <cmath>
 #include <utility>
 
+#include "attention/engine_blocks-inl.h"
 #include "attention/few_lanes-inl.h"
 #include "attention/lanes-inl.h"
 #include "attention/largest-inl.h"
@@ -62,6 +66,7 @@ template <int kVectors>
 struct Tile {
   static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
   float* query;            // [features, lanes], times scale and log2(e)
+  uint32_t* query_pairs;   // the query itself, for a matrix engine
   float* top;              // [top, lanes], of the current set
   int64_t lanes;           // that are in use
   int64_t index[kLanes];   // of [batch, heads, rows]
@@ -290,16 +295,26 @@ class UnitRun {
   static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
   static constexpr int64_t kTiles = kUnitLanes / kLanes;
 
-  UnitRun(const Job& job, const Unit& unit, Scratch& scratch)
+  UnitRun(const Job& job, const Unit& unit, Scratch& scratch, const MatrixEngine* engine = nullptr)
       : job_(job), unit_(unit), lanes_(unit.rows * unit.batches * unit.heads) {
     tiles_ = (lanes_ + kLanes - 1) / kLanes;
     // With a budget, scores are added up as in the backward pass, which finds T by a threshold.
     few_ = kVectors == 1 && lanes_ <= kFewLanes && job.budget == nullptr &&
            job.features % kVector == 0 && job.value_features % kVector == 0;
-    const bool wide = job.element != Element::kFloat32 && !few_;
-    const auto outs = Scratch::padded(job.value_features * kLanes);
-    const auto in_tile = Scratch::padded(job.features * kLanes) + (2 + job.keep) * outs +
-                         Scratch::padded(job.top * kLanes);
+    if (kLanes == kEngineLanes && job.element == Element::kBFloat16 && job.budget == nullptr &&
+        job.threshold == nullptr) {
+      engine_ = engine;
+    }
+    block_keys_ = engine_ != nullptr ? kEngineKeys : kBlockKeys;
+    const bool wide = job.element != Element::kFloat32 && !few_ && engine_ == nullptr;
+    const auto depth = engine_ != nullptr ? RoundedUp(job.features, kEngineDepth) : 0;
+    value_rows_ =
+        engine_ != nullptr ? RoundedUp(job.value_features, kEngineRows) : job.value_features;
+    const auto outs = Scratch::padded(value_rows_ * kLanes);
+    const auto in_tile = Scratch::padded(job.features * kLanes) + depth / 2 * kLanes +
+                         (2 + job.keep) * outs + Scratch::padded(job.top * kLanes);
+    const auto for_engine =  // in floats, each of which holds two elements
+        engine_ != nullptr ? kEngineKeys / 2 * (depth + value_rows_ + kLanes) : 0;
     const auto in_candidates = Scratch::padded(job.keep * sizeof(Candidate<kVectors>) / 4);
     const auto in_block = Scratch::padded(kBlockKeys * job.features) +
                           Scratch::padded(kBlockKeys * job.value_features);
@@ -309,18 +324,24 @@ class UnitRun {
       budget = std::max(budget, job.budget[PlaceOf(job, unit, lane).index]);
     }
     counts_ = budget > 0;
-    scratch.reset(kBlockKeys * kLanes + (wide ? in_block : 0) + few_queries +
+    scratch.reset(block_keys_ * kLanes + (wide ? in_block : 0) + few_queries + for_engine +
                   tiles_ *
                       (in_tile + in_candidates + (counts_ ? Largest<kVectors>::room(budget) : 0)));
-    scores_ = scratch.take(kBlockKeys * kLanes);
+    scores_ = scratch.take(block_keys_ * kLanes);
     few_queries_ = scratch.take(few_queries);
     if (wide) {
       wide_keys_ = scratch.take(kBlockKeys * job.features);
       wide_values_ = scratch.take(kBlockKeys * job.value_features);
     }
+    if (engine_ != nullptr) {
+      padded_keys_ = reinterpret_cast<uint16_t*>(scratch.take(kEngineKeys / 2 * depth));
+      values_ = reinterpret_cast<uint16_t*>(scratch.take(kEngineKeys / 2 * value_rows_));
+      weight_pairs_ = reinterpret_cast<uint32_t*>(scratch.take(kEngineKeys / 2 * kLanes));
+    }
     for (int64_t t = 0; t < tiles_; ++t) {
       auto& tile = tile_[t];
       tile.query = scratch.take(job.features * kLanes);
+      tile.query_pairs = reinterpret_cast<uint32_t*>(scratch.take(depth / 2 * kLanes));
       tile.top = scratch.take(job.top * kLanes);
       tile.lanes = std::min(kLanes, lanes_ - t * kLanes);
       begin(tile.row, scratch);
@@ -351,6 +372,20 @@ class UnitRun {
   }
 
   void run() {
+    if (engine_ == nullptr) {
+      return run_spans();
+    }
+    for (int64_t t = 0; t < tiles_; ++t) {
+      LayOutPairs<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes,
+                            tile_[t].query_pairs);
+    }
+    engine_->begin();
+    run_spans();
+    engine_->end();
+  }
+
+ private:
+  void run_spans() {
     double factor = 0;
     for (std::size_t i = 0; i < unit_.spans.size(); ++i) {
       const auto& span = unit_.spans[i];
@@ -372,20 +407,20 @@ class UnitRun {
     finish();
   }
 
- private:
   Place place(int64_t tile, int64_t lane) const {
     return PlaceOf(job_, unit_, tile * kLanes + lane);
   }
 
   void begin(Part<kVectors>& part, Scratch& scratch) const {
-    part.out = scratch.take(job_.value_features * kLanes);
+    part.out = scratch.take(value_rows_ * kLanes);
     part.any = false;
     part.sums.clear();
   }
 
   void lay_out_query(double factor) {
     const auto scale = static_cast<float>(job_.scale * factor * 1.4426950408889634);
-    for (int64_t t = 0; t < tiles_; ++t) {
+    scale_ = scale;
+    for (int64_t t = 0; t < tiles_ && engine_ == nullptr; ++t) {
       LayOut<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes, scale,
                        tile_[t].query);
     }
@@ -435,8 +470,12 @@ class UnitRun {
       look(span, tile_[t]);
       most = std::max(most, tile_[t].most);
     }
-    for (int64_t first = 0; first < most; first += kBlockKeys) {
-      const auto block = std::min(kBlockKeys, most - first);
+    for (int64_t first = 0; first < most; first += block_keys_) {
+      const auto block = std::min(block_keys_, most - first);
+      if (engine_ != nullptr) {
+        see_with_engine(span, first, block);
+        continue;
+      }
       if (few_) {
         see_few(span, first, block);
         continue;
@@ -462,6 +501,45 @@ class UnitRun {
           tile.set.any = true;
         }
       }
+    }
+  }
+
+  /// A block of keys in bf16.
+  void see_with_engine(const UnitSpan& span, int64_t first, int64_t block) {
+    const auto depth = RoundedUp(job_.features, kEngineDepth);
+    const NarrowRows rows{static_cast<const uint16_t*>(span.keys) + first * span.key_stride,
+                          span.key_stride};
+    const auto keys = PadRows(rows, block, job_.features, padded_keys_);
+    if (job_.value_features > 0) {
+      TransposeRows({static_cast<const uint16_t*>(span.values) + first * span.value_stride,
+                     span.value_stride},
+                    block, job_.value_features, values_);
+    }
+    for (int64_t t = 0; t < tiles_; ++t) {
+      auto& tile = tile_[t];
+      const auto count = std::min(block, tile.most - first);
+      if (count <= 0) {
+        continue;
+      }
+      engine_->multiply({.a = keys.data,
+                         .stride = keys.stride,
+                         .b = tile.query_pairs,
+                         .rows = RoundedUp(count, kEngineRows),
+                         .depth = depth,
+                         .add = false,
+                         .out = scores_});
+      weigh(tile, Scale<kVectors>(scale_, count, scores_), span, first, count);
+      if (job_.value_features > 0) {
+        PairWeights<kVectors>(scores_, count, weight_pairs_);
+        engine_->multiply({.a = values_,
+                           .stride = kEngineKeys,
+                           .b = weight_pairs_,
+                           .rows = value_rows_,
+                           .depth = RoundedUp(count, kEngineDepth),
+                           .add = tile.set.any,
+                           .out = tile.set.out});
+      }
+      tile.set.any = true;
     }
   }
 
@@ -722,6 +800,12 @@ class UnitRun {
   int64_t lanes_, tiles_;
   bool few_ = false;     // lanes: vectors run along features then
   bool counts_ = false;  // whether some lane looks for its largest keys
+  const MatrixEngine* engine_ = nullptr;
+  int64_t block_keys_, value_rows_;  // keys that are read together; rows of an out^T
+  float scale_ = 0;                  // of scores
+  uint16_t* padded_keys_ = nullptr;  // [keys, features], and
+  uint16_t* values_ = nullptr;       // [value rows, keys], for the engine
+  uint32_t* weight_pairs_ = nullptr;
   float* scores_ = nullptr;
   float* few_queries_ = nullptr;  // [lanes, features]
   float* wide_keys_ = nullptr;
@@ -730,14 +814,18 @@ class UnitRun {
   Candidate<kVectors>* candidates_[kTiles];
 };
 
-void Run(const Job& job, const Unit& unit) {
+void RunWith(const MatrixEngine* engine, const Job& job, const Unit& unit) {
   thread_local Scratch scratch;
   if (unit.rows * unit.batches * unit.heads <= kVector) {  // a few rows, as while generating
     UnitRun<1>(job, unit, scratch).run();
   } else {
-    UnitRun<2>(job, unit, scratch).run();
+    UnitRun<2>(job, unit, scratch, engine).run();
   }
 }
+
+void Run(const Job& job, const Unit& unit) { RunWith(nullptr, job, unit); }
+void RunAmx(const Job& job, const Unit& unit) { RunWith(amx_engine(), job, unit); }
+void RunEmulatedAmx(const Job& job, const Unit& unit) { RunWith(emulated_engine(), job, unit); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::fused
@@ -750,9 +838,12 @@ namespace motet::fused {
 const std::vector<Variant>& variants() {
 #if HWY_TARGETS & HWY_AVX2  // on other processors the portable kernel is all there is
   const auto has = [](int64_t target) { return (hwy::SupportedTargets() & target) != 0; };
+  const auto avx512 = gradient_variant("avx512");
   static const std::vector<Variant> kAll{
-      {"avx512", has(HWY_AVX3), &N_AVX3::Run, gradient_variant("avx512")},
-      {"avx2", has(HWY_AVX2), &N_AVX2::Run, gradient_variant("avx2")}};
+      {"amx", has(HWY_AVX3) && amx_engine() != nullptr, &N_AVX3::RunAmx, avx512},
+      {"avx512", has(HWY_AVX3), &N_AVX3::Run, avx512},
+      {"avx2", has(HWY_AVX2), &N_AVX2::Run, gradient_variant("avx2")},
+      {"amx_emulated", has(HWY_AVX3), &N_AVX3::RunEmulatedAmx, avx512, /*for_tests=*/true}};
 #else
   static const std::vector<Variant> kAll;
 #endif

@@ -104,10 +104,11 @@ GradientVariant gradient_variant(std::string_view name);
 
 /// The kernel for one instruction set.
 struct Variant {
-  std::string_view name;  // "avx2", "avx512"
+  std::string_view name;  // "avx2", "avx512", "amx"
   bool supported;         // by this processor
   RunUnit run;
   GradientVariant gradients;
+  bool for_tests = false;  // runs where it is named, and is not offered
 };
 
 /// All that were compiled, the best first.

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "attention/shapes.h"
-#include "motet/attention/kernel.h"
+#include "kernels.h"
 
 namespace motet {
 

@@ -279,7 +279,8 @@ TEST(Readings, AreFoundByTheirNames) {
 
 using ReadRowsByKernel = ByKernel;
 
-INSTANTIATE_TEST_SUITE_P(Kernels, ReadRowsByKernel, testing::ValuesIn(kernels()), name_of_kernel);
+INSTANTIATE_TEST_SUITE_P(Kernels, ReadRowsByKernel, testing::ValuesIn(tested_kernels()),
+                         name_of_kernel);
 
 /// A prefix of 5 keys, pieces of unequal lengths, and 45 rows of which 40 keys are earlier.
 struct Long {
@@ -287,35 +288,38 @@ struct Long {
   KeySets sets = read_sets(5, pieces, {45}, {40});
   Tensor query, keys, values;
 
-  Long() {
+  explicit Long(torch::ScalarType dtype = torch::kFloat32) {
     torch::manual_seed(3);
-    query = torch::randn({1, 6, 45, 16}) * 2;
-    keys = torch::randn({1, 2, sets.keys(), 16}) * 2;
-    values = torch::randn({1, 2, sets.keys(), 16});
+    query = (torch::randn({1, 6, 45, 16}) * 2).to(dtype);
+    keys = (torch::randn({1, 2, sets.keys(), 16}) * 2).to(dtype);
+    values = torch::randn({1, 2, sets.keys(), 16}).to(dtype);
   }
 };
 
 TEST_P(ReadRowsByKernel, ScoreDecideAndAttend) {
-  const Long in;
-  for (const int64_t kept : {1, 2, 3, 8}) {
-    SCOPED_TRACE(kept);
-    const Select select({.pieces = kept});
-    const auto found = read_rows(select, in.query, in.keys, in.values, in.sets, {0, 45});
-    auto scores = score(in.query, in.keys, in.sets, 5);
-    scores.queries = {0, 45};
-    const auto log_weight = select.decide(scores);
-    EXPECT_TRUE(torch::equal(*found.log_weight, *log_weight));
-    const auto twin =
-        reference::attend(in.query, in.keys, in.values, in.sets, log_weight->to(torch::kFloat64));
-    EXPECT_LT(max_error(found.row.out, twin.out), 5e-5);  // fp32, as in rows_test.cpp
-    EXPECT_LT(max_error(found.row.lse, twin.lse), 5e-5);
-    EXPECT_LT(max_error(found.row.entropy, twin.entropy), 5e-5);
-    EXPECT_LT(max_error(found.row.set_lse, twin.set_lse), 5e-5);
-    EXPECT_LT(max_error(found.row.set_entropy, twin.set_entropy), 5e-5);
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    const Long in(dtype);
+    const double rounded = dtype == torch::kFloat32 ? 5e-5 : 0.02;  // as in rows_test.cpp
+    for (const int64_t kept : {1, 2, 3, 8}) {
+      SCOPED_TRACE(testing::Message() << kept << " pieces, " << dtype);
+      const Select select({.pieces = kept});
+      const auto found = read_rows(select, in.query, in.keys, in.values, in.sets, {0, 45});
+      auto scores = score(in.query, in.keys, in.sets, 5);
+      scores.queries = {0, 45};
+      const auto log_weight = select.decide(scores);
+      EXPECT_TRUE(torch::equal(*found.log_weight, *log_weight));
+      const auto twin =
+          reference::attend(in.query, in.keys, in.values, in.sets, log_weight->to(torch::kFloat64));
+      EXPECT_LT(max_error(found.row.out, twin.out), rounded);
+      EXPECT_LT(max_error(found.row.lse, twin.lse), 5e-5);
+      EXPECT_LT(max_error(found.row.entropy, twin.entropy), 5e-5);
+      EXPECT_LT(max_error(found.row.set_lse, twin.set_lse), 5e-5);
+      EXPECT_LT(max_error(found.row.set_entropy, twin.set_entropy), 5e-5);
+    }
+    const auto all = read_rows(All(), in.query, in.keys, in.values, in.sets, {0, 45});
+    EXPECT_FALSE(all.log_weight.has_value());
+    EXPECT_TRUE(torch::equal(all.row.out, attend(in.query, in.keys, in.values, in.sets).out));
   }
-  const auto all = read_rows(All(), in.query, in.keys, in.values, in.sets, {0, 45});
-  EXPECT_FALSE(all.log_weight.has_value());
-  EXPECT_TRUE(torch::equal(all.row.out, attend(in.query, in.keys, in.values, in.sets).out));
 }
 
 /// A reading made of another: its scores are halved first.

@@ -227,7 +227,7 @@ TEST_P(Rows, HaveTheLargestScoresOnRequest) {
 
 using RowByKernel = ByKernel;
 
-INSTANTIATE_TEST_SUITE_P(Kernels, RowByKernel, testing::ValuesIn(kernels()), name_of_kernel);
+INSTANTIATE_TEST_SUITE_P(Kernels, RowByKernel, testing::ValuesIn(tested_kernels()), name_of_kernel);
 
 TEST_P(RowByKernel, GivesDroppedKeysExactlyNoWeight) {
   const KeySets sets(5, 6, 26, reading_spans());

@@ -5,8 +5,9 @@
 
 namespace motet {
 
-/// The kernels that this processor has, the best first: "avx512", "avx2", and always "portable",
-/// LibTorch's own operations in blocks, which also computes float64 and other devices.
+/// The kernels that this processor has, the best first: "amx", which is "avx512" but for products of
+/// bf16, "avx2", and always "portable", LibTorch's own operations in blocks, which also computes
+/// float64 and other devices.
 std::vector<std::string_view> kernels();
 
 /// What computes rows in this process, as `run.json` names it: the best kernel, or the one that the
@@ -14,7 +15,7 @@ std::vector<std::string_view> kernels();
 std::string_view kernel_name();
 
 /// From now on, `name` computes rows. Not while rows are being computed. Throws Error where it is
-/// none of `kernels()`.
+/// none of `kernels()`, nor "amx_emulated": "amx" with its instructions in plain C++, for tests.
 void use_kernel(std::string_view name);
 
 }  // namespace motet
