@@ -298,11 +298,12 @@ class UnitRun {
   UnitRun(const Job& job, const Unit& unit, Scratch& scratch, const MatrixEngine* engine = nullptr)
       : job_(job), unit_(unit), lanes_(unit.rows * unit.batches * unit.heads) {
     tiles_ = (lanes_ + kLanes - 1) / kLanes;
-    // With a budget, scores are added up as in the backward pass, which finds T by a threshold.
-    few_ = kVectors == 1 && lanes_ <= kFewLanes && job.budget == nullptr &&
-           job.features % kVector == 0 && job.value_features % kVector == 0;
-    if (kLanes == kEngineLanes && job.element == Element::kBFloat16 && job.budget == nullptr &&
-        job.threshold == nullptr) {
+    // Where a threshold parts keys, every pass adds up their scores in the same order: this one
+    // with a budget, which finds it, and the next one and the backward pass, which are given it.
+    const bool parts_keys = job.budget != nullptr || job.threshold != nullptr;
+    few_ = kVectors == 1 && lanes_ <= kFewLanes && !parts_keys && job.features % kVector == 0 &&
+           job.value_features % kVector == 0;
+    if (kLanes == kEngineLanes && job.element == Element::kBFloat16 && !parts_keys) {
       engine_ = engine;
     }
     block_keys_ = engine_ != nullptr ? kEngineKeys : kBlockKeys;
@@ -311,8 +312,9 @@ class UnitRun {
     value_rows_ =
         engine_ != nullptr ? RoundedUp(job.value_features, kEngineRows) : job.value_features;
     const auto outs = Scratch::padded(value_rows_ * kLanes);
-    const auto in_tile = Scratch::padded(job.features * kLanes) + depth / 2 * kLanes +
-                         (2 + job.keep) * outs + Scratch::padded(job.top * kLanes);
+    const auto query = engine_ != nullptr ? 0 : job.features * kLanes;
+    const auto in_tile = Scratch::padded(query) + depth / 2 * kLanes + (2 + job.keep) * outs +
+                         Scratch::padded(job.top * kLanes);
     const auto for_engine =  // in floats, each of which holds two elements
         engine_ != nullptr ? kEngineKeys / 2 * (depth + value_rows_ + kLanes) : 0;
     const auto in_candidates = Scratch::padded(job.keep * sizeof(Candidate<kVectors>) / 4);
@@ -340,7 +342,7 @@ class UnitRun {
     }
     for (int64_t t = 0; t < tiles_; ++t) {
       auto& tile = tile_[t];
-      tile.query = scratch.take(job.features * kLanes);
+      tile.query = scratch.take(query);
       tile.query_pairs = reinterpret_cast<uint32_t*>(scratch.take(depth / 2 * kLanes));
       tile.top = scratch.take(job.top * kLanes);
       tile.lanes = std::min(kLanes, lanes_ - t * kLanes);
@@ -418,10 +420,9 @@ class UnitRun {
   }
 
   void lay_out_query(double factor) {
-    const auto scale = static_cast<float>(job_.scale * factor * 1.4426950408889634);
-    scale_ = scale;
+    scale_ = static_cast<float>(job_.scale * factor * 1.4426950408889634);
     for (int64_t t = 0; t < tiles_ && engine_ == nullptr; ++t) {
-      LayOut<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes, scale,
+      LayOut<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes, scale_,
                        tile_[t].query);
     }
     for (int64_t lane = 0; few_ && lane < lanes_; ++lane) {
@@ -504,7 +505,7 @@ class UnitRun {
     }
   }
 
-  /// A block of keys in bf16.
+  /// A block of keys for the engine.
   void see_with_engine(const UnitSpan& span, int64_t first, int64_t block) {
     const auto depth = RoundedUp(job_.features, kEngineDepth);
     const NarrowRows rows{static_cast<const uint16_t*>(span.keys) + first * span.key_stride,
