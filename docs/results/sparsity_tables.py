@@ -286,7 +286,8 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("wanted: sparsity_tables.py DIR")
     root = pathlib.Path(sys.argv[1])
-    for family in sorted(path.name for path in root.iterdir() if (path / "1").is_dir()):
+    families = {path.parent.name for path in root.glob("*/*") if path.is_dir() and path.name.isdigit()}
+    for family in sorted(families):
         arms = {seed.name: load_arms(seed, root / family / UNTRAINED)
                 for seed in sorted((root / family).iterdir()) if seed.name.isdigit()}
         name_what_is_left_out(family, arms)
