@@ -20,16 +20,18 @@ Kernel kernel_named(std::string_view where, std::string_view name) {
   if (name == "portable") {
     return {"portable", nullptr};
   }
-  std::string known;
   for (const auto& variant : fused::variants()) {
     if (name == variant.name) {
       require(variant.supported, where, name, ": this processor lacks its instructions; it has ",
               kernels().front());
       return {variant.name, &variant};
     }
-    known += variant.for_tests ? "" : std::string(variant.name) + ", ";
   }
-  fail(where, name, ": no such kernel; there are ", known, "portable");
+  std::string known;
+  for (const auto kernel : kernels()) {
+    known += (known.empty() ? "" : ", ") + std::string(kernel);
+  }
+  fail(where, name, ": no such kernel; there are ", known);
 }
 
 Kernel& kernel() {

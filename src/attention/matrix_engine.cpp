@@ -41,7 +41,8 @@ class EmulatedTiles {
     }
   }
 
-  /// Even and odd elements are summed apart; numbers below 2^-126 count as 0.
+  /// Even and odd elements are summed apart, each product added before it is rounded; numbers and
+  /// sums below 2^-126 count as 0.
   template <int kSum, int kLeft, int kRight>
   static void add_product() {
     for (int64_t row = 0; row < kTileRows; ++row) {
@@ -50,8 +51,8 @@ class EmulatedTiles {
         const auto left = tiles_[kLeft][row][pair];
         for (int64_t n = 0; n < kTileSums; ++n) {
           const auto right = tiles_[kRight][pair][n];
-          even[n] = flushed(even[n] + flushed(lower(left) * lower(right)));
-          odd[n] = flushed(odd[n] + flushed(upper(left) * upper(right)));
+          even[n] = flushed(std::fma(lower(left), lower(right), even[n]));
+          odd[n] = flushed(std::fma(upper(left), upper(right), odd[n]));
         }
       }
       for (int64_t n = 0; n < kTileSums; ++n) {
@@ -64,7 +65,7 @@ class EmulatedTiles {
   }
 
  private:
-  static float flushed(float x) { return std::fabs(x) < 0x1p-126F ? 0 : x; }
+  static float flushed(float x) { return std::fabs(x) < 0x1p-126F ? std::copysign(0.0F, x) : x; }
   static float lower(uint32_t pair) { return flushed(widen(static_cast<uint16_t>(pair))); }
   static float upper(uint32_t pair) { return flushed(widen(static_cast<uint16_t>(pair >> 16))); }
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -114,6 +115,27 @@ TEST_P(Engine, TakesNumbersBelowTheNormalOnesAsZero) {
   factors.b.assign(factors.b.size(), static_cast<uint32_t>(narrow(0x1p-40F)));
   for (const auto x : factors.multiplied(*GetParam().engine, false)) {
     ASSERT_EQ(x, 0);
+  }
+}
+
+TEST_P(Engine, AddsProductsBeforeTheyAreRounded) {
+  // The sum of two products with `right`, both of even elements.
+  const auto sums_of = [](float first, float second, float right) {
+    Factors factors(16, 32);
+    factors.a.assign(factors.a.size(), 0);
+    factors.b.assign(factors.b.size(), 0);
+    std::fill_n(factors.b.begin(), 2 * kEngineLanes, narrow(right));
+    for (int64_t row = 0; row < factors.rows; ++row) {
+      factors.a[row * factors.stride] = narrow(first);
+      factors.a[row * factors.stride + 2] = narrow(second);
+    }
+    return factors.multiplied(*GetParam().engine, false);
+  };
+  for (const auto x : sums_of(-0x1.8p63F, 0x1p64F, 0x1p64F)) {  // 2^128 alone would be infinite
+    ASSERT_EQ(x, 0x1p126F);
+  }
+  for (const auto x : sums_of(0x1p-62F, 0x1p-63F, 0x1p-64F)) {  // 2^-127 alone would be 0
+    ASSERT_EQ(x, 0x1.8p-126F);
   }
 }
 
