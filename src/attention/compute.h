@@ -12,6 +12,10 @@ RowResult compute(const RowArguments& arguments);
 RowGradients differentiate(const RowArguments& arguments, const RowResult& result,
                            const RowResult& gradient);
 
+/// Whether that kernel is one of AVX-512's vectors: other code that is compiled for both takes its
+/// variant by this.
+bool takes_avx512();
+
 /// Whether that kernel makes a row's choice (`RowArguments::keep`) by itself for these.
 bool chooses(const RowArguments& arguments);
 

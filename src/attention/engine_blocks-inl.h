@@ -17,6 +17,7 @@ namespace motet::fused {
 namespace HWY_NAMESPACE {
 
 constexpr int64_t kEngineKeys = 128;  // of a block
+constexpr int64_t kGroupKeys = 8;     // whose weights are made between two steps of the engine
 
 constexpr int64_t RoundedUp(int64_t count, int64_t step) {
   return (count + step - 1) / step * step;
@@ -44,20 +45,6 @@ HWY_INLINE NarrowRows PadRows(const NarrowRows& rows, int64_t count, int64_t fea
   return {room, padded};
 }
 
-/// Blocks of 8 features of keys that are 8 apart, as many as `d` holds: those from block `first`
-/// on.
-template <class Narrow, class RowOf>
-HWY_INLINE hn::Vec<Narrow> LoadBlocks(Narrow d, const RowOf& row_of, int64_t first = 0) {
-  if constexpr (hn::MaxLanes(Narrow()) == 8) {
-    return hn::LoadU(d, row_of(8 * first));
-  } else {
-    const hn::Half<Narrow> half;
-    constexpr auto kBlocks = static_cast<int64_t>(hn::MaxLanes(hn::Half<Narrow>())) / 8;
-    return hn::Combine(d, LoadBlocks(half, row_of, first + kBlocks),
-                       LoadBlocks(half, row_of, first));
-  }
-}
-
 /// to[f][j] = rows[j][f]: [features up to a multiple of kEngineRows, kEngineKeys], with zeros up to
 /// a multiple of kEngineDepth keys.
 HWY_INLINE void TransposeRows(const NarrowRows& rows, int64_t count, int64_t features,
@@ -74,8 +61,8 @@ HWY_INLINE void TransposeRows(const NarrowRows& rows, int64_t count, int64_t fea
       hn::Vec<decltype(d16)> x[8], y[8];
 #pragma GCC unroll 8
       for (int64_t i = 0; i < 8; ++i) {
-        const auto row_of = [&](int64_t more) HWY_ATTR {
-          const auto key = j + i + more;
+        const auto row_of = [&](int64_t block) HWY_ATTR {
+          const auto key = j + i + 8 * block;
           return key < count ? rows.data + key * rows.stride + f : kZeros;
         };
         x[i] = LoadBlocks(d16, row_of);
@@ -119,60 +106,84 @@ HWY_INLINE void TransposeRows(const NarrowRows& rows, int64_t count, int64_t fea
   }
 }
 
-/// scores *= scale; returns each lane's largest.
+/// Each lane's largest score.
 template <int kVectors>
-HWY_INLINE Lanes<kVectors> Scale(float scale, int64_t count, float* HWY_RESTRICT scores) {
-  const D d;
-  const auto factor = hn::Set(d, scale);
+HWY_INLINE Lanes<kVectors> LargestScores(const float* HWY_RESTRICT scores, int64_t count) {
   auto most = Fill<kVectors>(-kInfinity);
   for (int64_t j = 0; j < count; ++j) {
-    auto s = LoadLanes<kVectors>(scores + j * Lanes<kVectors>::kCount);
+    const auto s = LoadLanes<kVectors>(scores + j * Lanes<kVectors>::kCount);
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
-      s.v[v] = hn::Mul(s.v[v], factor);
       most.v[v] = hn::Max(most.v[v], s.v[v]);
     }
-    StoreLanes(s, scores + j * Lanes<kVectors>::kCount);
   }
   return most;
 }
 
-/// Weights of keys 2i and 2i + 1 as a pair of bf16, to the nearest; zeros up to a multiple of
-/// kEngineDepth keys.
-template <int kVectors>
-HWY_INLINE void PairWeights(const float* HWY_RESTRICT weights, int64_t count,
-                            uint32_t* HWY_RESTRICT pairs) {
-  constexpr auto kLanes = Lanes<kVectors>::kCount;
-  const D d;
-  const hn::RebindToUnsigned<D> bits;
-  const auto half = hn::Set(bits, 0x8000U), upper = hn::Set(bits, 0xffff0000U);
-  for (int64_t j = 0; j < RoundedUp(count, kEngineDepth); j += 2) {
-    for (int64_t at = 0; at < kLanes; at += kVector) {
-      const auto load = [&](int64_t key) HWY_ATTR {
-        const auto* from = weights + key * kLanes + at;
-        return key < count ? hn::Add(hn::BitCast(bits, hn::Load(d, from)), half) : hn::Zero(bits);
-      };
-      const auto even = load(j), odd = load(j + 1);
-      hn::Store(hn::Or(hn::ShiftRight<16>(even), hn::And(odd, upper)), bits,
-                pairs + j / 2 * kLanes + at);
+/// Products that wait for the engine.
+class EngineQueue {
+ public:
+  explicit EngineQueue(const MatrixEngine& engine) : engine_(engine) {}
+
+  void add(const EngineProduct& product) {
+    products_[end_++ % kMost] = product;
+    steps_ += product.steps();
+  }
+  int64_t steps() const { return steps_; }
+
+  /// So many steps, or all that are left: first those of the product that waits longest.
+  void advance(int64_t steps) {
+    steps = std::min(steps, steps_);
+    steps_ -= steps;
+    while (steps > 0) {
+      auto& product = products_[begin_ % kMost];
+      const auto some = std::min(steps, product.steps());
+      engine_.advance(product, some);
+      steps -= some;
+      begin_ += product.steps() == 0 ? 1 : 0;
     }
   }
-}
+  void finish() { advance(steps_); }
 
-/// Some lanes of a unit: their rows as pairs, [features / 2, lanes], with zeros up to a multiple of
-/// kEngineDepth features and beyond `lanes`.
+ private:
+  static constexpr int kMost = 2;
+  const MatrixEngine& engine_;
+  EngineProduct products_[kMost];
+  int begin_ = 0, end_ = 0;
+  int64_t steps_ = 0;
+};
+
+/// Rows of some lanes, or their negatives, as pairs of features: [depth / 2, lanes], with zeros
+/// beyond `features` and `lanes`. `room` is for as many rows.
 template <int kVectors>
-HWY_INLINE void LayOutPairs(const Job& job, const Unit& unit, const View& view, int64_t features,
-                            int64_t first_lane, int64_t lanes, uint32_t* HWY_RESTRICT to) {
+HWY_INLINE void LayOutPairs(const View& view, int64_t features, const Place* places, int64_t lanes,
+                            bool negative, uint16_t* HWY_RESTRICT room, uint32_t* HWY_RESTRICT to) {
   constexpr auto kLanes = Lanes<kVectors>::kCount;
-  std::fill_n(to, RoundedUp(features, kEngineDepth) / 2 * kLanes, 0U);
+  constexpr uint16_t kSign = 0x8000;
+  const auto depth = RoundedUp(features, kEngineDepth);
   for (int64_t lane = 0; lane < lanes; ++lane) {
-    const auto at = PlaceOf(job, unit, first_lane + lane);
-    const auto* row = static_cast<const uint16_t*>(view.data) + at.batch * view.batch +
-                      at.head * view.head + at.row * view.row;
-    for (int64_t f = 0; f < features; ++f) {
-      to[f / 2 * kLanes + lane] |= static_cast<uint32_t>(row[f * view.feature]) << (f % 2 * 16);
+    const auto& at = places[lane];
+    const auto* from = static_cast<const uint16_t*>(view.data) + at.batch * view.batch +
+                       at.head * view.head + at.row * view.row;
+    auto* row = room + lane * depth;
+    if (view.feature == 1) {
+      std::copy_n(from, features, row);
+    } else {
+      for (int64_t f = 0; f < features; ++f) {
+        row[f] = from[f * view.feature];
+      }
     }
+    for (int64_t f = 0; negative && f < features; ++f) {
+      row[f] ^= kSign;
+    }
+    std::fill_n(row + features, depth - features, uint16_t{0});
+  }
+  std::fill_n(room + lanes * depth, (kLanes - lanes) * depth, uint16_t{0});
+  for (int64_t half = 0; half < kLanes; half += kVector) {
+    ToLanes<kLanes>(
+        [&](int64_t lane)
+            HWY_ATTR { return reinterpret_cast<const float*>(room + (half + lane) * depth); },
+        depth / 2, reinterpret_cast<float*>(to) + half);
   }
 }
 

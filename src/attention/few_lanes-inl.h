@@ -20,7 +20,8 @@ namespace HWY_NAMESPACE {
 
 constexpr int kFewLanes = 4;
 constexpr int64_t kKeysTogether = 4;
-constexpr int64_t kAhead = 8;  // keys: how far memory is asked for what comes
+// Keys: how far memory is asked for what comes, into the nearest cache and into the next one.
+constexpr int64_t kAhead = 8, kFarAhead = 64;
 
 using Quad = hn::FixedTag<float, 4>;
 using QuadV = hn::Vec<Quad>;
@@ -59,25 +60,14 @@ HWY_INLINE int64_t PlaceInPair(int64_t f, int64_t features) {
   return apart ? first + f % 2 * kVector + (f - first) / 2 : f;
 }
 
-/// Asks for the memory of a pair.
+/// Asks for the memory of the pairs that come.
 template <class Element>
-HWY_INLINE void PrefetchPair(const Element* from) {
+HWY_INLINE void PrefetchPair(const Element* from, int64_t stride) {
   constexpr int64_t kLine = 64 / sizeof(Element);
   for (int64_t i = 0; i < 2 * kVector; i += kLine) {
-    hwy::Prefetch(from + i);
+    hwy::Prefetch(from + kAhead * stride + i);
+    __builtin_prefetch(from + kFarAhead * stride + i, /*write=*/0, /*locality=*/2);
   }
-}
-
-HWY_INLINE V LowerPairs(V a, V b) {
-  const D d;
-  const hn::RepartitionToWide<D> pairs;
-  return hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
-}
-
-HWY_INLINE V UpperPairs(V a, V b) {
-  const D d;
-  const hn::RepartitionToWide<D> pairs;
-  return hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
 }
 
 /// Of four vectors the sums, side by side, in each block of four.
@@ -155,7 +145,7 @@ HWY_INLINE Lanes<1> MultiplyFewRows(const Element* HWY_RESTRICT keys, int64_t st
 #pragma GCC unroll 4
       for (int k = 0; k < kKeysTogether; ++k) {
         const auto x = LoadFeaturePair(key[k] + f);
-        PrefetchPair(key[k] + kAhead * stride + f);
+        PrefetchPair(key[k] + f, stride);
         add(k, x.first, f);
         add(k, x.second, f + kVector);
       }
@@ -257,7 +247,7 @@ HWY_INLINE void AddFewColumns(const Element* HWY_RESTRICT values, int64_t stride
 #pragma GCC unroll 6
     for (int v = 0; v + 2 <= kCount; v += 2) {
       const auto x = LoadFeaturePair(row + v * kVector);
-      PrefetchPair(row + kAhead * stride + v * kVector);
+      PrefetchPair(row + v * kVector, stride);
       product(v, x.first);
       product(v + 1, x.second);
     }

@@ -216,6 +216,12 @@ void leave_out_dropped(std::vector<Unit>& units, const RowArguments& arguments,
   }
 }
 
+/// Whether a matrix engine multiplies for these (see UnitRun).
+bool takes_engine(const RowArguments& arguments, const Variant& variant) {
+  return variant.has_engine && element_of(arguments.query) == Element::kBFloat16 &&
+         !arguments.threshold && !arguments.budget.defined();
+}
+
 }  // namespace
 
 bool supports(const RowArguments& arguments) {
@@ -232,7 +238,8 @@ RowResult forward(const RowArguments& arguments, const Variant& variant) {
     return x ? x->to(torch::kFloat32).contiguous() : Tensor();
   };
   const auto log_weight = floats(arguments.log_weight), threshold = floats(arguments.threshold);
-  auto units = units_of(arguments, keys, values);
+  const auto lanes = takes_engine(arguments, variant) ? lanes_for_engine(arguments) : kUnitLanes;
+  auto units = units_of(arguments, keys, values, lanes);
   if (log_weight.defined()) {
     leave_out_dropped(units, arguments, log_weight);
   }

@@ -62,13 +62,14 @@ class GradientsRun {
     const auto stride = gradient.stride, value_stride = gradient.value_stride;
     const auto features = std::max(stride, value_stride);
     scratch.reset(2 * tiles_ * kBlockKeys * kLanes + tiles_ * kLanes * 6 * features +
-                  2 * kBlockKeys * features + 16 * 64);
+                  2 * kBlockKeys * features + kVector * features + 16 * 64);
     weights_ = scratch.take(tiles_ * kBlockKeys * kLanes);
     slopes_ = scratch.take(tiles_ * kBlockKeys * kLanes);
     query_rows_ = scratch.take(tiles_ * kLanes * stride);
     out_rows_ = scratch.take(out_ ? tiles_ * kLanes * value_stride : 0);
     wide_keys_ = scratch.take(kBlockKeys * stride);
     wide_values_ = scratch.take(kBlockKeys * value_stride);
+    rows_ = scratch.take(kVector * features);
     for (int64_t t = 0; t < tiles_; ++t) {
       auto& tile = tile_[t];
       tile.query = scratch.take(job.features * kLanes);
@@ -87,8 +88,8 @@ class GradientsRun {
         factor = span.factor;
         const auto scale = static_cast<float>(job_.scale * factor * 1.4426950408889634);
         for (int64_t t = 0; t < tiles_; ++t) {
-          LayOut<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes,
-                           scale, tile_[t].query);
+          LayOut<kVectors>(job_.element, job_.query, job_.features, tile_[t].place, tile_[t].lanes,
+                           scale, rows_, tile_[t].query);
         }
       }
       for (int64_t t = 0; t < tiles_; ++t) {
@@ -105,6 +106,7 @@ class GradientsRun {
     float* query;           // [features, lanes], times scale and log2(e)
     float* query_gradient;  // [features, lanes], but for the scale
     float* out_gradient;    // [value features, lanes]
+    Place place[kLanes];
     int64_t lanes;
     bool any;  // whether query_gradient holds something
     int64_t fewest, most;
@@ -116,10 +118,6 @@ class GradientsRun {
     alignas(64) float set_lse[kLanes], set_constant[kLanes], set_d_entropy[kLanes];
     alignas(64) float seen[kLanes], shift[kLanes], sum[kLanes];
   };
-
-  Place place(int64_t tile, int64_t lane) const {
-    return PlaceOf(job_, unit_, tile * kLanes + lane);
-  }
 
   static float Finite(float lse) { return lse == -kInfinity ? 0 : lse; }
 
@@ -137,7 +135,7 @@ class GradientsRun {
       if (lane >= tile.lanes) {
         continue;
       }
-      const auto at = place(t, lane);
+      const auto at = tile.place[lane] = PlaceOf(job_, unit_, t * kLanes + lane);
       const auto entropy = gradient_.d_entropy != nullptr ? gradient_.d_entropy[at.index] : 0;
       tile.lse[lane] = Finite(job_.lse[at.index]) * kLog2e;
       tile.d_entropy[lane] = entropy * kLn2;
@@ -151,9 +149,9 @@ class GradientsRun {
         tile.top_threshold[lane] = job_.top_threshold[at.index] * kLog2e;
       }
       const auto copy = [&](const View& view, int64_t features, float scale, float* to) {
-        const auto first = at.batch * view.batch + at.head * view.head + at.row * view.row;
+        CopyRow(view, job_.element, at, features, to);
         for (int64_t f = 0; f < features; ++f) {
-          to[f] = ElementAt(view.data, job_.element, first + f * view.feature) * scale;
+          to[f] *= scale;
         }
       };
       copy(job_.query, job_.features, static_cast<float>(job_.scale), query);
@@ -162,8 +160,8 @@ class GradientsRun {
       }
     }
     if (out_) {
-      LayOut<kVectors>(job_, unit_, gradient_.out, job_.value_features, t * kLanes, tile.lanes, 1,
-                       tile.out_gradient);
+      LayOut<kVectors>(job_.element, gradient_.out, job_.value_features, tile.place, tile.lanes, 1,
+                       rows_, tile.out_gradient);
     }
   }
 
@@ -171,16 +169,16 @@ class GradientsRun {
     auto& tile = tile_[t];
     tile.fewest = std::numeric_limits<int64_t>::max();
     tile.most = 0;
-    const auto pairs = unit_.batches * unit_.heads;
     for (int64_t lane = 0; lane < kLanes; ++lane) {
       tile.seen[lane] = tile.shift[lane] = tile.sum[lane] = 0;
       tile.set_lse[lane] = tile.set_constant[lane] = tile.set_d_entropy[lane] = 0;
       if (lane >= tile.lanes) {
         continue;
       }
-      const auto index = place(t, lane).index * job_.sets + span.set;
+      const auto index = tile.place[lane].index * job_.sets + span.set;
       const auto shift = job_.log_weight != nullptr ? job_.log_weight[index] : 0;
-      const auto seen = shift == -kInfinity ? 0 : KeysSeen(span, (t * kLanes + lane) / pairs);
+      const auto seen =
+          shift == -kInfinity ? 0 : KeysSeen(span, tile.place[lane].row - unit_.first_row);
       tile.shift[lane] = Finite(shift) * kLog2e;
       tile.seen[lane] = static_cast<float>(seen);
       tile.fewest = std::min(tile.fewest, seen);
@@ -332,7 +330,7 @@ class GradientsRun {
     }
     for (int64_t t = 0; t < tiles_; ++t) {
       for (int64_t lane = 0; lane < tile_[t].lanes; ++lane) {
-        gradient_.d_log_weight[place(t, lane).index * job_.sets + set] += tile_[t].sum[lane];
+        gradient_.d_log_weight[tile_[t].place[lane].index * job_.sets + set] += tile_[t].sum[lane];
       }
     }
   }
@@ -341,7 +339,7 @@ class GradientsRun {
     const auto scale = static_cast<float>(job_.scale);
     for (int64_t t = 0; t < tiles_; ++t) {
       for (int64_t lane = 0; tile_[t].any && lane < tile_[t].lanes; ++lane) {
-        auto* to = gradient_.d_query + place(t, lane).index * job_.features;
+        auto* to = gradient_.d_query + tile_[t].place[lane].index * job_.features;
         for (int64_t f = 0; f < job_.features; ++f) {
           to[f] = tile_[t].query_gradient[f * kLanes + lane] * scale;
         }
@@ -354,7 +352,7 @@ class GradientsRun {
   const Unit& unit_;
   int64_t lanes_, tiles_;
   bool out_;
-  float *weights_, *slopes_, *query_rows_, *out_rows_, *wide_keys_, *wide_values_;
+  float *weights_, *slopes_, *query_rows_, *out_rows_, *wide_keys_, *wide_values_, *rows_;
   std::vector<int64_t> active_;
   Tile tile_[kTiles];
 };

@@ -8,7 +8,7 @@ namespace {
 
 using torch::Tensor;
 
-constexpr int64_t kFewUnits = 16;
+constexpr int64_t kFewUnits = 16, kEnoughUnits = 32;
 constexpr int64_t kPartKeys = 512;
 
 /// Rows that see the same spans, [first, last).
@@ -45,7 +45,7 @@ struct HeadGroup {
   int64_t first_batch, batches, first_head, heads, kv_head;
 };
 
-std::vector<HeadGroup> groups_of(const RowArguments& arguments) {
+std::vector<HeadGroup> groups_of(const RowArguments& arguments, int64_t lanes) {
   const auto batch = arguments.query.size(0), heads = arguments.query.size(1);
   const auto kv_heads = arguments.keys.empty() ? heads : arguments.keys[0].size(1);
   if (batch == 0 || heads == 0) {
@@ -54,8 +54,8 @@ std::vector<HeadGroup> groups_of(const RowArguments& arguments) {
   const auto group = heads / kv_heads;
   const bool shared = std::all_of(arguments.keys.begin(), arguments.keys.end(),
                                   [](const Tensor& tensor) { return tensor.size(0) == 1; });
-  const auto together = std::min(group, kUnitLanes);
-  const auto batches = shared ? std::clamp<int64_t>(kUnitLanes / together, 1, batch) : 1;
+  const auto together = std::min(group, lanes);
+  const auto batches = shared ? std::clamp<int64_t>(lanes / together, 1, batch) : 1;
   std::vector<HeadGroup> groups;
   for (int64_t b = 0; b < batch; b += batches) {
     for (int64_t kv = 0; kv < kv_heads; ++kv) {
@@ -68,8 +68,20 @@ std::vector<HeadGroup> groups_of(const RowArguments& arguments) {
   return groups;
 }
 
-int64_t rows_of_unit(const HeadGroup& group) {
-  return std::max<int64_t>(1, kUnitLanes / (group.batches * group.heads));
+int64_t rows_of_unit(const HeadGroup& group, int64_t lanes) {
+  return std::max<int64_t>(1, lanes / (group.batches * group.heads));
+}
+
+int64_t count_units(const RowArguments& arguments, int64_t lanes) {
+  const auto segments = segments_of(arguments.sets);
+  int64_t units = 0;
+  for (const auto& group : groups_of(arguments, lanes)) {
+    const auto step = rows_of_unit(group, lanes);
+    for (const auto& segment : segments) {
+      units += (segment.last - segment.first + step - 1) / step;
+    }
+  }
+  return units;
 }
 
 }  // namespace
@@ -94,11 +106,11 @@ std::vector<Tensor> with_dense_features(const std::vector<Tensor>& list) {
 }
 
 std::vector<Unit> units_of(const RowArguments& arguments, const std::vector<Tensor>& keys,
-                           const std::vector<Tensor>& values) {
+                           const std::vector<Tensor>& values, int64_t lanes) {
   const auto segments = segments_of(arguments.sets);
   std::vector<Unit> units;
-  for (const auto& group : groups_of(arguments)) {
-    const auto step = rows_of_unit(group);
+  for (const auto& group : groups_of(arguments, lanes)) {
+    const auto step = rows_of_unit(group, lanes);
     for (const auto& segment : segments) {
       std::vector<UnitSpan> spans;
       for (const auto* span : segment.spans) {
@@ -138,16 +150,16 @@ std::vector<Unit> units_of(const RowArguments& arguments, const std::vector<Tens
   return units;
 }
 
-bool are_few(const RowArguments& arguments) {
-  const auto segments = segments_of(arguments.sets);
-  int64_t units = 0;
-  for (const auto& group : groups_of(arguments)) {
-    for (const auto& segment : segments) {
-      const auto step = rows_of_unit(group);
-      units += (segment.last - segment.first + step - 1) / step;
-    }
+int64_t lanes_for_engine(const RowArguments& arguments) {
+  auto lanes = kMostUnitLanes;
+  while (lanes > kUnitLanes && count_units(arguments, lanes) < kEnoughUnits) {
+    lanes /= 2;
   }
-  return units < kFewUnits;
+  return lanes;
+}
+
+bool are_few(const RowArguments& arguments) {
+  return count_units(arguments, kUnitLanes) < kFewUnits;
 }
 
 std::vector<Unit> split(const Unit& unit, int64_t element_size) {

@@ -23,9 +23,14 @@ Elements find(const std::vector<torch::Tensor>& list, int64_t batch, int64_t hea
 /// The same tensors, copied where a row's features do not lie side by side.
 std::vector<torch::Tensor> with_dense_features(const std::vector<torch::Tensor>& list);
 
-/// All rows, in units. Which units there are never depends on the number of threads.
+/// All rows, in units of at most `lanes`. Which units there are never depends on the number of
+/// threads.
 std::vector<Unit> units_of(const RowArguments& arguments, const std::vector<torch::Tensor>& keys,
-                           const std::vector<torch::Tensor>& values);
+                           const std::vector<torch::Tensor>& values, int64_t lanes = kUnitLanes);
+
+/// As many lanes as units for an engine should have: more than kUnitLanes where that leaves enough
+/// units for threads to end together.
+int64_t lanes_for_engine(const RowArguments& arguments);
 
 /// Whether there are so few units that threads would idle: their keys are then split into parts.
 bool are_few(const RowArguments& arguments);

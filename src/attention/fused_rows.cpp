@@ -7,7 +7,8 @@
 // are rescaled only where it rises by more than kSlack.
 //
 // With a matrix engine both products of bf16 are its own: the weights are rounded to bf16, and the
-// statistics are of what they were before.
+// statistics are of what they were before. While it multiplies for some lanes, vectors make the
+// weights of others.
 
 #include "attention/fused_unit.h"
 
@@ -65,12 +66,11 @@ struct Candidate {
 template <int kVectors>
 struct Tile {
   static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
-  float* query;            // [features, lanes], times scale and log2(e)
-  uint32_t* query_pairs;   // the query itself, for a matrix engine
-  float* top;              // [top, lanes], of the current set
-  int64_t lanes;           // that are in use
-  int64_t index[kLanes];   // of [batch, heads, rows]
-  int64_t row_of[kLanes];  // in the unit
+  float* query;           // [features, lanes], times scale and log2(e)
+  uint32_t* query_pairs;  // the query itself, for a matrix engine: [features / 2, lanes]
+  float* top;             // [top, lanes], of the current set
+  int64_t lanes;          // that are in use
+  Place place[kLanes];
   Part<kVectors> row, set;
   int64_t fewest, most;                 // keys of the current span that its lanes see
   alignas(64) float seen[kLanes];       // keys of the current span that a lane sees
@@ -242,6 +242,67 @@ HWY_INLINE void Weights(Sums<kVectors>& sums, int64_t count, float* HWY_RESTRICT
   }
 }
 
+/// Weights of a block, 2^(scale scores - reference), 0 for what is hidden, added to the sums before
+/// they are rounded to bf16: pairs of keys 2i and 2i + 1, [keys / 2, lanes], with zeros up to a
+/// multiple of kEngineDepth keys. `between` is called before each kGroupKeys keys.
+template <int kVectors, bool kHidden, bool kEntropy, class Between>
+HWY_INLINE void PairWeights(Sums<kVectors>& sums, float scale, int64_t count,
+                            const float* HWY_RESTRICT scores, const Between& between,
+                            uint32_t* HWY_RESTRICT pairs) {
+  const D d;
+  const hn::RebindToUnsigned<D> bits;
+  const auto none = hn::Set(d, -kInfinity), factor = hn::Set(d, scale);
+  auto reference = LoadLanes<kVectors>(sums.reference);
+  if (kHidden) {  // a lane that has seen nothing yet
+    for (int v = 0; v < kVectors; ++v) {
+      reference.v[v] = hn::IfThenZeroElse(hn::Eq(reference.v[v], none), reference.v[v]);
+    }
+  }
+  auto weight = Fill<kVectors>(0), moment = Fill<kVectors>(0);
+  const auto weigh = [&](int64_t j, int v) HWY_ATTR {
+    const auto s = hn::Load(d, scores + j * sums.kLanes + v * kVector);
+    auto x = hn::MulSub(s, factor, reference.v[v]);
+    auto e = Exp2(x);
+    if (kHidden) {
+      const auto hidden = hn::Eq(s, none);
+      x = hn::IfThenZeroElse(hidden, x);
+      e = hn::IfThenZeroElse(hidden, e);
+    }
+    weight.v[v] = hn::Add(weight.v[v], e);
+    if (kEntropy) {
+      moment.v[v] = hn::MulAdd(e, x, moment.v[v]);
+    }
+    return hn::Add(hn::BitCast(bits, e), hn::Set(bits, 0x8000U));  // to the nearest
+  };
+  const auto store = [&](int64_t j, int v, auto even, auto odd) HWY_ATTR {
+    hn::Store(hn::OrAnd(hn::ShiftRight<16>(even), odd, hn::Set(bits, 0xffff0000U)), bits,
+              pairs + j / 2 * sums.kLanes + v * kVector);
+  };
+  int64_t j = 0;
+  for (; j + kGroupKeys <= count; j += kGroupKeys) {
+    between();
+#pragma GCC unroll 8
+    for (int64_t i = j; i < j + kGroupKeys; i += 2) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        const auto even = weigh(i, v);
+        store(i, v, even, weigh(i + 1, v));
+      }
+    }
+  }
+  for (; j < RoundedUp(count, kEngineDepth); j += 2) {
+    for (int v = 0; v < kVectors; ++v) {
+      const auto even = j < count ? weigh(j, v) : hn::Zero(bits);
+      store(j, v, even, j + 1 < count ? weigh(j + 1, v) : hn::Zero(bits));
+    }
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const auto at = v * kVector;
+    hn::Store(hn::Add(hn::Load(d, sums.weight + at), weight.v[v]), d, sums.weight + at);
+    hn::Store(hn::Add(hn::Load(d, sums.moment + at), moment.v[v]), d, sums.moment + at);
+  }
+}
+
 /// into := the row over the keys of both (docs/rows.md).
 template <int kVectors>
 HWY_INLINE void Merge(Part<kVectors>& into, Part<kVectors>& part, int64_t value_features) {
@@ -293,7 +354,7 @@ template <int kVectors>
 class UnitRun {
  public:
   static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
-  static constexpr int64_t kTiles = kUnitLanes / kLanes;
+  static constexpr int64_t kTiles = kVectors == 1 ? 1 : kMostUnitLanes / kLanes;
 
   UnitRun(const Job& job, const Unit& unit, Scratch& scratch, const MatrixEngine* engine = nullptr)
       : job_(job), unit_(unit), lanes_(unit.rows * unit.batches * unit.heads) {
@@ -307,43 +368,57 @@ class UnitRun {
       engine_ = engine;
     }
     block_keys_ = engine_ != nullptr ? kEngineKeys : kBlockKeys;
-    const bool wide = job.element != Element::kFloat32 && !few_ && engine_ == nullptr;
-    const auto depth = engine_ != nullptr ? RoundedUp(job.features, kEngineDepth) : 0;
+    depth_ = RoundedUp(job.features, kEngineDepth);
     value_rows_ =
         engine_ != nullptr ? RoundedUp(job.value_features, kEngineRows) : job.value_features;
+    const bool wide = job.element != Element::kFloat32 && !few_ && engine_ == nullptr;
     const auto outs = Scratch::padded(value_rows_ * kLanes);
     const auto query = engine_ != nullptr ? 0 : job.features * kLanes;
-    const auto in_tile = Scratch::padded(query) + depth / 2 * kLanes + (2 + job.keep) * outs +
+    // In floats, each of which holds two elements of the engine's.
+    const auto for_engine = [&](int64_t rows, int64_t columns) {
+      return engine_ != nullptr ? rows * columns / 2 : 0;
+    };
+    const auto query_pairs = for_engine(depth_, kLanes);
+    const auto padded_keys = for_engine(kEngineKeys, depth_);
+    const auto turned_values = for_engine(value_rows_, kEngineKeys);
+    const auto weight_pairs = for_engine(kEngineKeys, kLanes);
+    const auto in_tile = Scratch::padded(query) + query_pairs + (2 + job.keep) * outs +
                          Scratch::padded(job.top * kLanes);
-    const auto for_engine =  // in floats, each of which holds two elements
-        engine_ != nullptr ? kEngineKeys / 2 * (depth + value_rows_ + kLanes) : 0;
     const auto in_candidates = Scratch::padded(job.keep * sizeof(Candidate<kVectors>) / 4);
     const auto in_block = Scratch::padded(kBlockKeys * job.features) +
                           Scratch::padded(kBlockKeys * job.value_features);
     const auto few_queries = Scratch::padded(few_ ? lanes_ * job.features : 0);
+    const auto rows = Scratch::padded(kVector * std::max(job.features, job.value_features));
     int64_t budget = 0;  // the largest of all lanes
     for (int64_t lane = 0; job.budget != nullptr && lane < lanes_; ++lane) {
       budget = std::max(budget, job.budget[PlaceOf(job, unit, lane).index]);
     }
     counts_ = budget > 0;
-    scratch.reset(block_keys_ * kLanes + (wide ? in_block : 0) + few_queries + for_engine +
+    scratch.reset(2 * block_keys_ * kLanes + rows + (wide ? in_block : 0) + few_queries +
+                  padded_keys + turned_values + 2 * weight_pairs +
                   tiles_ *
                       (in_tile + in_candidates + (counts_ ? Largest<kVectors>::room(budget) : 0)));
-    scores_ = scratch.take(block_keys_ * kLanes);
+    for (auto& scores : scores_) {
+      scores = scratch.take(block_keys_ * kLanes);
+    }
+    rows_ = scratch.take(rows);
     few_queries_ = scratch.take(few_queries);
     if (wide) {
       wide_keys_ = scratch.take(kBlockKeys * job.features);
       wide_values_ = scratch.take(kBlockKeys * job.value_features);
     }
-    if (engine_ != nullptr) {
-      padded_keys_ = reinterpret_cast<uint16_t*>(scratch.take(kEngineKeys / 2 * depth));
-      values_ = reinterpret_cast<uint16_t*>(scratch.take(kEngineKeys / 2 * value_rows_));
-      weight_pairs_ = reinterpret_cast<uint32_t*>(scratch.take(kEngineKeys / 2 * kLanes));
+    const auto take = [&]<class Element>(int64_t floats, Element*& to) {
+      to = reinterpret_cast<Element*>(scratch.take(floats));
+    };
+    take(padded_keys, padded_keys_);
+    take(turned_values, turned_values_);
+    for (auto& pairs : weight_pairs_) {
+      take(weight_pairs, pairs);
     }
     for (int64_t t = 0; t < tiles_; ++t) {
       auto& tile = tile_[t];
       tile.query = scratch.take(query);
-      tile.query_pairs = reinterpret_cast<uint32_t*>(scratch.take(depth / 2 * kLanes));
+      take(query_pairs, tile.query_pairs);
       tile.top = scratch.take(job.top * kLanes);
       tile.lanes = std::min(kLanes, lanes_ - t * kLanes);
       begin(tile.row, scratch);
@@ -357,15 +432,13 @@ class UnitRun {
         std::fill_n(candidate.set, kLanes, -1.0F);
       }
       for (int64_t lane = 0; lane < tile.lanes; ++lane) {
-        const auto at = place(t, lane);
-        tile.index[lane] = at.index;
-        tile.row_of[lane] = at.row - unit.first_row;
+        const auto at = tile.place[lane] = PlaceOf(job, unit, t * kLanes + lane);
         tile.threshold[lane] = job.threshold != nullptr ? job.threshold[at.index] * kLog2e : 0;
       }
       if (counts_) {
         int64_t keys[kLanes] = {};
         for (int64_t lane = 0; lane < tile.lanes; ++lane) {
-          keys[lane] = job.budget[tile.index[lane]];
+          keys[lane] = job.budget[tile.place[lane].index];
         }
         tile.largest.begin(keys, budget, scratch);
         std::fill_n(tile.first, kLanes, -kInfinity);
@@ -376,10 +449,6 @@ class UnitRun {
   void run() {
     if (engine_ == nullptr) {
       return run_spans();
-    }
-    for (int64_t t = 0; t < tiles_; ++t) {
-      LayOutPairs<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes,
-                            tile_[t].query_pairs);
     }
     engine_->begin();
     run_spans();
@@ -409,10 +478,6 @@ class UnitRun {
     finish();
   }
 
-  Place place(int64_t tile, int64_t lane) const {
-    return PlaceOf(job_, unit_, tile * kLanes + lane);
-  }
-
   void begin(Part<kVectors>& part, Scratch& scratch) const {
     part.out = scratch.take(value_rows_ * kLanes);
     part.any = false;
@@ -420,10 +485,13 @@ class UnitRun {
   }
 
   void lay_out_query(double factor) {
-    scale_ = static_cast<float>(job_.scale * factor * 1.4426950408889634);
-    for (int64_t t = 0; t < tiles_ && engine_ == nullptr; ++t) {
-      LayOut<kVectors>(job_, unit_, job_.query, job_.features, t * kLanes, tile_[t].lanes, scale_,
-                       tile_[t].query);
+    const auto scale = static_cast<float>(job_.scale * factor * 1.4426950408889634);
+    if (engine_ != nullptr) {
+      return lay_out_pairs(scale);
+    }
+    for (int64_t t = 0; t < tiles_; ++t) {
+      LayOut<kVectors>(job_.element, job_.query, job_.features, tile_[t].place, tile_[t].lanes,
+                       scale, rows_, tile_[t].query);
     }
     for (int64_t lane = 0; few_ && lane < lanes_; ++lane) {
       for (int64_t f = 0; f < job_.features; ++f) {
@@ -431,6 +499,16 @@ class UnitRun {
             job_.element == Element::kFloat32 ? f : PlaceInPair<uint16_t>(f, job_.features);
         few_queries_[lane * job_.features + at] = tile_[0].query[f * kLanes + lane];
       }
+    }
+  }
+
+  /// The engine takes queries as they are; scores are scaled later, by no less than 0.
+  void lay_out_pairs(float scale) {
+    scale_ = scale == 0 ? 1 : std::fabs(scale);
+    for (int64_t t = 0; t < tiles_; ++t) {
+      LayOutPairs<kVectors>(job_.query, job_.features, tile_[t].place,
+                            scale == 0 ? 0 : tile_[t].lanes, scale < 0, padded_keys_,
+                            tile_[t].query_pairs);
     }
   }
 
@@ -443,7 +521,7 @@ class UnitRun {
       std::fill_n(tile.shift, kLanes, 0.0F);
       if (job_.log_weight != nullptr) {
         for (int64_t lane = 0; lane < tile.lanes; ++lane) {
-          tile.shift[lane] = job_.log_weight[tile.index[lane] * job_.sets + set] * kLog2e;
+          tile.shift[lane] = job_.log_weight[tile.place[lane].index * job_.sets + set] * kLog2e;
         }
       }
     }
@@ -457,7 +535,7 @@ class UnitRun {
       int64_t seen = 0;
       if (lane < tile.lanes) {
         const bool dropped = tile.shift[lane] == -kInfinity;
-        seen = dropped ? 0 : KeysSeen(span, tile.row_of[lane]);
+        seen = dropped ? 0 : KeysSeen(span, tile.place[lane].row - unit_.first_row);
         tile.fewest = std::min(tile.fewest, seen);
         tile.most = std::max(tile.most, seen);
       }
@@ -473,9 +551,11 @@ class UnitRun {
     }
     for (int64_t first = 0; first < most; first += block_keys_) {
       const auto block = std::min(block_keys_, most - first);
-      if (engine_ != nullptr) {
-        see_with_engine(span, first, block);
-        continue;
+      if constexpr (kLanes == kEngineLanes) {
+        if (engine_ != nullptr) {
+          see_with_engine(span, first, block);
+          continue;
+        }
       }
       if (few_) {
         see_few(span, first, block);
@@ -492,12 +572,12 @@ class UnitRun {
         auto& tile = tile_[t];
         const auto count = std::min(block, tile.most - first);
         if (count > 0) {
-          const auto most =
-              Multiply<kVectors>(keys.data, keys.stride, count, tile.query, job_.features, scores_);
+          const auto most = Multiply<kVectors>(keys.data, keys.stride, count, tile.query,
+                                               job_.features, scores_[0]);
           weigh(tile, most, span, first, count);
           if (job_.value_features > 0) {
-            MultiplyTransposed<kVectors>(values.data, values.stride, count, scores_, tile.set.any,
-                                         job_.value_features, tile.set.out);
+            MultiplyTransposed<kVectors>(values.data, values.stride, count, scores_[0],
+                                         tile.set.any, job_.value_features, tile.set.out);
           }
           tile.set.any = true;
         }
@@ -505,43 +585,78 @@ class UnitRun {
     }
   }
 
-  /// A block of keys for the engine.
+  /// A block of keys for the engine: it multiplies what the next tile's scores and the last tile's
+  /// out need while a tile's weights are made.
   void see_with_engine(const UnitSpan& span, int64_t first, int64_t block) {
-    const auto depth = RoundedUp(job_.features, kEngineDepth);
-    const NarrowRows rows{static_cast<const uint16_t*>(span.keys) + first * span.key_stride,
-                          span.key_stride};
-    const auto keys = PadRows(rows, block, job_.features, padded_keys_);
+    const auto rows_of = [&](const void* data, int64_t stride) {
+      return NarrowRows{static_cast<const uint16_t*>(data) + first * stride, stride};
+    };
+    const auto keys =
+        PadRows(rows_of(span.keys, span.key_stride), block, job_.features, padded_keys_);
     if (job_.value_features > 0) {
-      TransposeRows({static_cast<const uint16_t*>(span.values) + first * span.value_stride,
-                     span.value_stride},
-                    block, job_.value_features, values_);
+      TransposeRows(rows_of(span.values, span.value_stride), block, job_.value_features,
+                    turned_values_);
     }
-    for (int64_t t = 0; t < tiles_; ++t) {
-      auto& tile = tile_[t];
-      const auto count = std::min(block, tile.most - first);
-      if (count <= 0) {
-        continue;
+    const auto count_of = [&](int64_t t) { return std::min(block, tile_[t].most - first); };
+    const auto next = [&](int64_t t) {
+      while (t < tiles_ && count_of(t) <= 0) {
+        ++t;
       }
-      engine_->multiply({.a = keys.data,
-                         .stride = keys.stride,
-                         .b = tile.query_pairs,
-                         .rows = RoundedUp(count, kEngineRows),
-                         .depth = depth,
-                         .add = false,
-                         .out = scores_});
-      weigh(tile, Scale<kVectors>(scale_, count, scores_), span, first, count);
-      if (job_.value_features > 0) {
-        PairWeights<kVectors>(scores_, count, weight_pairs_);
-        engine_->multiply({.a = values_,
-                           .stride = kEngineKeys,
-                           .b = weight_pairs_,
-                           .rows = value_rows_,
-                           .depth = RoundedUp(count, kEngineDepth),
-                           .add = tile.set.any,
-                           .out = tile.set.out});
+      return t;
+    };
+    EngineQueue queue(*engine_);
+    int now = 0;        // a tile's scores and weights lie in one of two places
+    int64_t last = -1;  // the tile whose values wait
+    const auto add_scores = [&](int64_t t, int place) {
+      if (t < tiles_) {
+        queue.add(score_product(keys, tile_[t], count_of(t), scores_[place]));
       }
-      tile.set.any = true;
+    };
+    const auto add_values = [&]() {
+      if (last >= 0 && job_.value_features > 0) {
+        queue.add(value_product(tile_[last], count_of(last), weight_pairs_[1 - now]));
+      }
+      if (last >= 0) {
+        tile_[last].set.any = true;
+      }
+    };
+    auto t = next(0);
+    add_scores(t, now);
+    queue.finish();
+    while (t < tiles_) {
+      const auto after = next(t + 1);
+      add_scores(after, 1 - now);
+      add_values();
+      weigh_pairs(tile_[t], first, count_of(t), scores_[now], queue, weight_pairs_[now]);
+      queue.finish();
+      last = t;
+      t = after;
+      now = 1 - now;
     }
+    add_values();
+    queue.finish();
+  }
+
+  EngineProduct score_product(const NarrowRows& keys, const Tile<kVectors>& tile, int64_t count,
+                              float* scores) const {
+    return {.a = keys.data,
+            .stride = keys.stride,
+            .b = tile.query_pairs,
+            .rows = RoundedUp(count, kEngineRows),
+            .depth = depth_,
+            .add = false,
+            .out = scores};
+  }
+
+  EngineProduct value_product(const Tile<kVectors>& tile, int64_t count,
+                              const uint32_t* pairs) const {
+    return {.a = turned_values_,
+            .stride = kEngineKeys,
+            .b = pairs,
+            .rows = value_rows_,
+            .depth = RoundedUp(count, kEngineDepth),
+            .add = tile.set.any,
+            .out = tile.set.out};
   }
 
   /// A block of keys for a few lanes.
@@ -561,19 +676,19 @@ class UnitRun {
       const auto* values = static_cast<const Element*>(span.values) + first * span.value_stride;
       WithFewLanes(lanes_, [&]<int kUsed>() HWY_ATTR {
         const auto most = MultiplyFewRows<kUsed>(keys, span.key_stride, count, few_queries_,
-                                                 job_.features, scores_);
+                                                 job_.features, scores_[0]);
         const auto add_values = [&]<int64_t kStride>() HWY_ATTR {
-          MultiplyFewColumns<kUsed, kStride>(values, span.value_stride, count, scores_,
+          MultiplyFewColumns<kUsed, kStride>(values, span.value_stride, count, scores_[0],
                                              tile.set.any, job_.value_features, tile.set.out);
         };
         if (hides(tile, first, count) || job_.top > 0) {
-          SpreadFew(count, scores_);
+          SpreadFew(count, scores_[0]);
           weigh(tile, most, span, first, count);
           add_values.template operator()<kVector>();
         } else {
           Raise(tile.set, most, job_.value_features);
-          wants_entropy() ? FewWeights<true>(tile.set.sums, count, scores_)
-                          : FewWeights<false>(tile.set.sums, count, scores_);
+          wants_entropy() ? FewWeights<true>(tile.set.sums, count, scores_[0])
+                          : FewWeights<false>(tile.set.sums, count, scores_[0]);
           add_values.template operator()<kFewLanes>();
         }
       });
@@ -590,34 +705,81 @@ class UnitRun {
   /// From a block's scores to its weights, which are added to the sums.
   void weigh(Tile<kVectors>& tile, Lanes<kVectors> most, const UnitSpan& span, int64_t first,
              int64_t count) {
+    auto* scores = scores_[0];
     const bool hidden = hides(tile, first, count);
     if (hidden) {
-      most = Hide(tile, job_.threshold != nullptr, first, count, scores_);
+      most = Hide(tile, job_.threshold != nullptr, first, count, scores);
     }
     if (job_.top > 0) {
-      KeepLargest<kVectors>(scores_, count, job_.top, tile.top);
+      KeepLargest<kVectors>(scores, count, job_.top, tile.top);
     }
     if (counts_) {
       const int64_t free = !job_.counts_first && span.first_key + first == 0 ? 1 : 0;
       for (int64_t lane = 0; free == 1 && lane < kLanes; ++lane) {
-        tile.first[lane] = scores_[lane] + tile.shift[lane];
+        tile.first[lane] = scores[lane] + tile.shift[lane];
       }
-      tile.largest.see(scores_ + free * kLanes, count - free, tile.shift);
+      tile.largest.see(scores + free * kLanes, count - free, tile.shift);
     }
     Raise(tile.set, most, job_.value_features);
-    const auto weights = [&]<bool kHidden>() HWY_ATTR {
-      if (wants_entropy()) {
-        Weights<kVectors, kHidden, true>(tile.set.sums, count, scores_);
-      } else {
-        Weights<kVectors, kHidden, false>(tile.set.sums, count, scores_);
-      }
+    with_flags(hidden, [&]<bool kHidden, bool kEntropy>() HWY_ATTR {
+      Weights<kVectors, kHidden, kEntropy>(tile.set.sums, count, scores);
+    });
+  }
+
+  /// The same beside the engine. Scores and the largest of them are yet to be scaled.
+  void weigh_pairs(Tile<kVectors>& tile, int64_t first, int64_t count, float* scores,
+                   EngineQueue& queue, uint32_t* pairs) {
+    const auto steps = queue.steps(), calls = count / kGroupKeys + 1;
+    int64_t call = 0;
+    const auto between = [&]() HWY_ATTR {  // as many steps as are due by now
+      queue.advance(queue.steps() - steps * (calls - ++call) / calls);
     };
+    between();
+    const bool hidden = hides(tile, first, count);
+    auto most =
+        hidden ? Hide(tile, false, first, count, scores) : LargestScores<kVectors>(scores, count);
+    if (job_.top > 0) {
+      KeepLargest<kVectors>(scores, count, job_.top, tile.top);
+    }
+    for (int v = 0; v < kVectors; ++v) {
+      most.v[v] = hn::Mul(most.v[v], hn::Set(D(), scale_));
+    }
+    Raise(tile.set, most, job_.value_features);
+    with_flags(hidden, [&]<bool kHidden, bool kEntropy>() HWY_ATTR {
+      PairWeights<kVectors, kHidden, kEntropy>(tile.set.sums, scale_, count, scores, between,
+                                               pairs);
+    });
+  }
+
+  /// Calls `step<whether keys are hidden, whether the entropy is wanted>()`.
+  template <class Step>
+  void with_flags(bool hidden, const Step& step) const {
+    const bool entropy = job_.entropy != nullptr || job_.set_entropy != nullptr;
     if (hidden) {
-      weights.template operator()<true>();
+      entropy ? step.template operator()<true, true>() : step.template operator()<true, false>();
     } else {
-      weights.template operator()<false>();
+      entropy ? step.template operator()<false, true>() : step.template operator()<false, false>();
     }
   }
+
+  /// Of each lane, in nats.
+  struct Statistics {
+    alignas(64) float lse[kLanes], entropy[kLanes];
+
+    explicit Statistics(const Sums<kVectors>& sums) {
+      const D d;
+      const auto ln2 = hn::Set(d, kLn2);
+      for (int64_t at = 0; at < kLanes; at += kVector) {
+        const auto weight = hn::Load(d, sums.weight + at);
+        const auto log2_weight = Log2(weight);
+        const auto mean = hn::Div(hn::Load(d, sums.moment + at), weight);
+        hn::Store(hn::Mul(hn::Add(hn::Load(d, sums.reference + at), log2_weight), ln2), d,
+                  lse + at);
+        hn::Store(hn::Max(hn::Zero(d), hn::Mul(hn::Sub(log2_weight, mean), ln2)), d,
+                  entropy + at);  // NaN stays NaN
+      }
+    }
+  };
 
   void end_set(int64_t set) {
     for (int64_t t = 0; t < tiles_; ++t) {
@@ -625,23 +787,22 @@ class UnitRun {
       if (!tile.set.any) {
         continue;  // results begin as those of empty sets
       }
+      for (int64_t i = 0; engine_ != nullptr && i < job_.top * kLanes; ++i) {
+        tile.top[i] *= scale_;
+      }
       const auto& sums = tile.set.sums;
+      const Statistics of_lane(sums);
       for (int64_t lane = 0; lane < tile.lanes; ++lane) {
-        const auto index = tile.index[lane] * job_.sets + set;
-        const auto weight = sums.weight[lane];
-        if (weight == 0) {
+        const auto index = tile.place[lane].index * job_.sets + set;
+        if (sums.weight[lane] == 0) {
           continue;
         }
-        const auto log2_weight = std::log2(weight);
-        job_.set_lse[index] = (sums.reference[lane] + tile.shift[lane] + log2_weight) * kLn2;
+        job_.set_lse[index] = of_lane.lse[lane] + tile.shift[lane] * kLn2;
         if (job_.set_entropy != nullptr) {
-          job_.set_entropy[index] =
-              std::max((log2_weight - sums.moment[lane] / weight) * kLn2, 0.0F);  // or NaN
+          job_.set_entropy[index] = of_lane.entropy[lane];
         }
-        if (job_.set_top != nullptr) {
-          for (int64_t r = 0; r < job_.top; ++r) {
-            job_.set_top[index * job_.top + r] = tile.top[r * kLanes + lane] * kLn2;
-          }
+        for (int64_t r = 0; job_.set_top != nullptr && r < job_.top; ++r) {
+          job_.set_top[index * job_.top + r] = tile.top[r * kLanes + lane] * kLn2;
         }
       }
       for (int64_t lane = 0; lane < kLanes; ++lane) {
@@ -668,12 +829,8 @@ class UnitRun {
         const auto none = hn::Eq(x, hn::Set(d, -kInfinity));
         sum = hn::Add(sum, hn::IfThenZeroElse(none, Exp2(hn::Sub(x, most))));
       }
-      alignas(64) float sums[kVector], score[kVector];
-      hn::Store(sum, d, sums);
-      for (int64_t i = 0; i < kVector; ++i) {
-        score[i] = sums[i] > 0 ? tile.top[at + i] + std::log2(sums[i]) : -kInfinity;
-      }
-      const auto mine = hn::Load(d, score);
+      const auto mine = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), hn::Add(most, Log2(sum)),
+                                       hn::Set(d, -kInfinity));
       auto worst = hn::Load(d, candidates[0].score + at);
       auto latest = hn::Load(d, candidates[0].set + at);
       for (int64_t k = 1; k < job_.keep; ++k) {  // the lowest score, and of equal ones the latest
@@ -716,7 +873,7 @@ class UnitRun {
   void keep() {
     for (int64_t t = 0; t < tiles_; ++t) {
       for (int64_t lane = 0; lane < tile_[t].lanes; ++lane) {
-        const auto first = tile_[t].index[lane] * job_.sets;
+        const auto first = tile_[t].place[lane].index * job_.sets;
         for (int64_t set = 1; set + 1 < job_.sets; ++set) {
           bool kept = false;
           for (int64_t k = 0; k < job_.keep; ++k) {
@@ -743,7 +900,7 @@ class UnitRun {
     const auto& sums = tile.row.sums;
     tile.largest.end(sums.reference, least, outside, weight);
     for (int64_t lane = 0; lane < tile.lanes; ++lane) {
-      const auto index = tile.index[lane];
+      const auto index = tile.place[lane].index;
       if (job_.budget[index] == 0 || outside[lane] == -kInfinity) {
         continue;  // T is all that the row sees: results begin as that
       }
@@ -761,37 +918,52 @@ class UnitRun {
         finish_largest(tile_[t]);
       }
       const auto& row = tile_[t].row;
+      const Statistics of_lane(row.sums);
+      alignas(64) float factor[kLanes] = {};
       for (int64_t lane = 0; lane < tile_[t].lanes; ++lane) {
-        const auto at = place(t, lane);
-        const auto weight = row.sums.weight[lane];
-        const bool empty = !row.any || weight == 0;
-        if (!empty) {
-          const auto log2_weight = std::log2(weight);
-          job_.lse[at.index] = (row.sums.reference[lane] + log2_weight) * kLn2;
-          if (job_.entropy != nullptr) {
-            job_.entropy[at.index] =
-                std::max((log2_weight - row.sums.moment[lane] / weight) * kLn2, 0.0F);
-          }
+        if (!row.any || row.sums.weight[lane] == 0) {
+          continue;  // results begin as those of rows without keys
         }
-        if (job_.value_features > 0) {
-          write_out(row.out + lane, at, empty ? 0 : 1 / weight);
+        const auto index = tile_[t].place[lane].index;
+        job_.lse[index] = of_lane.lse[lane];
+        if (job_.entropy != nullptr) {
+          job_.entropy[index] = of_lane.entropy[lane];
+        }
+        factor[lane] = 1 / row.sums.weight[lane];
+      }
+      if (job_.value_features > 0) {
+        for (int64_t half = 0; half < tile_[t].lanes; half += kVector) {
+          write_out(t, half, factor + half);
         }
       }
     }
   }
 
-  void write_out(const float* from, const Place& at, float factor) const {
-    const auto first = at.batch * job_.out_batch + at.head * job_.out_head + at.row * job_.out_row;
-    const auto value = [&](int64_t f) { return factor == 0 ? 0 : from[f * kLanes] * factor; };
-    if (job_.out_element == Element::kFloat32) {
-      auto* to = static_cast<float*>(job_.out) + first;
-      for (int64_t f = 0; f < job_.value_features; ++f) {
-        to[f] = value(f);
+  /// A vector of lanes' out, times `factor`; 0 where that is.
+  void write_out(int64_t t, int64_t half, const float* factor) const {
+    const auto features = job_.value_features, whole = features / 4 * 4;
+    const auto lanes = std::min(kVector, tile_[t].lanes - half);
+    const auto* from = tile_[t].row.out + half;
+    const bool narrow = job_.out_element != Element::kFloat32;
+    const auto first_of = [&](int64_t lane) {
+      const auto& at = tile_[t].place[half + lane];
+      return at.batch * job_.out_batch + at.head * job_.out_head + at.row * job_.out_row;
+    };
+    const auto row_of = [&](int64_t lane) HWY_ATTR {
+      return narrow || lane >= lanes ? rows_ + lane * features
+                                     : static_cast<float*>(job_.out) + first_of(lane);
+    };
+    ToRows<kLanes>(from, hn::Load(D(), factor), whole, row_of);
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      auto* row = row_of(lane);
+      for (auto f = whole; f < features; ++f) {
+        row[f] = from[f * kLanes + lane] * factor[lane];
       }
-    } else {
-      auto* to = static_cast<uint16_t*>(job_.out) + first;
-      for (int64_t f = 0; f < job_.value_features; ++f) {
-        to[f] = narrow(value(f));
+      if (factor[lane] == 0) {
+        std::fill_n(row, features, 0.0F);
+      }
+      if (narrow) {
+        NarrowRow(row, features, static_cast<uint16_t*>(job_.out) + first_of(lane));
       }
     }
   }
@@ -802,13 +974,15 @@ class UnitRun {
   bool few_ = false;     // lanes: vectors run along features then
   bool counts_ = false;  // whether some lane looks for its largest keys
   const MatrixEngine* engine_ = nullptr;
-  int64_t block_keys_, value_rows_;  // keys that are read together; rows of an out^T
-  float scale_ = 0;                  // of scores
-  uint16_t* padded_keys_ = nullptr;  // [keys, features], and
-  uint16_t* values_ = nullptr;       // [value rows, keys], for the engine
-  uint32_t* weight_pairs_ = nullptr;
-  float* scores_ = nullptr;
-  float* few_queries_ = nullptr;  // [lanes, features]
+  int64_t block_keys_, depth_, value_rows_;  // keys that are read together; features, and rows of
+                                             // an out^T, with what pads them
+  float scale_ = 1;                          // of the engine's scores
+  uint16_t* padded_keys_;                    // [keys, features], and
+  uint16_t* turned_values_;                  // [value rows, keys], for the engine
+  uint32_t* weight_pairs_[2];
+  float* scores_[2];
+  float* rows_;         // of a vector of lanes
+  float* few_queries_;  // [lanes, features]
   float* wide_keys_ = nullptr;
   float* wide_values_ = nullptr;
   Tile<kVectors> tile_[kTiles];
@@ -841,10 +1015,12 @@ const std::vector<Variant>& variants() {
   const auto has = [](int64_t target) { return (hwy::SupportedTargets() & target) != 0; };
   const auto avx512 = gradient_variant("avx512");
   static const std::vector<Variant> kAll{
-      {"amx", has(HWY_AVX3) && amx_engine() != nullptr, &N_AVX3::RunAmx, avx512},
+      {"amx", has(HWY_AVX3) && amx_engine() != nullptr, &N_AVX3::RunAmx, avx512,
+       /*has_engine=*/true},
       {"avx512", has(HWY_AVX3), &N_AVX3::Run, avx512},
       {"avx2", has(HWY_AVX2), &N_AVX2::Run, gradient_variant("avx2")},
-      {"amx_emulated", has(HWY_AVX3), &N_AVX3::RunEmulatedAmx, avx512, /*for_tests=*/true}};
+      {"amx_emulated", has(HWY_AVX3), &N_AVX3::RunEmulatedAmx, avx512,
+       /*has_engine=*/true, /*for_tests=*/true}};
 #else
   static const std::vector<Variant> kAll;
 #endif

@@ -59,8 +59,9 @@ struct UnitSpan {
   float* value_gradient = nullptr;
 };
 
-/// The most (batch, head, row) of a unit: they share each block of keys while it is near.
-constexpr int64_t kUnitLanes = 128;
+/// The most (batch, head, row) of a unit: they share each block of keys while it is near. For an
+/// engine, which wants keys and values laid out anew, up to four times as many share that work.
+constexpr int64_t kUnitLanes = 128, kMostUnitLanes = 512;
 
 /// Some rows of query heads, of some batches, that share keys. Every row sees the same spans, which
 /// are in the order of their sets.
@@ -108,6 +109,7 @@ struct Variant {
   bool supported;         // by this processor
   RunUnit run;
   GradientVariant gradients;
+  bool has_engine = false;
   bool for_tests = false;  // runs where it is named, and is not offered
 };
 

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "attention/compute.h"
 #include "bfloat16.h"
 #include "motet/attention/kernel.h"
 
@@ -167,8 +168,7 @@ std::optional<Tensor> gaussian_mass(const Tensor& query, const Tensor& mean,
                                 .full = full,
                                 .out = out.data_ptr<float>()};
 #if HWY_TARGETS & HWY_AVX2
-  const auto mass =
-      kernel_name() == "avx512" ? &gaussian::N_AVX3::MassAny : &gaussian::N_AVX2::MassAny;
+  const auto mass = takes_avx512() ? &gaussian::N_AVX3::MassAny : &gaussian::N_AVX2::MassAny;
 #else
   void (*const mass)(const gaussian::MassRows&, int64_t, int64_t) = nullptr;  // not asked for
 #endif

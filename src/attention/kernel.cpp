@@ -65,6 +65,8 @@ std::string_view kernel_name() { return kernel().name; }
 
 void use_kernel(std::string_view name) { kernel() = kernel_named("motet::use_kernel: ", name); }
 
+bool takes_avx512() { return kernel_name() == "avx512" || kernel_name().starts_with("amx"); }
+
 RowResult compute(const RowArguments& arguments) {
   const auto* variant = variant_for(arguments);
   return variant != nullptr ? fused::forward(arguments, *variant) : portable::forward(arguments);

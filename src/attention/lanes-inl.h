@@ -10,6 +10,7 @@
 
 #include <hwy/aligned_allocator.h>
 #include <hwy/cache_control.h>
+#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -94,6 +95,9 @@ HWY_INLINE V Exp2(V x) {
   p = hn::MulAdd(p, f, hn::Set(d, 1.0F));
   return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
 }
+
+/// NaN stays NaN.
+HWY_INLINE V Log2(V x) { return hn::IfThenElse(hn::IsNaN(x), x, hn::Log2(D(), x)); }
 
 /// sum[i][lanes] += sum_j a[i][j] b[j][lanes], for kCount i: the inner loop of every product.
 /// Element a[i][j] lies at `a + i * row + j * column`; rows of b are `stride` apart. Memory is
@@ -197,6 +201,100 @@ HWY_INLINE void MultiplyTransposed(const float* HWY_RESTRICT a, int64_t stride, 
   });
 }
 
+/// A vector of blocks of 16 bytes, which lie where `block_at` says.
+template <class Tag, class BlockAt>
+HWY_INLINE hn::Vec<Tag> LoadBlocks(Tag d, const BlockAt& block_at, int64_t first = 0) {
+  constexpr auto kBlocks = static_cast<int64_t>(hn::MaxLanes(Tag()) * sizeof(hn::TFromD<Tag>)) / 16;
+  if constexpr (kBlocks == 1) {
+    return hn::LoadU(d, block_at(first));
+  } else {
+    const hn::Half<Tag> half;
+    return hn::Combine(d, LoadBlocks(half, block_at, first + kBlocks / 2),
+                       LoadBlocks(half, block_at, first));
+  }
+}
+
+template <class Tag, class BlockAt>
+HWY_INLINE void StoreBlocks(Tag d, hn::Vec<Tag> x, const BlockAt& block_at, int64_t first = 0) {
+  constexpr auto kBlocks = static_cast<int64_t>(hn::MaxLanes(Tag()) * sizeof(hn::TFromD<Tag>)) / 16;
+  if constexpr (kBlocks == 1) {
+    hn::StoreU(x, d, block_at(first));
+  } else {
+    const hn::Half<Tag> half;
+    StoreBlocks(half, hn::LowerHalf(half, x), block_at, first);
+    StoreBlocks(half, hn::UpperHalf(half, x), block_at, first + kBlocks / 2);
+  }
+}
+
+HWY_INLINE V LowerPairs(V a, V b) {
+  const D d;
+  const hn::RepartitionToWide<D> pairs;
+  return hn::BitCast(d, hn::InterleaveLower(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
+}
+
+HWY_INLINE V UpperPairs(V a, V b) {
+  const D d;
+  const hn::RepartitionToWide<D> pairs;
+  return hn::BitCast(d, hn::InterleaveUpper(pairs, hn::BitCast(pairs, a), hn::BitCast(pairs, b)));
+}
+
+/// Each block of four by four, transposed.
+HWY_INLINE void TransposeBlocks(V (&x)[4]) {
+  const D d;
+  const auto a = hn::InterleaveLower(d, x[0], x[1]), b = hn::InterleaveLower(d, x[2], x[3]);
+  const auto c = hn::InterleaveUpper(d, x[0], x[1]), e = hn::InterleaveUpper(d, x[2], x[3]);
+  x[0] = LowerPairs(a, b);
+  x[1] = UpperPairs(a, b);
+  x[2] = LowerPairs(c, e);
+  x[3] = UpperPairs(c, e);
+}
+
+/// to[i][lane] = row_of(lane)[i] for a vector of lanes and `count` i, a multiple of 4; rows of `to`
+/// are kStride apart.
+template <int64_t kStride, class RowOf>
+HWY_INLINE void ToLanes(const RowOf& row_of, int64_t count, float* HWY_RESTRICT to) {
+  const D d;
+  const float* rows[kVector];
+  for (int64_t lane = 0; lane < kVector; ++lane) {
+    rows[lane] = row_of(lane);
+  }
+  for (int64_t i = 0; i < count; i += 4) {
+    V x[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      x[k] = LoadBlocks(d, [&](int64_t block) HWY_ATTR { return rows[4 * block + k] + i; });
+    }
+    TransposeBlocks(x);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      hn::Store(x[k], d, to + (i + k) * kStride);
+    }
+  }
+}
+
+/// row_of(lane)[i] = from[i][lane] factor[lane]: the way back.
+template <int64_t kStride, class RowOf>
+HWY_INLINE void ToRows(const float* HWY_RESTRICT from, V factor, int64_t count,
+                       const RowOf& row_of) {
+  const D d;
+  float* rows[kVector];
+  for (int64_t lane = 0; lane < kVector; ++lane) {
+    rows[lane] = row_of(lane);
+  }
+  for (int64_t i = 0; i < count; i += 4) {
+    V x[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      x[k] = hn::Mul(hn::Load(d, from + (i + k) * kStride), factor);
+    }
+    TransposeBlocks(x);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      StoreBlocks(d, x[k], [&](int64_t block) HWY_ATTR { return rows[4 * block + k] + i; });
+    }
+  }
+}
+
 /// Memory of one thread, kept between calls.
 class Scratch {
  public:
@@ -225,6 +323,42 @@ HWY_INLINE float ElementAt(const void* data, Element element, int64_t at) {
                                       : widen(static_cast<const uint16_t*>(data)[at]);
 }
 
+HWY_INLINE void WidenRow(const uint16_t* HWY_RESTRICT from, int64_t features,
+                         float* HWY_RESTRICT to) {
+  const D d;
+  const hn::Rebind<uint32_t, D> wide;
+  const hn::Rebind<uint16_t, D> narrow;
+  int64_t f = 0;
+  for (; f + kVector <= features; f += kVector) {
+    const auto bits = hn::PromoteTo(wide, hn::LoadU(narrow, from + f));
+    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, to + f);
+  }
+  for (; f < features; ++f) {
+    to[f] = widen(from[f]);
+  }
+}
+
+/// As narrow() does.
+HWY_INLINE void NarrowRow(const float* HWY_RESTRICT from, int64_t features,
+                          uint16_t* HWY_RESTRICT to) {
+  const D d;
+  const hn::RebindToUnsigned<D> wide;
+  const hn::Rebind<uint16_t, D> narrower;
+  int64_t f = 0;
+  for (; f + kVector <= features; f += kVector) {
+    const auto x = hn::LoadU(d, from + f);
+    const auto bits = hn::BitCast(wide, x);
+    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(wide, 1));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(wide, 0x7fff))));
+    const auto nan = hn::RebindMask(wide, hn::IsNaN(x));
+    hn::StoreU(hn::TruncateTo(narrower, hn::IfThenElse(nan, hn::Set(wide, 0x7fc0), rounded)),
+               narrower, to + f);
+  }
+  for (; f < features; ++f) {
+    to[f] = narrow(from[f]);
+  }
+}
+
 /// Rows of a matrix in fp32.
 struct Rows {
   const float* data;
@@ -237,21 +371,9 @@ HWY_INLINE Rows ReadRows(const void* data, Element element, int64_t stride, int6
   if (element == Element::kFloat32) {
     return {static_cast<const float*>(data) + first * stride, stride};
   }
-  const D d;
-  const hn::Rebind<uint32_t, D> wide;
-  const hn::Rebind<uint16_t, D> narrow;
   const auto* rows = static_cast<const uint16_t*>(data) + first * stride;
   for (int64_t j = 0; j < count; ++j) {
-    const auto* from = rows + j * stride;
-    auto* to = room + j * features;
-    int64_t f = 0;
-    for (; f + kVector <= features; f += kVector) {
-      const auto bits = hn::PromoteTo(wide, hn::LoadU(narrow, from + f));
-      hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, to + f);
-    }
-    for (; f < features; ++f) {
-      to[f] = widen(from[f]);
-    }
+    WidenRow(rows + j * stride, features, room + j * features);
   }
   return {room, features};
 }
@@ -271,22 +393,47 @@ HWY_INLINE Place PlaceOf(const Job& job, const Unit& unit, int64_t lane) {
   return {batch, head, row, (batch * job.heads + head) * job.rows + row};
 }
 
-/// Some lanes of a unit: [features, lanes] of a tensor of rows, times `scale`; 0 beyond `lanes`.
-template <int kVectors>
-HWY_INLINE void LayOut(const Job& job, const Unit& unit, const View& view, int64_t features,
-                       int64_t first_lane, int64_t lanes, float scale, float* HWY_RESTRICT to) {
-  constexpr auto kCount = Lanes<kVectors>::kCount;
-  for (int64_t lane = 0; lane < kCount; ++lane) {
-    if (lane >= lanes) {
-      for (int64_t f = 0; f < features; ++f) {
-        to[f * kCount + lane] = 0;
-      }
-      continue;
-    }
-    const auto at = PlaceOf(job, unit, first_lane + lane);
-    const auto first = at.batch * view.batch + at.head * view.head + at.row * view.row;
+/// A row of a tensor in fp32.
+HWY_INLINE void CopyRow(const View& view, Element element, const Place& at, int64_t features,
+                        float* HWY_RESTRICT to) {
+  const auto first = at.batch * view.batch + at.head * view.head + at.row * view.row;
+  if (view.feature != 1) {
     for (int64_t f = 0; f < features; ++f) {
-      to[f * kCount + lane] = ElementAt(view.data, job.element, first + f * view.feature) * scale;
+      to[f] = ElementAt(view.data, element, first + f * view.feature);
+    }
+  } else if (element == Element::kFloat32) {
+    std::copy_n(static_cast<const float*>(view.data) + first, features, to);
+  } else {
+    WidenRow(static_cast<const uint16_t*>(view.data) + first, features, to);
+  }
+}
+
+/// Some rows of a tensor: [features, lanes], times `scale`; 0 beyond `lanes`. `room` is for kVector
+/// rows.
+template <int kVectors>
+HWY_INLINE void LayOut(Element element, const View& view, int64_t features, const Place* places,
+                       int64_t lanes, float scale, float* HWY_RESTRICT room,
+                       float* HWY_RESTRICT to) {
+  constexpr auto kCount = Lanes<kVectors>::kCount;
+  for (int64_t first = 0; first < kCount; first += kVector) {
+    for (int64_t lane = 0; lane < kVector; ++lane) {
+      auto* row = room + lane * features;
+      if (first + lane >= lanes) {
+        std::fill_n(row, features, 0.0F);
+        continue;
+      }
+      CopyRow(view, element, places[first + lane], features, row);
+      for (int64_t f = 0; f < features; ++f) {
+        row[f] *= scale;
+      }
+    }
+    const auto whole = features / 4 * 4;
+    ToLanes<kCount>([&](int64_t lane) HWY_ATTR { return room + lane * features; }, whole,
+                    to + first);
+    for (auto f = whole; f < features; ++f) {
+      for (int64_t lane = 0; lane < kVector; ++lane) {
+        to[f * kCount + first + lane] = room[lane * features + f];
+      }
     }
   }
 }

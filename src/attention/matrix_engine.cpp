@@ -73,21 +73,59 @@ class EmulatedTiles {
 };
 thread_local uint32_t EmulatedTiles::tiles_[8][kTileRows][kTileSums];
 
-/// out[first, first + 16 * kBands rows] of a product: sums in tiles 0 to 3, left factors in 4 and
-/// 5, right ones in 6 and 7.
+constexpr int64_t kOutStride = kEngineLanes * sizeof(float);
+constexpr int64_t kPairStride = kEngineLanes * sizeof(uint32_t);
+
+/// Whether all of b stays in tiles 4 to 7 for all of a's rows: then each tile of a that is loaded
+/// is multiplied twice, and b is loaded once.
+bool keeps_b(const EngineProduct& product) {
+  return !product.add && product.depth <= 2 * kEngineDepth;
+}
+
+/// Some 16 rows of a product that keeps b: sums in tiles 0 and 1.
+template <class Tiles>
+void step_with_b(EngineProduct& product) {
+  const bool deep = product.depth > kEngineDepth;
+  if (product.row == 0) {
+    Tiles::template load<4>(product.b, kPairStride);
+    Tiles::template load<5>(product.b + kTileSums, kPairStride);
+    if (deep) {
+      Tiles::template load<6>(product.b + kTileRows * kEngineLanes, kPairStride);
+      Tiles::template load<7>(product.b + kTileRows * kEngineLanes + kTileSums, kPairStride);
+    }
+  }
+  const auto stride = product.stride * static_cast<int64_t>(sizeof(uint16_t));
+  const auto* a = product.a + product.row * product.stride;
+  Tiles::template zero<0>();
+  Tiles::template zero<1>();
+  Tiles::template load<2>(a, stride);
+  Tiles::template add_product<0, 2, 4>();
+  Tiles::template add_product<1, 2, 5>();
+  if (deep) {
+    Tiles::template load<3>(a + kEngineDepth, stride);
+    Tiles::template add_product<0, 3, 6>();
+    Tiles::template add_product<1, 3, 7>();
+  }
+  auto* out = product.out + product.row * kEngineLanes;
+  Tiles::template store<0>(out, kOutStride);
+  Tiles::template store<1>(out + kTileSums, kOutStride);
+  product.row += kTileRows;
+}
+
+/// kEngineDepth of 16 * kBands rows: sums in tiles 0 to 3, left factors in 4 and 5, right ones in 6
+/// and 7.
 template <class Tiles, int kBands>
-void multiply_bands(const EngineProduct& product, int64_t first) {
-  constexpr int64_t kOutStride = kEngineLanes * sizeof(float);
+void step(EngineProduct& product) {
   constexpr int64_t kLowerBand = kTileRows * kEngineLanes;  // the second band's sums
-  auto* out = product.out + first * kEngineLanes;
-  if (product.add) {
+  auto* out = product.out + product.row * kEngineLanes;
+  if (product.k == 0 && product.add) {
     Tiles::template load<0>(out, kOutStride);
     Tiles::template load<1>(out + kTileSums, kOutStride);
     if constexpr (kBands == 2) {
       Tiles::template load<2>(out + kLowerBand, kOutStride);
       Tiles::template load<3>(out + kLowerBand + kTileSums, kOutStride);
     }
-  } else {
+  } else if (product.k == 0) {
     Tiles::template zero<0>();
     Tiles::template zero<1>();
     if constexpr (kBands == 2) {
@@ -95,22 +133,25 @@ void multiply_bands(const EngineProduct& product, int64_t first) {
       Tiles::template zero<3>();
     }
   }
-  const auto a_stride = product.stride * static_cast<int64_t>(sizeof(uint16_t));
-  constexpr int64_t kPairStride = kEngineLanes * sizeof(uint32_t);
-  for (int64_t k = 0; k < product.depth; k += kEngineDepth) {
-    const auto* a = product.a + first * product.stride + k;
-    const auto* b = product.b + k / 2 * kEngineLanes;
-    Tiles::template load<6>(b, kPairStride);
-    Tiles::template load<4>(a, a_stride);
-    Tiles::template add_product<0, 4, 6>();
-    Tiles::template load<7>(b + kTileSums, kPairStride);
-    Tiles::template add_product<1, 4, 7>();
-    if constexpr (kBands == 2) {
-      Tiles::template load<5>(a + kTileRows * product.stride, a_stride);
-      Tiles::template add_product<2, 5, 6>();
-      Tiles::template add_product<3, 5, 7>();
-    }
+  const auto stride = product.stride * static_cast<int64_t>(sizeof(uint16_t));
+  const auto* a = product.a + product.row * product.stride + product.k;
+  const auto* b = product.b + product.k / 2 * kEngineLanes;
+  Tiles::template load<6>(b, kPairStride);
+  Tiles::template load<4>(a, stride);
+  Tiles::template add_product<0, 4, 6>();
+  Tiles::template load<7>(b + kTileSums, kPairStride);
+  Tiles::template add_product<1, 4, 7>();
+  if constexpr (kBands == 2) {
+    Tiles::template load<5>(a + kTileRows * product.stride, stride);
+    Tiles::template add_product<2, 5, 6>();
+    Tiles::template add_product<3, 5, 7>();
   }
+  product.k += kEngineDepth;
+  if (product.k < product.depth) {
+    return;
+  }
+  product.k = 0;
+  product.row += kBands * kTileRows;
   Tiles::template store<0>(out, kOutStride);
   Tiles::template store<1>(out + kTileSums, kOutStride);
   if constexpr (kBands == 2) {
@@ -120,18 +161,21 @@ void multiply_bands(const EngineProduct& product, int64_t first) {
 }
 
 template <class Tiles>
-void multiply(const EngineProduct& product) {
-  int64_t first = 0;
-  for (; first + 2 * kTileRows <= product.rows; first += 2 * kTileRows) {
-    multiply_bands<Tiles, 2>(product, first);
-  }
-  if (first < product.rows) {
-    multiply_bands<Tiles, 1>(product, first);
+void advance(EngineProduct& product, int64_t steps) {
+  const bool keeps = keeps_b(product);
+  for (; steps > 0 && product.row < product.rows; --steps) {
+    if (keeps) {
+      step_with_b<Tiles>(product);
+    } else if (product.row + 2 * kTileRows <= product.rows) {
+      step<Tiles, 2>(product);
+    } else {
+      step<Tiles, 1>(product);
+    }
   }
 }
 
 template <class Tiles>
-constexpr MatrixEngine kEngine{&Tiles::begin, &multiply<Tiles>, &Tiles::end};
+constexpr MatrixEngine kEngine{&Tiles::begin, &advance<Tiles>, &Tiles::end};
 
 #if defined(__x86_64__) && defined(__linux__)
 
@@ -183,6 +227,14 @@ bool has_amx() {
 #endif
 
 }  // namespace
+
+int64_t EngineProduct::steps() const {
+  if (keeps_b(*this)) {
+    return (rows - row) / kTileRows;
+  }
+  const auto bands = (rows - row + 2 * kTileRows - 1) / (2 * kTileRows);
+  return (bands * depth - k) / kEngineDepth;
+}
 
 const MatrixEngine* amx_engine() {
 #if defined(__x86_64__) && defined(__linux__)

@@ -18,13 +18,20 @@ struct EngineProduct {
   int64_t rows, depth;
   bool add;
   float* out;
+
+  /// How many more steps `advance` has to take.
+  int64_t steps() const;
+
+  int64_t row = 0, k = 0;  // where it is
 };
 
 /// A thread calls `begin` before its first product and `end` after its last one, and nothing of
-/// LibTorch's in between.
+/// LibTorch's in between. A product is ended before another begins.
 struct MatrixEngine {
   void (*begin)();
-  void (*multiply)(const EngineProduct& product);
+  /// Some steps of a product: small ones, so that other work fits between them, which then runs
+  /// beside the engine.
+  void (*advance)(EngineProduct& product, int64_t steps);
   void (*end)();
 };
 

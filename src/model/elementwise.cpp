@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attention/compute.h"
 #include "bfloat16.h"
 #include "motet/attention/kernel.h"
 
@@ -165,8 +166,7 @@ constexpr int64_t kGrain = 1 << 14;  // elements that are worth a thread
 
 elementwise::Variant variant() {
 #if HWY_TARGETS & HWY_AVX2
-  return kernel_name() == "avx512" ? elementwise::N_AVX3::variant()
-                                   : elementwise::N_AVX2::variant();
+  return takes_avx512() ? elementwise::N_AVX3::variant() : elementwise::N_AVX2::variant();
 #else
   return {};  // not asked for: the portable kernel is all there is
 #endif

@@ -13,9 +13,11 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
+#include "attention/compute.h"
 #include "bfloat16.h"
 #include "motet/attention/kernel.h"
 
@@ -177,8 +179,7 @@ constexpr int64_t kPadding = 32;    // floats: a pair of the longest vectors
 few_rows::Variant variant_for(torch::ScalarType type) {
 #if HWY_TARGETS & HWY_AVX2
   const bool bfloat16 = type == torch::kBFloat16;
-  return kernel_name() == "avx512" ? few_rows::N_AVX3::variant(bfloat16)
-                                   : few_rows::N_AVX2::variant(bfloat16);
+  return takes_avx512() ? few_rows::N_AVX3::variant(bfloat16) : few_rows::N_AVX2::variant(bfloat16);
 #else
   return {};  // not asked for: the portable kernel is all there is
 #endif
@@ -221,8 +222,10 @@ Tensor multiply_few_rows(const Tensor& x, const Tensor& weight, const Tensor& bi
       .outs = outs,
       .out = out.mutable_data_ptr<float>(),
       .narrow_out = narrows ? static_cast<uint16_t*>(narrow_out.mutable_data_ptr()) : nullptr};
-  at::parallel_for(0, (outs + kBlockOuts - 1) / kBlockOuts, 1, [&](int64_t first, int64_t last) {
-    for (auto block = first; block < last; ++block) {
+  const auto blocks = (outs + kBlockOuts - 1) / kBlockOuts;
+  std::atomic<int64_t> next{0};  // a processor that others use, too, gets fewer
+  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), blocks), 1, [&](int64_t, int64_t) {
+    for (auto block = next++; block < blocks; block = next++) {
       variant.multiply(product, block * kBlockOuts, std::min(outs, (block + 1) * kBlockOuts));
     }
   });

@@ -67,10 +67,15 @@ struct Factors {
     return widen(static_cast<uint16_t>(b[k / 2 * kEngineLanes + lane] >> (k % 2 * 16)));
   }
 
-  std::vector<float> multiplied(const MatrixEngine& engine, bool add) const {
+  /// In steps, `together` of them at a time.
+  std::vector<float> multiplied(const MatrixEngine& engine, bool add, int64_t together = 1) const {
     auto result = out;
+    EngineProduct product{a.data(), stride, b.data(), rows, depth, add, result.data()};
     engine.begin();
-    engine.multiply({a.data(), stride, b.data(), rows, depth, add, result.data()});
+    for (auto left = product.steps(); left > 0; left = product.steps()) {
+      engine.advance(product, together);
+      EXPECT_EQ(product.steps(), std::max<int64_t>(left - together, 0));
+    }
     engine.end();
     return result;
   }
@@ -83,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(Engines, Engine, testing::ValuesIn(engines()),
 
 TEST_P(Engine, MultipliesAsDoublePrecisionDoes) {
   for (const int64_t rows : {16, 32, 48, 128}) {
-    for (const int64_t depth : {32, 96}) {
+    for (const int64_t depth : {32, 64, 96}) {
       for (const bool add : {false, true}) {
         const Factors factors(rows, depth);
         const auto found = factors.multiplied(*GetParam().engine, add);
@@ -99,6 +104,21 @@ TEST_P(Engine, MultipliesAsDoublePrecisionDoes) {
             ASSERT_NEAR(found[at], expected, 1e-6 * size)
                 << rows << " rows, depth " << depth << ", row " << row << ", lane " << lane;
           }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Engine, HasTheSameBitsInAnyNumberOfSteps) {
+  for (const int64_t rows : {16, 48, 128}) {
+    for (const int64_t depth : {32, 64, 96}) {
+      for (const bool add : {false, true}) {
+        const Factors factors(rows, depth);
+        const auto by_one = factors.multiplied(*GetParam().engine, add);
+        for (const int64_t together : {3, 100}) {
+          EXPECT_EQ(factors.multiplied(*GetParam().engine, add, together), by_one)
+              << rows << " rows, depth " << depth << ", " << together << " steps";
         }
       }
     }
@@ -202,6 +222,22 @@ TEST_P(EngineKernel, MultipliesBFloat16AloneAndWhereNoThresholdPartsKeys) {
       EXPECT_EQ(!torch::equal(found.lse, vectors.lse), differs) << "wish " << i << ", " << dtype;
       EXPECT_EQ(!torch::equal(found.out, vectors.out), differs) << "wish " << i << ", " << dtype;
     }
+  }
+}
+
+/// Units for an engine are larger where there are many rows; a row does not tell.
+TEST_P(EngineKernel, UnitsOfAnySizeHaveTheSameBits) {
+  constexpr int64_t kHeads = 16, kTogether = 4, kRows = 600;
+  const auto sets = causal_keys(kRows, kRows);
+  const auto in = inputs({"", 1, kHeads, kHeads, 16, sets, {kRows}, 1}, torch::kBFloat16);
+  const auto row = attend(in.query, in.keys, in.values, sets, {}, {.top = 2});
+  for (int64_t head = 0; head < kHeads; head += kTogether) {
+    const auto some = [&](const torch::Tensor& x) { return x.narrow(1, head, kTogether); };
+    const auto small = attend(some(in.query), some(in.keys), some(in.values), sets, {}, {.top = 2});
+    EXPECT_TRUE(torch::equal(some(row.out), small.out)) << "head " << head;
+    EXPECT_TRUE(torch::equal(some(row.lse), small.lse)) << "head " << head;
+    EXPECT_TRUE(torch::equal(some(row.entropy), small.entropy)) << "head " << head;
+    EXPECT_TRUE(torch::equal(some(row.set_top), small.set_top)) << "head " << head;
   }
 }
 
