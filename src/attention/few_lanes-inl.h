@@ -70,6 +70,17 @@ HWY_INLINE void PrefetchPair(const Element* from, int64_t stride) {
   }
 }
 
+/// Asks for the first rows, which are read later.
+template <class Element>
+HWY_INLINE void PrefetchRows(const Element* rows, int64_t stride, int64_t count, int64_t features) {
+  constexpr int64_t kLine = 64 / sizeof(Element);
+  for (int64_t j = 0; j < std::min(count, kFarAhead); ++j) {
+    for (int64_t f = 0; f < features; f += kLine) {
+      __builtin_prefetch(rows + j * stride + f, /*write=*/0, /*locality=*/2);
+    }
+  }
+}
+
 /// Of four vectors the sums, side by side, in each block of four.
 HWY_INLINE V BlockSums(const V (&x)[4]) {
   const D d;

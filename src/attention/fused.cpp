@@ -248,8 +248,9 @@ RowResult forward(const RowArguments& arguments, const Variant& variant) {
   if (are_few(arguments) && !arguments.budget.defined()) {
     TORCH_INTERNAL_ASSERT(arguments.keep == 0, "no part of the keys sees all pieces");
     std::vector<Unit> smaller;
+    const auto keys_of_part = part_keys(units);
     for (const auto& unit : units) {
-      auto of_unit = split(unit, arguments.query.element_size());
+      auto of_unit = split(unit, keys_of_part, arguments.query.element_size());
       parts = std::max(parts, static_cast<int64_t>(of_unit.size()));
       std::move(of_unit.begin(), of_unit.end(), std::back_inserter(smaller));
     }

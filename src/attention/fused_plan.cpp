@@ -9,7 +9,7 @@ namespace {
 using torch::Tensor;
 
 constexpr int64_t kFewUnits = 16, kEnoughUnits = 32;
-constexpr int64_t kPartKeys = 512;
+constexpr int64_t kParts = 24, kLeastPartKeys = 512;
 
 /// Rows that see the same spans, [first, last).
 struct Segment {
@@ -162,7 +162,17 @@ bool are_few(const RowArguments& arguments) {
   return count_units(arguments, kUnitLanes) < kFewUnits;
 }
 
-std::vector<Unit> split(const Unit& unit, int64_t element_size) {
+int64_t part_keys(const std::vector<Unit>& units) {
+  int64_t keys = 0;
+  for (const auto& unit : units) {
+    for (const auto& span : unit.spans) {
+      keys += span.count;
+    }
+  }
+  return std::max((keys + kParts - 1) / kParts, kLeastPartKeys);
+}
+
+std::vector<Unit> split(const Unit& unit, int64_t keys, int64_t element_size) {
   std::vector<Unit> parts;
   int64_t room = 0;
   for (const auto& span : unit.spans) {
@@ -171,7 +181,7 @@ std::vector<Unit> split(const Unit& unit, int64_t element_size) {
         parts.push_back(unit);
         parts.back().spans.clear();
         parts.back().part = static_cast<int64_t>(parts.size()) - 1;
-        room = kPartKeys;
+        room = keys;
       }
       auto some = span;
       some.count = std::min(room, span.count - first);

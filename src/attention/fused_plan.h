@@ -35,8 +35,12 @@ int64_t lanes_for_engine(const RowArguments& arguments);
 /// Whether there are so few units that threads would idle: their keys are then split into parts.
 bool are_few(const RowArguments& arguments);
 
+/// Keys of a part, where those of few units are split: enough parts for threads to share, each long
+/// enough to be worth its begin.
+int64_t part_keys(const std::vector<Unit>& units);
+
 /// The unit in parts of so many keys at most; the same parts for any number of threads.
-std::vector<Unit> split(const Unit& unit, int64_t element_size);
+std::vector<Unit> split(const Unit& unit, int64_t keys, int64_t element_size);
 
 View view_of(const torch::Tensor& x);
 Element element_of(const torch::Tensor& x);

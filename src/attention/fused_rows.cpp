@@ -674,6 +674,9 @@ class UnitRun {
       auto& tile = tile_[0];
       const auto* keys = static_cast<const Element*>(span.keys) + first * span.key_stride;
       const auto* values = static_cast<const Element*>(span.values) + first * span.value_stride;
+      if (first == 0 && job_.value_features > 0) {
+        PrefetchRows(values, span.value_stride, count, job_.value_features);
+      }
       WithFewLanes(lanes_, [&]<int kUsed>() HWY_ATTR {
         const auto most = MultiplyFewRows<kUsed>(keys, span.key_stride, count, few_queries_,
                                                  job_.features, scores_[0]);
