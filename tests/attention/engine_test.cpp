@@ -225,6 +225,23 @@ TEST_P(EngineKernel, MultipliesBFloat16AloneAndWhereNoThresholdPartsKeys) {
   }
 }
 
+/// The engine multiplies queries as they are: scale and sign come later.
+TEST_P(EngineKernel, TakesAnyScale) {
+  const auto sets = causal_keys(70, 300);
+  const auto in = inputs({"", 1, 4, 2, 40, sets, {300}, 1}, torch::kBFloat16);
+  for (const double scale : {-0.4, 0.0, 1.0}) {
+    const auto attend_with = [&](std::string_view kernel) {
+      use_kernel(kernel);
+      return attend(in.query, in.keys, in.values, sets, {}, {.scale = scale, .top = 3});
+    };
+    const auto row = attend_with(GetParam()), expected = attend_with("portable");
+    EXPECT_LT(reference::max_error(row.out, expected.out), 0.02) << scale;
+    EXPECT_LT(reference::max_error(row.lse, expected.lse), 5e-5) << scale;
+    EXPECT_LT(reference::max_error(row.entropy, expected.entropy), 5e-5) << scale;
+    EXPECT_LT(reference::max_error(row.set_top, expected.set_top), 5e-5) << scale;
+  }
+}
+
 /// Units for an engine are larger where there are many rows; a row does not tell.
 TEST_P(EngineKernel, UnitsOfAnySizeHaveTheSameBits) {
   constexpr int64_t kHeads = 16, kTogether = 4, kRows = 600;
