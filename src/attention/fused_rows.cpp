@@ -757,7 +757,7 @@ class UnitRun {
   /// Calls `step<whether keys are hidden, whether the entropy is wanted>()`.
   template <class Step>
   void with_flags(bool hidden, const Step& step) const {
-    const bool entropy = job_.entropy != nullptr || job_.set_entropy != nullptr;
+    const bool entropy = wants_entropy();
     if (hidden) {
       entropy ? step.template operator()<true, true>() : step.template operator()<true, false>();
     } else {
