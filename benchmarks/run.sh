@@ -47,11 +47,13 @@ if ! has_package transformers; then
   say "installing transformers"
   pip_install "transformers>=4.56" || say "transformers could not be installed: its rows stay empty"
 fi
-# llama.cpp is compiled, which takes a quarter of an hour; a failure is remembered. Without AMX, where it crashes.
+# llama.cpp is compiled, which takes a quarter of an hour; a failure is remembered. Without AMX, where it crashes: each
+# part of it, since its own check asks for one and its code for another.
 failed=$build/llama-cpp-python.failed
 if [ ${#quick[@]} -eq 0 ] && ! has_package llama_cpp && [ ! -e $failed ]; then
   say "compiling llama-cpp-python"
-  CMAKE_ARGS="-DCMAKE_C_FLAGS='-mno-amx-tile' -DCMAKE_CXX_FLAGS='-mno-amx-tile'" \
+  no_amx='-mno-amx-tile -mno-amx-int8 -mno-amx-bf16'
+  CMAKE_ARGS="-DCMAKE_C_FLAGS='$no_amx' -DCMAKE_CXX_FLAGS='$no_amx'" \
     pip_install llama-cpp-python || touch $failed
 fi
 has_package llama_cpp ||

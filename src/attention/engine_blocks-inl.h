@@ -1,5 +1,5 @@
-// A block of keys in bf16 as a matrix engine takes it: rows of products, and pairs of rows.
-// Included once for each instruction set by Highway.
+// A block of keys in bf16 as a matrix engine takes it: rows of products, and pairs of rows; and
+// what waits for it. Included once for each instruction set by Highway.
 
 #if defined(MOTET_ATTENTION_ENGINE_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MOTET_ATTENTION_ENGINE_BLOCKS_INL_H_
@@ -10,6 +10,7 @@
 
 #include "attention/lanes-inl.h"
 #include "attention/matrix_engine.h"
+#include "attention/softmax-inl.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
@@ -118,6 +119,47 @@ HWY_INLINE Lanes<kVectors> LargestScores(const float* HWY_RESTRICT scores, int64
     }
   }
   return most;
+}
+
+/// Weights of a block, 2^(scale scores - reference), 0 for what is hidden, added to the sums before
+/// they are rounded to bf16: pairs of keys 2i and 2i + 1, [keys / 2, lanes], with zeros up to a
+/// multiple of kEngineDepth keys. `between` is called before each kGroupKeys keys.
+template <int kVectors, bool kHidden, bool kEntropy, class Between>
+HWY_INLINE void PairWeights(Sums<kVectors>& sums, float scale, int64_t count,
+                            const float* HWY_RESTRICT scores, const Between& between,
+                            uint32_t* HWY_RESTRICT pairs) {
+  const D d;
+  const hn::RebindToUnsigned<D> bits;
+  const auto factor = hn::Set(d, scale);
+  Weigher<kVectors, kHidden, kEntropy> weigher(sums);
+  const auto weigh = [&](int64_t j, int v) HWY_ATTR {
+    const auto s = hn::Load(d, scores + j * sums.kLanes + v * kVector);
+    const auto e = weigher.weigh(hn::MulSub(s, factor, weigher.reference(v)), v);
+    return hn::Add(hn::BitCast(bits, e), hn::Set(bits, 0x8000U));  // to the nearest
+  };
+  const auto store = [&](int64_t j, int v, auto even, auto odd) HWY_ATTR {
+    hn::Store(hn::OrAnd(hn::ShiftRight<16>(even), odd, hn::Set(bits, 0xffff0000U)), bits,
+              pairs + j / 2 * sums.kLanes + v * kVector);
+  };
+  int64_t j = 0;
+  for (; j + kGroupKeys <= count; j += kGroupKeys) {
+    between();
+#pragma GCC unroll 8
+    for (int64_t i = j; i < j + kGroupKeys; i += 2) {
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) {
+        const auto even = weigh(i, v);
+        store(i, v, even, weigh(i + 1, v));
+      }
+    }
+  }
+  for (; j < RoundedUp(count, kEngineDepth); j += 2) {
+    for (int v = 0; v < kVectors; ++v) {
+      const auto even = j < count ? weigh(j, v) : hn::Zero(bits);
+      store(j, v, even, j + 1 < count ? weigh(j + 1, v) : hn::Zero(bits));
+    }
+  }
+  weigher.add_to(sums);
 }
 
 /// Products that wait for the engine.

@@ -25,31 +25,7 @@ constexpr int64_t kAhead = 8, kFarAhead = 64;
 
 using Quad = hn::FixedTag<float, 4>;
 using QuadV = hn::Vec<Quad>;
-
-HWY_INLINE V LoadFeatures(const float* from) { return hn::LoadU(D(), from); }
-
-HWY_INLINE V LoadFeatures(const uint16_t* from) {  // bf16: the upper half of an fp32 number
-  const hn::Rebind<uint32_t, D> wide;
-  const auto bits = hn::PromoteTo(wide, hn::LoadU(hn::Rebind<uint16_t, D>(), from));
-  return hn::BitCast(D(), hn::ShiftLeft<16>(bits));
-}
-
-/// As many features as two vectors hold.
-struct FeaturePair {
-  V first, second;
-};
-
-HWY_INLINE FeaturePair LoadFeaturePair(const float* from) {
-  return {LoadFeatures(from), LoadFeatures(from + kVector)};
-}
-
-HWY_INLINE FeaturePair LoadFeaturePair(const uint16_t* from) {  // even ones, then odd ones
-  const D d;
-  const hn::RebindToUnsigned<D> wide;
-  const auto bits = hn::BitCast(wide, hn::LoadU(hn::Repartition<uint16_t, D>(), from));
-  return {hn::BitCast(d, hn::ShiftLeft<16>(bits)),
-          hn::BitCast(d, hn::And(bits, hn::Set(wide, 0xffff0000U)))};
-}
+using elements::HWY_NAMESPACE::LoadPair;
 
 /// Where feature f lies once pairs are loaded; those after the last whole pair stay where they are.
 template <class Element>
@@ -155,7 +131,7 @@ HWY_INLINE Lanes<1> MultiplyFewRows(const Element* HWY_RESTRICT keys, int64_t st
     for (; f + 2 * kVector <= features; f += 2 * kVector) {
 #pragma GCC unroll 4
       for (int k = 0; k < kKeysTogether; ++k) {
-        const auto x = LoadFeaturePair(key[k] + f);
+        const auto x = LoadPair(key[k] + f);
         PrefetchPair(key[k] + f, stride);
         add(k, x.first, f);
         add(k, x.second, f + kVector);
@@ -164,7 +140,7 @@ HWY_INLINE Lanes<1> MultiplyFewRows(const Element* HWY_RESTRICT keys, int64_t st
     if (f < features) {
 #pragma GCC unroll 4
       for (int k = 0; k < kKeysTogether; ++k) {
-        add(k, LoadFeatures(key[k] + f), f);
+        add(k, LoadElements(key[k] + f), f);
       }
     }
     V of_key[kKeysTogether];
@@ -257,13 +233,13 @@ HWY_INLINE void AddFewColumns(const Element* HWY_RESTRICT values, int64_t stride
     const auto* row = values + j * stride;
 #pragma GCC unroll 6
     for (int v = 0; v + 2 <= kCount; v += 2) {
-      const auto x = LoadFeaturePair(row + v * kVector);
+      const auto x = LoadPair(row + v * kVector);
       PrefetchPair(row + v * kVector, stride);
       product(v, x.first);
       product(v + 1, x.second);
     }
     if constexpr (kCount % 2 == 1) {
-      product(kCount - 1, LoadFeatures(row + (kCount - 1) * kVector));
+      product(kCount - 1, LoadElements(row + (kCount - 1) * kVector));
     }
   }
 #pragma GCC unroll 4

@@ -3,8 +3,7 @@
 // One lane of a vector is one row, so nothing is ever summed across lanes: a block of scores is
 // S^T = K Q^T [keys, lanes], its softmax statistics are vertical, and out^T += V^T P^T. Keys and
 // values are read as they lie, one element broadcast to all lanes; only the queries are laid out
-// anew, [features, lanes]. The running maximum is Milakov & Gimelshein 2018, arXiv 1805.02867; sums
-// are rescaled only where it rises by more than kSlack.
+// anew, [features, lanes].
 //
 // With a matrix engine both products of bf16 are its own: the weights are rounded to bf16, and the
 // statistics are of what they were before. While it multiplies for some lanes, vectors make the
@@ -17,41 +16,17 @@
 #include <hwy/foreach_target.h>
 // foreach_target.h comes first
 #include <cmath>
-#include <utility>
 
 #include "attention/engine_blocks-inl.h"
 #include "attention/few_lanes-inl.h"
 #include "attention/lanes-inl.h"
 #include "attention/largest-inl.h"
+#include "attention/softmax-inl.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
-
-constexpr float kSlack = 8;       // in base 2: no weight exceeds 2^8
-constexpr float kNoShare = -126;  // in base 2: what is so much smaller adds nothing
-
-/// Sums over some keys of each lane, with a reference c: sum 2^(s-c), sum 2^(s-c) (s-c); base 2.
-template <int kVectors>
-struct alignas(64) Sums {
-  static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
-  float reference[kLanes], weight[kLanes], moment[kLanes];
-
-  void clear() {
-    std::fill_n(reference, kLanes, -kInfinity);
-    std::fill_n(weight, kLanes, 0.0F);
-    std::fill_n(moment, kLanes, 0.0F);
-  }
-};
-
-/// Sums of a set, or of several, and sum 2^(s-c) v.
-template <int kVectors>
-struct Part {
-  Sums<kVectors> sums;
-  float* out;  // [value features, lanes]
-  bool any;    // whether a key was seen
-};
 
 /// A piece that lanes would keep.
 template <int kVectors>
@@ -108,248 +83,6 @@ HWY_INLINE Lanes<kVectors> Hide(const Tile<kVectors>& tile, bool threshold, int6
   return most;
 }
 
-/// The kTop largest scores of each lane, falling, in registers.
-template <int kVectors, int kTop>
-HWY_INLINE void KeepLargestOf(const float* HWY_RESTRICT scores, int64_t keys,
-                              float* HWY_RESTRICT top) {
-  const D d;
-  constexpr auto kLanes = Lanes<kVectors>::kCount;
-  constexpr int64_t kTogether = 4;
-  for (int64_t half = 0; half < kLanes; half += kVector) {
-    V kept[kTop];
-#pragma GCC unroll 8
-    for (int r = 0; r < kTop; ++r) {
-      kept[r] = hn::Load(d, top + r * kLanes + half);
-    }
-    const auto insert = [&](V x) HWY_ATTR {
-#pragma GCC unroll 8
-      for (int r = 0; r < kTop; ++r) {
-        const auto larger = hn::Max(kept[r], x);
-        x = hn::Min(kept[r], x);
-        kept[r] = larger;
-      }
-    };
-    const auto at = [&](int64_t j) HWY_ATTR { return hn::Load(d, scores + j * kLanes + half); };
-    int64_t j = 0;
-    for (; j + kTogether <= keys; j += kTogether) {
-      const auto a = at(j), b = at(j + 1), c = at(j + 2), e = at(j + 3);
-      const auto most = hn::Max(hn::Max(a, b), hn::Max(c, e));
-      if (hn::AllFalse(d, hn::Gt(most, kept[kTop - 1]))) {
-        continue;
-      }
-      insert(a);
-      insert(b);
-      insert(c);
-      insert(e);
-    }
-    for (; j < keys; ++j) {
-      insert(at(j));
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < kTop; ++r) {
-      hn::Store(kept[r], d, top + r * kLanes + half);
-    }
-  }
-}
-
-template <int kVectors>
-HWY_INLINE void KeepLargest(const float* HWY_RESTRICT scores, int64_t keys, int64_t count,
-                            float* HWY_RESTRICT top) {
-  if (count == 5) {  // PCE's
-    return KeepLargestOf<kVectors, 5>(scores, keys, top);
-  }
-  const D d;
-  constexpr auto kLanes = Lanes<kVectors>::kCount;
-  for (int64_t j = 0; j < keys; ++j) {
-    for (int64_t half = 0; half < kLanes; half += kVector) {
-      auto x = hn::Load(d, scores + j * kLanes + half);
-      for (int64_t r = 0; r < count; ++r) {
-        const auto kept = hn::Load(d, top + r * kLanes + half);
-        hn::Store(hn::Max(kept, x), d, top + r * kLanes + half);
-        x = hn::Min(kept, x);
-      }
-    }
-  }
-}
-
-/// Raises the reference of lanes whose largest score is far above it, and rescales their sums.
-template <int kVectors>
-HWY_INLINE void Raise(Part<kVectors>& part, const Lanes<kVectors>& most, int64_t value_features) {
-  const D d;
-  constexpr auto kLanes = Lanes<kVectors>::kCount;
-  auto& sums = part.sums;
-  for (int v = 0; v < kVectors; ++v) {
-    const auto at = v * kVector;
-    const auto old = hn::Load(d, sums.reference + at);
-    const auto higher = hn::Gt(most.v[v], hn::Add(old, hn::Set(d, kSlack)));
-    if (hn::AllFalse(d, higher)) {
-      continue;
-    }
-    hn::Store(hn::IfThenElse(higher, most.v[v], old), d, sums.reference + at);
-    const auto fresh = hn::Eq(old, hn::Set(d, -kInfinity));
-    const auto change =
-        hn::IfThenElseZero(higher, hn::IfThenZeroElse(fresh, hn::Sub(old, most.v[v])));
-    const auto factor = Exp2(change);
-    const auto weight = hn::Load(d, sums.weight + at);
-    const auto moment = hn::Load(d, sums.moment + at);
-    hn::Store(hn::Mul(weight, factor), d, sums.weight + at);
-    hn::Store(hn::Mul(hn::MulAdd(weight, change, moment), factor), d, sums.moment + at);
-    if (part.any) {
-      for (int64_t f = 0; f < value_features; ++f) {
-        auto* out = part.out + f * kLanes + at;
-        hn::Store(hn::Mul(hn::Load(d, out), factor), d, out);
-      }
-    }
-  }
-}
-
-/// scores := 2^(scores - reference), 0 for what is hidden; added to the sums.
-template <int kVectors, bool kHidden, bool kEntropy>
-HWY_INLINE void Weights(Sums<kVectors>& sums, int64_t count, float* HWY_RESTRICT scores) {
-  const D d;
-  const auto none = hn::Set(d, -kInfinity);
-  auto reference = LoadLanes<kVectors>(sums.reference);
-  if (kHidden) {  // a lane that has seen nothing yet
-    for (int v = 0; v < kVectors; ++v) {
-      reference.v[v] = hn::IfThenZeroElse(hn::Eq(reference.v[v], none), reference.v[v]);
-    }
-  }
-  // Of the block alone: short sums round less.
-  auto weight = Fill<kVectors>(0), moment = Fill<kVectors>(0);
-  for (int64_t j = 0; j < count; ++j) {
-    auto s = LoadLanes<kVectors>(scores + j * sums.kLanes);
-#pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      auto x = hn::Sub(s.v[v], reference.v[v]);
-      auto e = Exp2(x);
-      if (kHidden) {
-        const auto hidden = hn::Eq(s.v[v], none);
-        x = hn::IfThenZeroElse(hidden, x);
-        e = hn::IfThenZeroElse(hidden, e);
-      }
-      weight.v[v] = hn::Add(weight.v[v], e);
-      if (kEntropy) {
-        moment.v[v] = hn::MulAdd(e, x, moment.v[v]);
-      }
-      s.v[v] = e;
-    }
-    StoreLanes(s, scores + j * sums.kLanes);
-  }
-  for (int v = 0; v < kVectors; ++v) {
-    const auto at = v * kVector;
-    hn::Store(hn::Add(hn::Load(d, sums.weight + at), weight.v[v]), d, sums.weight + at);
-    hn::Store(hn::Add(hn::Load(d, sums.moment + at), moment.v[v]), d, sums.moment + at);
-  }
-}
-
-/// Weights of a block, 2^(scale scores - reference), 0 for what is hidden, added to the sums before
-/// they are rounded to bf16: pairs of keys 2i and 2i + 1, [keys / 2, lanes], with zeros up to a
-/// multiple of kEngineDepth keys. `between` is called before each kGroupKeys keys.
-template <int kVectors, bool kHidden, bool kEntropy, class Between>
-HWY_INLINE void PairWeights(Sums<kVectors>& sums, float scale, int64_t count,
-                            const float* HWY_RESTRICT scores, const Between& between,
-                            uint32_t* HWY_RESTRICT pairs) {
-  const D d;
-  const hn::RebindToUnsigned<D> bits;
-  const auto none = hn::Set(d, -kInfinity), factor = hn::Set(d, scale);
-  auto reference = LoadLanes<kVectors>(sums.reference);
-  if (kHidden) {  // a lane that has seen nothing yet
-    for (int v = 0; v < kVectors; ++v) {
-      reference.v[v] = hn::IfThenZeroElse(hn::Eq(reference.v[v], none), reference.v[v]);
-    }
-  }
-  auto weight = Fill<kVectors>(0), moment = Fill<kVectors>(0);
-  const auto weigh = [&](int64_t j, int v) HWY_ATTR {
-    const auto s = hn::Load(d, scores + j * sums.kLanes + v * kVector);
-    auto x = hn::MulSub(s, factor, reference.v[v]);
-    auto e = Exp2(x);
-    if (kHidden) {
-      const auto hidden = hn::Eq(s, none);
-      x = hn::IfThenZeroElse(hidden, x);
-      e = hn::IfThenZeroElse(hidden, e);
-    }
-    weight.v[v] = hn::Add(weight.v[v], e);
-    if (kEntropy) {
-      moment.v[v] = hn::MulAdd(e, x, moment.v[v]);
-    }
-    return hn::Add(hn::BitCast(bits, e), hn::Set(bits, 0x8000U));  // to the nearest
-  };
-  const auto store = [&](int64_t j, int v, auto even, auto odd) HWY_ATTR {
-    hn::Store(hn::OrAnd(hn::ShiftRight<16>(even), odd, hn::Set(bits, 0xffff0000U)), bits,
-              pairs + j / 2 * sums.kLanes + v * kVector);
-  };
-  int64_t j = 0;
-  for (; j + kGroupKeys <= count; j += kGroupKeys) {
-    between();
-#pragma GCC unroll 8
-    for (int64_t i = j; i < j + kGroupKeys; i += 2) {
-#pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) {
-        const auto even = weigh(i, v);
-        store(i, v, even, weigh(i + 1, v));
-      }
-    }
-  }
-  for (; j < RoundedUp(count, kEngineDepth); j += 2) {
-    for (int v = 0; v < kVectors; ++v) {
-      const auto even = j < count ? weigh(j, v) : hn::Zero(bits);
-      store(j, v, even, j + 1 < count ? weigh(j + 1, v) : hn::Zero(bits));
-    }
-  }
-  for (int v = 0; v < kVectors; ++v) {
-    const auto at = v * kVector;
-    hn::Store(hn::Add(hn::Load(d, sums.weight + at), weight.v[v]), d, sums.weight + at);
-    hn::Store(hn::Add(hn::Load(d, sums.moment + at), moment.v[v]), d, sums.moment + at);
-  }
-}
-
-/// into := the row over the keys of both (docs/rows.md).
-template <int kVectors>
-HWY_INLINE void Merge(Part<kVectors>& into, Part<kVectors>& part, int64_t value_features) {
-  const D d;
-  constexpr auto kLanes = Lanes<kVectors>::kCount;
-  if (!part.any) {
-    return;
-  }
-  if (!into.any) {
-    std::swap(into.out, part.out);
-    into.sums = part.sums;
-    into.any = true;
-    return;
-  }
-  const auto none = hn::Set(d, -kInfinity);
-  for (int64_t at = 0; at < kLanes; at += kVector) {
-    const auto weight = hn::Load(d, into.sums.weight + at);
-    const auto more = hn::Load(d, part.sums.weight + at);
-    const auto there = hn::Ne(weight, hn::Zero(d)), more_there = hn::Ne(more, hn::Zero(d));
-    const auto old = hn::IfThenElse(there, hn::Load(d, into.sums.reference + at), none);
-    const auto other = hn::IfThenElse(more_there, hn::Load(d, part.sums.reference + at), none);
-    const auto reference = hn::Max(old, other);
-    const auto change = hn::IfThenElseZero(there, hn::Sub(old, reference));
-    const auto more_change = hn::IfThenElseZero(more_there, hn::Sub(other, reference));
-    const auto far = hn::Set(d, kNoShare);  // the smaller has no part in the sums then
-    const auto counts = hn::AndNot(hn::Lt(change, far), there);
-    const auto more_counts = hn::AndNot(hn::Lt(more_change, far), more_there);
-    const auto factor = hn::IfThenElseZero(counts, Exp2(change));
-    const auto more_factor = hn::IfThenElseZero(more_counts, Exp2(more_change));
-    const auto moment =
-        hn::IfThenElseZero(counts, hn::MulAdd(weight, change, hn::Load(d, into.sums.moment + at)));
-    const auto more_moment = hn::IfThenElseZero(
-        more_counts, hn::MulAdd(more, more_change, hn::Load(d, part.sums.moment + at)));
-    hn::Store(reference, d, into.sums.reference + at);
-    hn::Store(hn::MulAdd(more, more_factor, hn::Mul(weight, factor)), d, into.sums.weight + at);
-    hn::Store(hn::MulAdd(more_moment, more_factor, hn::Mul(moment, factor)), d,
-              into.sums.moment + at);
-    for (int64_t f = 0; f < value_features; ++f) {
-      auto* out = into.out + f * kLanes + at;
-      const auto before = hn::IfThenElseZero(there, hn::Mul(hn::Load(d, out), factor));
-      const auto added = hn::IfThenElseZero(  // where a lane drops the part, its out may be NaN
-          more_there, hn::Mul(hn::Load(d, part.out + f * kLanes + at), more_factor));
-      hn::Store(hn::Add(before, added), d, out);
-    }
-  }
-}
-
 template <int kVectors>
 class UnitRun {
  public:
@@ -394,13 +127,14 @@ class UnitRun {
       budget = std::max(budget, job.budget[PlaceOf(job, unit, lane).index]);
     }
     counts_ = budget > 0;
-    scratch.reset(2 * block_keys_ * kLanes + rows + (wide ? in_block : 0) + few_queries +
+    // A tile's scores are read while the engine makes those of the next.
+    const auto more_scores = engine_ != nullptr ? block_keys_ * kLanes : 0;
+    scratch.reset(block_keys_ * kLanes + more_scores + rows + (wide ? in_block : 0) + few_queries +
                   padded_keys + turned_values + 2 * weight_pairs +
                   tiles_ *
                       (in_tile + in_candidates + (counts_ ? Largest<kVectors>::room(budget) : 0)));
-    for (auto& scores : scores_) {
-      scores = scratch.take(block_keys_ * kLanes);
-    }
+    scores_[0] = scratch.take(block_keys_ * kLanes);
+    scores_[1] = scratch.take(more_scores);
     rows_ = scratch.take(rows);
     few_queries_ = scratch.take(few_queries);
     if (wide) {

@@ -14,12 +14,14 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 
 #include "attention/fused_unit.h"
 #include "bfloat16.h"
+#include "elements-inl.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
@@ -27,10 +29,12 @@ namespace motet::fused {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::ScalableTag<float>;
-using V = hn::Vec<D>;
+using elements::HWY_NAMESPACE::D;
+using elements::HWY_NAMESPACE::kVector;
+using elements::HWY_NAMESPACE::LoadElements;
+using elements::HWY_NAMESPACE::StoreElements;
+using elements::HWY_NAMESPACE::V;
 
-constexpr int64_t kVector = HWY_MAX_BYTES / sizeof(float);
 /// Sums that are kept in registers: 12 of 16, or 24 of 32.
 constexpr int kSums = HWY_TARGET == HWY_AVX3 ? 24 : 12;
 constexpr int64_t kBlockKeys = 120;  // a multiple of all that are summed together
@@ -249,27 +253,46 @@ HWY_INLINE void TransposeBlocks(V (&x)[4]) {
   x[3] = UpperPairs(c, e);
 }
 
+/// Calls `store(i, k, x)` for `count` i, in fours from i to i + 4: the k-th of four vectors that
+/// `load(i, k)` gave, block by block transposed.
+template <class Load, class Store>
+HWY_INLINE void TransposeFours(int64_t count, const Load& load, const Store& store) {
+  for (int64_t i = 0; i < count; i += 4) {
+    V x[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      x[k] = load(i, k);
+    }
+    TransposeBlocks(x);
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) {
+      store(i, k, x[k]);
+    }
+  }
+}
+
+/// Where the row of each of a vector's lanes lies.
+template <class RowOf>
+HWY_INLINE auto RowsOf(const RowOf& row_of) {
+  std::array<decltype(row_of(0)), kVector> rows;
+  for (int64_t lane = 0; lane < kVector; ++lane) {
+    rows[lane] = row_of(lane);
+  }
+  return rows;
+}
+
 /// to[i][lane] = row_of(lane)[i] for a vector of lanes and `count` i, a multiple of 4; rows of `to`
 /// are kStride apart.
 template <int64_t kStride, class RowOf>
 HWY_INLINE void ToLanes(const RowOf& row_of, int64_t count, float* HWY_RESTRICT to) {
   const D d;
-  const float* rows[kVector];
-  for (int64_t lane = 0; lane < kVector; ++lane) {
-    rows[lane] = row_of(lane);
-  }
-  for (int64_t i = 0; i < count; i += 4) {
-    V x[4];
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      x[k] = LoadBlocks(d, [&](int64_t block) HWY_ATTR { return rows[4 * block + k] + i; });
-    }
-    TransposeBlocks(x);
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      hn::Store(x[k], d, to + (i + k) * kStride);
-    }
-  }
+  const auto rows = RowsOf(row_of);
+  TransposeFours(
+      count,
+      [&](int64_t i, int k) HWY_ATTR {
+        return LoadBlocks(d, [&](int64_t block) HWY_ATTR { return rows[4 * block + k] + i; });
+      },
+      [&](int64_t i, int k, V x) HWY_ATTR { hn::Store(x, d, to + (i + k) * kStride); });
 }
 
 /// row_of(lane)[i] = from[i][lane] factor[lane]: the way back.
@@ -277,22 +300,14 @@ template <int64_t kStride, class RowOf>
 HWY_INLINE void ToRows(const float* HWY_RESTRICT from, V factor, int64_t count,
                        const RowOf& row_of) {
   const D d;
-  float* rows[kVector];
-  for (int64_t lane = 0; lane < kVector; ++lane) {
-    rows[lane] = row_of(lane);
-  }
-  for (int64_t i = 0; i < count; i += 4) {
-    V x[4];
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      x[k] = hn::Mul(hn::Load(d, from + (i + k) * kStride), factor);
-    }
-    TransposeBlocks(x);
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      StoreBlocks(d, x[k], [&](int64_t block) HWY_ATTR { return rows[4 * block + k] + i; });
-    }
-  }
+  const auto rows = RowsOf(row_of);
+  TransposeFours(
+      count,
+      [&](int64_t i, int k)
+          HWY_ATTR { return hn::Mul(hn::Load(d, from + (i + k) * kStride), factor); },
+      [&](int64_t i, int k, V x) HWY_ATTR {
+        StoreBlocks(d, x, [&](int64_t block) HWY_ATTR { return rows[4 * block + k] + i; });
+      });
 }
 
 /// Memory of one thread, kept between calls.
@@ -325,34 +340,20 @@ HWY_INLINE float ElementAt(const void* data, Element element, int64_t at) {
 
 HWY_INLINE void WidenRow(const uint16_t* HWY_RESTRICT from, int64_t features,
                          float* HWY_RESTRICT to) {
-  const D d;
-  const hn::Rebind<uint32_t, D> wide;
-  const hn::Rebind<uint16_t, D> narrow;
   int64_t f = 0;
   for (; f + kVector <= features; f += kVector) {
-    const auto bits = hn::PromoteTo(wide, hn::LoadU(narrow, from + f));
-    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(bits)), d, to + f);
+    StoreElements(LoadElements(from + f), to + f);
   }
   for (; f < features; ++f) {
     to[f] = widen(from[f]);
   }
 }
 
-/// As narrow() does.
 HWY_INLINE void NarrowRow(const float* HWY_RESTRICT from, int64_t features,
                           uint16_t* HWY_RESTRICT to) {
-  const D d;
-  const hn::RebindToUnsigned<D> wide;
-  const hn::Rebind<uint16_t, D> narrower;
   int64_t f = 0;
   for (; f + kVector <= features; f += kVector) {
-    const auto x = hn::LoadU(d, from + f);
-    const auto bits = hn::BitCast(wide, x);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(wide, 1));
-    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(wide, 0x7fff))));
-    const auto nan = hn::RebindMask(wide, hn::IsNaN(x));
-    hn::StoreU(hn::TruncateTo(narrower, hn::IfThenElse(nan, hn::Set(wide, 0x7fc0), rounded)),
-               narrower, to + f);
+    StoreElements(LoadElements(from + f), to + f);
   }
   for (; f < features; ++f) {
     to[f] = narrow(from[f]);

@@ -1,5 +1,5 @@
-// The k largest scores of each lane, over all the blocks of keys that it sees. Included once for
-// each instruction set by Highway.
+// The k largest scores of each lane, over all the blocks of keys that it sees: a few, sorted, or
+// many. Included once for each instruction set by Highway.
 
 #if defined(MOTET_ATTENTION_LARGEST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef MOTET_ATTENTION_LARGEST_INL_H_
@@ -14,6 +14,70 @@
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
+
+/// The kTop largest scores of each lane, falling, in registers.
+template <int kVectors, int kTop>
+HWY_INLINE void KeepLargestOf(const float* HWY_RESTRICT scores, int64_t keys,
+                              float* HWY_RESTRICT top) {
+  const D d;
+  constexpr auto kLanes = Lanes<kVectors>::kCount;
+  constexpr int64_t kTogether = 4;
+  for (int64_t half = 0; half < kLanes; half += kVector) {
+    V kept[kTop];
+#pragma GCC unroll 8
+    for (int r = 0; r < kTop; ++r) {
+      kept[r] = hn::Load(d, top + r * kLanes + half);
+    }
+    const auto insert = [&](V x) HWY_ATTR {
+#pragma GCC unroll 8
+      for (int r = 0; r < kTop; ++r) {
+        const auto larger = hn::Max(kept[r], x);
+        x = hn::Min(kept[r], x);
+        kept[r] = larger;
+      }
+    };
+    const auto at = [&](int64_t j) HWY_ATTR { return hn::Load(d, scores + j * kLanes + half); };
+    int64_t j = 0;
+    for (; j + kTogether <= keys; j += kTogether) {
+      const auto a = at(j), b = at(j + 1), c = at(j + 2), e = at(j + 3);
+      const auto most = hn::Max(hn::Max(a, b), hn::Max(c, e));
+      if (hn::AllFalse(d, hn::Gt(most, kept[kTop - 1]))) {
+        continue;
+      }
+      insert(a);
+      insert(b);
+      insert(c);
+      insert(e);
+    }
+    for (; j < keys; ++j) {
+      insert(at(j));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kTop; ++r) {
+      hn::Store(kept[r], d, top + r * kLanes + half);
+    }
+  }
+}
+
+template <int kVectors>
+HWY_INLINE void KeepLargest(const float* HWY_RESTRICT scores, int64_t keys, int64_t count,
+                            float* HWY_RESTRICT top) {
+  if (count == 5) {  // PCE's
+    return KeepLargestOf<kVectors, 5>(scores, keys, top);
+  }
+  const D d;
+  constexpr auto kLanes = Lanes<kVectors>::kCount;
+  for (int64_t j = 0; j < keys; ++j) {
+    for (int64_t half = 0; half < kLanes; half += kVector) {
+      auto x = hn::Load(d, scores + j * kLanes + half);
+      for (int64_t r = 0; r < count; ++r) {
+        const auto kept = hn::Load(d, top + r * kLanes + half);
+        hn::Store(hn::Max(kept, x), d, top + r * kLanes + half);
+        x = hn::Min(kept, x);
+      }
+    }
+  }
+}
 
 /// Of each lane, every score above a floor is kept; how many are equal to the floor is counted, and
 /// of those below only the largest is known. The floor is a score that the k-th largest cannot be

@@ -17,6 +17,7 @@
 
 #include "attention/compute.h"
 #include "bfloat16.h"
+#include "elements-inl.h"
 #include "motet/attention/kernel.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
@@ -25,10 +26,11 @@ namespace motet::elementwise {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::ScalableTag<float>;
-using V = hn::Vec<D>;
-using Bits = hn::RebindToUnsigned<D>;
-using Narrow = hn::Rebind<uint16_t, D>;
+using elements::HWY_NAMESPACE::D;
+using elements::HWY_NAMESPACE::kVector;
+using elements::HWY_NAMESPACE::LoadElements;
+using elements::HWY_NAMESPACE::StoreElements;
+using elements::HWY_NAMESPACE::V;
 
 HWY_INLINE void Write(float x, float* to) { *to = x; }
 HWY_INLINE void Write(float x, uint16_t* to) { *to = narrow(x); }
@@ -81,31 +83,13 @@ void Rotate(const RotateRows& rows, int64_t first, int64_t last) {
   }
 }
 
-HWY_INLINE V Load(const float* from) { return hn::LoadU(D(), from); }
-
-HWY_INLINE V Load(const uint16_t* from) {
-  return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(Bits(), hn::LoadU(Narrow(), from))));
-}
-
-HWY_INLINE void Store(V x, float* to) { hn::StoreU(x, D(), to); }
-
-HWY_INLINE void Store(V x, uint16_t* to) {  // as narrow() does
-  const Bits d;
-  const auto bits = hn::BitCast(d, x);
-  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(d, 1));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d, 0x7fff))));
-  const auto nan = hn::RebindMask(d, hn::IsNaN(x));
-  hn::StoreU(hn::TruncateTo(Narrow(), hn::IfThenElse(nan, hn::Set(d, 0x7fc0), rounded)), Narrow(),
-             to);
-}
-
 /// A number as the element type holds it.
 HWY_INLINE V Rounded(V x, float*) { return x; }
 
 HWY_INLINE V Rounded(V x, uint16_t*) {
-  HWY_ALIGN uint16_t rounded[HWY_MAX_BYTES / sizeof(float)];
-  Store(x, rounded);
-  return Load(rounded);
+  HWY_ALIGN uint16_t rounded[kVector];
+  StoreElements(x, rounded);
+  return LoadElements(rounded);
 }
 
 /// silu(gate) * up of one vector, written over gate.
@@ -113,15 +97,15 @@ template <class Element>
 HWY_INLINE void GateVector(Element* gate, const Element* up) {
   constexpr float kMost = 88;  // exp of more is no fp32 number
   const D d;
-  const auto x = Load(gate);
+  const auto x = LoadElements(gate);
   const auto exp = hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, kMost)));
   const auto silu = hn::Div(x, hn::Add(hn::Set(d, 1), exp));
-  Store(hn::Mul(Rounded(silu, gate), Load(up)), gate);  // of bf16 as in separate operations
+  // Of bf16 as in separate operations.
+  StoreElements(hn::Mul(Rounded(silu, gate), LoadElements(up)), gate);
 }
 
 template <class Element>
 void Gate(const GateElements& elements, int64_t first, int64_t last) {
-  constexpr auto kVector = static_cast<int64_t>(HWY_MAX_BYTES / sizeof(float));
   auto* gate = static_cast<Element*>(elements.gate);
   const auto* up = static_cast<const Element*>(elements.up);
   auto i = first;

@@ -19,6 +19,7 @@
 
 #include "attention/compute.h"
 #include "bfloat16.h"
+#include "elements-inl.h"
 #include "motet/attention/kernel.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
@@ -27,43 +28,27 @@ namespace motet::few_rows {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::ScalableTag<float>;
-using V = hn::Vec<D>;
+using elements::HWY_NAMESPACE::D;
+using elements::HWY_NAMESPACE::kVector;
+using elements::HWY_NAMESPACE::LoadPair;
+using elements::HWY_NAMESPACE::Pair;
+using elements::HWY_NAMESPACE::V;
 
-/// As many elements as two vectors hold, in the order that x is laid out in.
-struct Pair {
-  V first, second;
-};
-
-HWY_INLINE Pair Load(const float* from) {
-  const D d;
-  return {hn::LoadU(d, from), hn::LoadU(d, from + hn::Lanes(d))};
-}
-
-/// bf16 is the upper half of an fp32 number: even elements, then odd ones, without a shuffle.
-HWY_INLINE Pair Load(const uint16_t* from) {
-  const D d;
-  const hn::RebindToUnsigned<D> wide;
-  const auto bits = hn::BitCast(wide, hn::LoadU(hn::Repartition<uint16_t, D>(), from));
-  return {hn::BitCast(d, hn::ShiftLeft<16>(bits)),
-          hn::BitCast(d, hn::And(bits, hn::Set(wide, 0xffff0000U)))};
-}
-
-/// Lays out a row of x for products with weights of its dtype: pair by pair.
+/// Lays out a row of x for products with weights of its dtype: pair by pair, as LoadPair gives
+/// them.
 template <class Element>
 void LayOut(const void* row, int64_t in, float* HWY_RESTRICT to) {
   constexpr bool kApart = sizeof(Element) == 2;
-  constexpr int64_t kHalf = HWY_MAX_BYTES / sizeof(float);
   const auto* HWY_RESTRICT from = static_cast<const Element*>(row);
   int64_t i = 0;
-  for (; kApart && i + 2 * kHalf <= in; i += 2 * kHalf) {
-    for (int64_t k = 0; k < kHalf; ++k) {
+  for (; kApart && i + 2 * kVector <= in; i += 2 * kVector) {
+    for (int64_t k = 0; k < kVector; ++k) {
       to[i + k] = widen(from[i + 2 * k]);
-      to[i + kHalf + k] = widen(from[i + 2 * k + 1]);
+      to[i + kVector + k] = widen(from[i + 2 * k + 1]);
     }
   }
   for (int64_t k = 0; i + k < in; ++k) {
-    to[i + (kApart ? k % 2 * kHalf + k / 2 : k)] = widen(from[i + k]);
+    to[i + (kApart ? k % 2 * kVector + k / 2 : k)] = widen(from[i + k]);
   }
 }
 
@@ -73,7 +58,6 @@ HWY_INLINE void Multiply(const float* HWY_RESTRICT x, int64_t x_stride,
                          const Weight* HWY_RESTRICT w, int64_t in, float* HWY_RESTRICT out,
                          int64_t out_stride) {
   const D d;
-  const auto half = static_cast<int64_t>(hn::Lanes(d));
   V sum[kRows][kOuts];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -91,8 +75,7 @@ HWY_INLINE void Multiply(const float* HWY_RESTRICT x, int64_t x_stride,
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const auto first = hn::LoadU(d, x + r * x_stride + i);
-      const auto second = hn::LoadU(d, x + r * x_stride + i + half);
+      const auto [first, second] = LoadPair(x + r * x_stride + i);
 #pragma GCC unroll 8
       for (int o = 0; o < kOuts; ++o) {
         sum[r][o] = hn::MulAdd(first, right[o].first, sum[r][o]);
@@ -102,14 +85,14 @@ HWY_INLINE void Multiply(const float* HWY_RESTRICT x, int64_t x_stride,
   };
   int64_t i = 0;
 #pragma GCC unroll 1
-  for (; i + 2 * half <= in; i += 2 * half) {
-    add(i, [](const Weight* from) HWY_ATTR { return Load(from); });
+  for (; i + 2 * kVector <= in; i += 2 * kVector) {
+    add(i, [](const Weight* from) HWY_ATTR { return LoadPair(from); });
   }
   if (i < in) {
     add(i, [&](const Weight* from) HWY_ATTR {
-      HWY_ALIGN Weight last[2 * HWY_MAX_BYTES / sizeof(float)] = {};
+      HWY_ALIGN Weight last[2 * kVector] = {};
       std::copy_n(from, in - i, last);
-      return Load(last);
+      return LoadPair(last);
     });
   }
 #pragma GCC unroll 8
