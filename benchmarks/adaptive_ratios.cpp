@@ -84,10 +84,10 @@ motet::EncodedContext random_context(const motet::Decoder& model, int64_t tokens
 class Suite {
  public:
   Suite(const std::filesystem::path& model, const bench::SuiteOptions& options)
-      : model_(motet::load_model(model)),
+      : report_(options.out, options.quick),
+        model_(motet::load_model(model)),
         config_(model_->config()),
-        quick_(options.quick),
-        report_(options.out, options.quick) {
+        quick_(options.quick) {
     if (!quick_) {
       rounds_.seconds = 8;
     }
@@ -204,13 +204,13 @@ class Suite {
     std::shared_ptr<Forced> reading;
   };
 
+  bench::Report report_;
   std::shared_ptr<motet::Decoder> model_;
   const motet::Config& config_;
   bool quick_;
   motet::All all_;
   std::vector<Share> forced_;
   bench::Rounds rounds_;
-  bench::Report report_;
 };
 
 }  // namespace

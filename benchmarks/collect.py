@@ -1,6 +1,7 @@
 """Joins what the suite's programs wrote into ratios.json and machine.json, and prints the table.
 
-Exit status 1 where a figure that has a goal could not be measured; unmet goals are reported only.
+Exit status 1 where a figure that has a goal could not be measured, or a program's part is not there;
+the other parts are joined then. Unmet goals are reported only.
 """
 
 import json
@@ -43,14 +44,18 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("usage: collect.py DIRECTORY")
     out = pathlib.Path(sys.argv[1])
-    try:
-        parts = [json.loads((out / name).read_text(encoding="utf-8"))
-                 for name in PARTS]
-    except FileNotFoundError as error:
-        sys.exit(f"collect: {error.filename} is missing; benchmarks/run.sh makes it")
-    for part, title in zip(parts, PARTS.values()):
+    parts, unread = [], []
+    for name, title in PARTS.items():
+        try:
+            part = json.loads((out / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            unread.append(f"{out / name}: {error}")
+            continue
         for row in part["rows"]:
             row["part"] = title
+        parts.append(part)
+    if not parts:
+        sys.exit("collect: nothing to join; benchmarks/run.sh makes it: " + "; ".join(unread))
     rows = [row for part in parts for row in part["rows"]]
     joined = {"machine": parts[0]["machine"], "quick": parts[0]["quick"], "verdict": verdict(rows),
               "rivals": [rival for part in parts for rival in part.get("rivals", [])],
@@ -61,8 +66,8 @@ def main():
     print(table(rows), "", joined["verdict"], sep="\n")
     missing = [row["name"] for row in rows
                if row["goal"] is not None and row["measured"] is None and not skipped(row)]
-    if missing:
-        sys.exit("collect: could not be measured: " + "; ".join(missing))
+    if missing or unread:
+        sys.exit("collect: could not be measured: " + "; ".join(missing + unread))
 
 
 if __name__ == "__main__":

@@ -120,9 +120,9 @@ nlohmann::json machine() {
 }
 
 Ring::Ring(torch::IntArrayRef shape, torch::ScalarType dtype) {
-  const auto first = at::randn(shape, dtype);
-  for (int64_t bytes = 0; bytes < kBytes; bytes += static_cast<int64_t>(first.nbytes())) {
-    tensors_.push_back(first.clone());
+  tensors_.push_back(at::randn(shape, dtype));
+  while (bytes() < kBytes) {
+    tensors_.push_back(tensors_[0].clone());
   }
 }
 

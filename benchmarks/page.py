@@ -95,8 +95,8 @@ def dot(row):
 
 def table_row(row, above):
     note = row.get("note", "")
-    note = f"<br><small>{text(note)}</small>" if note and note != above.get("note") else ""
-    name = f"{text(row['name'])}{note}"
+    small = [row[key] for key in ("unit", "note") if row.get(key) and row[key] != above.get(key)]
+    name = text(row["name"]) + (f"<br><small>{text('; '.join(small))}</small>" if small else "")
     higher = row.get("better") == "higher"
     goal = "" if row["goal"] is None else f"{'≥' if higher else '≤'} {number(row['goal'])}"
     if row["measured"] is None:
@@ -279,7 +279,11 @@ def machine(document):
 def raw(path):
     """The measurements of one Google Benchmark program."""
     lines = ["<tr><th></th><th>time</th><th>iterations</th><th>rates</th></tr>"]
-    for found in json.loads(path.read_text(encoding="utf-8"))["benchmarks"]:
+    try:
+        measurements = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+    except ValueError as error:  # of a program that was killed
+        return f"<p>{text(path.name)} is not whole: {text(error)}</p>"
+    for found in measurements:
         if found.get("error_occurred"):
             lines.append(f"<tr><td>{text(found['name'])}</td><td colspan=3>"
                          f"{text(found['error_message'])}</td></tr>")
@@ -318,7 +322,10 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__.strip())
     out = pathlib.Path(sys.argv[1])
-    (out / "index.html").write_text(page(out), encoding="utf-8")
+    try:
+        (out / "index.html").write_text(page(out), encoding="utf-8")
+    except OSError as error:
+        sys.exit(f"page: {error}")
 
 
 if __name__ == "__main__":

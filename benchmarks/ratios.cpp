@@ -6,6 +6,7 @@
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -13,6 +14,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <tuple>
 
 #include "measure.h"
 #include "motet/attention/reading.h"
@@ -117,7 +119,7 @@ class Suite {
   void causal(int64_t rows, double goal) {
     const auto name = fmt::format("causal fp32 d=64 N={}", rows);
     if (rows > largest_) {
-      report_.skip(name + " / SDPA", goal);
+      report_.skip({.name = name + " / SDPA", .goal = goal});
       return;
     }
     const Inputs x(rows, rows, 64);
@@ -143,7 +145,7 @@ class Suite {
     const bool low = dtype == at::kBFloat16;
     const auto name = fmt::format("causal {} d={} N={} / SDPA", name_of(dtype), features, rows);
     if (rows > largest_ || (quick_ && rows > 4096)) {
-      report_.skip(name, goal);
+      report_.skip({.name = name, .goal = goal});
       return;
     }
     const Inputs x(rows, rows, features, dtype);
@@ -221,8 +223,8 @@ class Suite {
     const auto names = std::array{"matrix way with entropy N=4096, time / ours",
                                   "matrix way with entropy N=4096, memory / ours"};
     if (!matrix_fits(kN)) {
-      report_.leave_out(names[0], 15, "too little free memory for the matrix");
-      report_.leave_out(names[1], 50, "too little free memory for the matrix");
+      leave_out(names[0], 15);
+      leave_out(names[1], 50);
       return;
     }
     {
@@ -263,6 +265,9 @@ class Suite {
       figure.unit = "of one piece's time x cost ratio";
       for (auto& value : figure.values) {
         value /= layouts[i].cost_ratio();
+      }
+      for (auto& allowed : figure.rival) {
+        allowed *= layouts[i].cost_ratio();
       }
       report_.add(figure);
     }
@@ -318,8 +323,8 @@ class Suite {
         std::array{"penalty on top-k mass, forward and backward, N=2048, dense / ours",
                    "penalty on top-k mass, N=2048, memory of dense / ours"};
     if (!matrix_fits(2 * kN)) {
-      report_.leave_out(names[0], 3, "too little free memory for the matrix");
-      report_.leave_out(names[1], 10, "too little free memory for the matrix");
+      leave_out(names[0], 3);
+      leave_out(names[1], 10);
       return;
     }
     {
@@ -399,6 +404,12 @@ class Suite {
     return false;
   }
 
+  /// A figure times ours that wants the matrix written out.
+  void leave_out(const std::string& name, double goal) {
+    report_.leave_out({.name = name, .goal = goal, .higher = true},
+                      "too little free memory for the matrix");
+  }
+
   static constexpr int64_t kRows = 1024, kKeys = 8192;  // of a reading
   bool quick_;
   int64_t largest_ = 16384;
@@ -429,6 +440,8 @@ void measure_point(const std::string& way, int64_t rows, int64_t pieces) {
     if (way == "sdpa") {
       return {bench::sdpa(x, true)};
     }
+    motet::require(way == "motet", "--point: the way '", way,
+                   "' is not known; motet, sdpa, matrix, penalty and dense_penalty are");
     const auto row = motet::attend(x.query, x.keys, x.values, sets);
     return {row.out, row.lse, row.entropy, row.set_lse, row.set_entropy};
   };
@@ -461,15 +474,14 @@ int main(int argc, char** argv) {
       "its median and spread, and the goal.",
       "ratios");
   bench::SuiteOptions options;
-  std::vector<std::string> one;
+  std::tuple<std::string, int64_t, int64_t> one;
   app.add_option("--point", one,
-                 "measure one point: motet, sdpa, matrix, penalty or dense_penalty, N, P")
-      ->expected(3);
+                 "measure one point: motet, sdpa, matrix, penalty or dense_penalty, N, P");
   return bench::run_suite(app, argc, argv, options, "fewer repetitions, and 8,192 rows at most",
                           [&] {
                             const at::NoGradGuard no_grad;
-                            if (!one.empty()) {
-                              measure_point(one[0], std::stoll(one[1]), std::stoll(one[2]));
+                            if (const auto& [way, rows, pieces] = one; !way.empty()) {
+                              measure_point(way, rows, pieces);
                             } else {
                               Suite(options).run();
                             }

@@ -34,6 +34,7 @@ Report::Report(std::filesystem::path out, bool quick) : out_(std::move(out)) {
   document_ = {
       {"machine", machine()}, {"quick", quick}, {"rows", json::array()}, {"growth", json::array()}};
   fmt::print("{:<62} {:>8} {:>8} {:>17}  {:>5}\n", "", "goal", "measured", "low to high", "met");
+  save();
 }
 
 void Report::add_either(const Figure& a, const Figure& b) {
@@ -42,21 +43,18 @@ void Report::add_either(const Figure& a, const Figure& b) {
   add(b, met, a.name);
 }
 
-void Report::leave_out(const std::string& name, double goal, const std::string& why) {
-  add_empty(name, goal, why, false);
-}
-
-void Report::skip(const std::string& name, double goal) {
-  add_empty(name, goal, "not part of --quick", true);
-}
-
-void Report::add_empty(const std::string& name, double goal, const std::string& why, bool skipped) {
-  fmt::print("{:<62} {:>8.3g} left out: {}\n", name, goal, why);
-  document_["rows"].push_back({{"name", name},
-                               {"goal", goal},
-                               {"measured", nullptr},
-                               {"met", skipped ? json() : json(false)},
-                               {"note", why}});
+void Report::add_empty(const Figure& figure, const std::string& why, bool skipped) {
+  const auto goal = figure.goal.value();
+  fmt::print("{:<62} {:>8.3g} left out: {}\n", figure.name, goal, why);
+  json row{{"name", figure.name},
+           {"goal", goal},
+           {"measured", nullptr},
+           {"met", skipped ? json() : json(false)},
+           {"note", why}};
+  if (figure.higher) {
+    row["better"] = "higher";
+  }
+  document_["rows"].push_back(std::move(row));
   save();
 }
 

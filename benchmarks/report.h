@@ -14,10 +14,10 @@ namespace bench {
 /// A figure of the table, from paired measurements.
 struct Figure {
   std::string name;
-  std::string unit;
+  std::string unit = {};
   std::optional<double> goal = {};            ///< nothing: for comparison only
   bool higher = false;                        ///< better where higher
-  std::vector<double> values;                 ///< one for each pair
+  std::vector<double> values = {};            ///< one for each pair
   std::vector<double> ours = {}, rival = {};  ///< seconds
   std::string note = {};
 
@@ -32,20 +32,20 @@ Figure time_ratio(std::string name, std::optional<double> goal, const std::vecto
 /// The rows that are there so far: printed as they come, and in the file after each of them.
 class Report {
  public:
-  /// An empty `out` writes nothing.
+  /// An empty `out` writes nothing. Made before what may fail, so that the file is there.
   Report(std::filesystem::path out, bool quick);
 
   void add(const Figure& figure) { add(figure, figure.met()); }
   /// Two figures of which one is enough.
   void add_either(const Figure& a, const Figure& b);
-  /// A figure that could not be measured.
-  void leave_out(const std::string& name, double goal, const std::string& why);
+  /// A figure that could not be measured; its values are empty.
+  void leave_out(const Figure& figure, const std::string& why) { add_empty(figure, why, false); }
   /// A figure that a quick run leaves to a full one.
-  void skip(const std::string& name, double goal);
+  void skip(const Figure& figure) { add_empty(figure, "not part of --quick", true); }
   void add_growth(nlohmann::json point);
 
  private:
-  void add_empty(const std::string& name, double goal, const std::string& why, bool skipped);
+  void add_empty(const Figure& figure, const std::string& why, bool skipped);
   void add(const Figure& figure, bool met, const std::string& either = "");
   void save() const;
 

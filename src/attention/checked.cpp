@@ -42,6 +42,8 @@ RowArguments checked(const char* where, const Tensor& query, torch::TensorList k
   require(query.dim() == 4, where, ": a query of ", query.dim(),
           " dimensions; it is [batch, heads, query, features]");
   require(query.is_floating_point(), where, ": a query of ", query.scalar_type());
+  require(query.size(3) > 0, where, ": a query of ", query.sizes(),
+          ", without features; it is [batch, heads, query, features]");
   const auto rows = query.size(2);
   require(rows == sets.rows(), where, ": ", rows, " query rows, but the sets describe ",
           sets.rows());

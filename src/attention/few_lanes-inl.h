@@ -11,7 +11,7 @@
 
 #include <hwy/cache_control.h>
 
-#include "attention/lanes-inl.h"
+#include "attention/softmax-inl.h"
 
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
 HWY_BEFORE_NAMESPACE();
@@ -167,8 +167,8 @@ HWY_INLINE void SpreadFew(int64_t count, float* HWY_RESTRICT scores) {
 
 /// scores := 2^(scores - reference), [keys, kFewLanes], where all of `count` keys are seen; added
 /// to the sums.
-template <bool kEntropy, class Sums>
-HWY_INLINE void FewWeights(Sums& sums, int64_t count, float* HWY_RESTRICT scores) {
+template <bool kEntropy>
+HWY_INLINE void FewWeights(Sums<1>& sums, int64_t count, float* HWY_RESTRICT scores) {
   const D d;
   const Quad quad;
   const auto reference = hn::LoadDup128(d, sums.reference);

@@ -108,15 +108,16 @@ class GradientsRun {
     float* out_gradient;    // [value features, lanes]
     Place place[kLanes];
     int64_t lanes;
-    bool any;  // whether query_gradient holds something
-    int64_t fewest, most;
+    bool any;              // whether query_gradient holds something
+    int64_t seen[kLanes];  // keys of the current span that a lane sees
+    int64_t fewest, most;  // of them all
     // Of each row: ds = p (out_gradient.v + constant - d_entropy ln p + d_mass where s >=
     // top_threshold), with p = 2^(s - lse).
     alignas(64) float lse[kLanes], constant[kLanes], d_entropy[kLanes], threshold[kLanes];
     alignas(64) float d_mass[kLanes], top_threshold[kLanes];
     // The same of the current set, and its keys.
     alignas(64) float set_lse[kLanes], set_constant[kLanes], set_d_entropy[kLanes];
-    alignas(64) float seen[kLanes], shift[kLanes], sum[kLanes];
+    alignas(64) float shift[kLanes], sum[kLanes];
   };
 
   static float Finite(float lse) { return lse == -kInfinity ? 0 : lse; }
@@ -170,7 +171,8 @@ class GradientsRun {
     tile.fewest = std::numeric_limits<int64_t>::max();
     tile.most = 0;
     for (int64_t lane = 0; lane < kLanes; ++lane) {
-      tile.seen[lane] = tile.shift[lane] = tile.sum[lane] = 0;
+      tile.seen[lane] = 0;
+      tile.shift[lane] = tile.sum[lane] = 0;
       tile.set_lse[lane] = tile.set_constant[lane] = tile.set_d_entropy[lane] = 0;
       if (lane >= tile.lanes) {
         continue;
@@ -180,7 +182,7 @@ class GradientsRun {
       const auto seen =
           shift == -kInfinity ? 0 : KeysSeen(span, tile.place[lane].row - unit_.first_row);
       tile.shift[lane] = Finite(shift) * kLog2e;
-      tile.seen[lane] = static_cast<float>(seen);
+      tile.seen[lane] = seen;
       tile.fewest = std::min(tile.fewest, seen);
       tile.most = std::max(tile.most, seen);
       if (gradient_.of_sets) {
@@ -269,9 +271,11 @@ class GradientsRun {
     const auto factor = hn::Set(d, static_cast<float>(span.factor));
     // Key 0, where it does not count, is in T whatever its score.
     const int64_t free = !job_.counts_first && span.first_key + first == 0 ? 0 : -1;
+    alignas(64) float of_block[kLanes];
+    SeenOfBlock(tile.seen, first, count, of_block);
     for (int64_t at = 0; at < kLanes; at += kVector) {
       const auto load = [&](const float* from) HWY_ATTR { return hn::Load(d, from + at); };
-      const auto shift = load(tile.shift), seen = load(tile.seen);
+      const auto shift = load(tile.shift), seen = load(of_block);
       const auto least = hn::Sub(load(tile.threshold), shift);
       const auto d_mass = load(tile.d_mass), top_threshold = load(tile.top_threshold);
       const auto lse = hn::Sub(load(tile.lse), shift);
@@ -298,7 +302,7 @@ class GradientsRun {
           ds = hn::MulAdd(Exp2(log_set), hn::NegMulAdd(set_d_entropy, log_set, set_constant), ds);
         }
         if (kHidden) {
-          auto hidden = hn::Ge(hn::Set(d, static_cast<float>(first + j)), seen);
+          auto hidden = hn::Ge(hn::Set(d, static_cast<float>(j)), seen);
           if (job_.threshold != nullptr) {
             hidden = hn::Or(hidden, hn::Lt(s, least));
           }

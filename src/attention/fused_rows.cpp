@@ -47,8 +47,8 @@ struct Tile {
   int64_t lanes;          // that are in use
   Place place[kLanes];
   Part<kVectors> row, set;
-  int64_t fewest, most;                 // keys of the current span that its lanes see
-  alignas(64) float seen[kLanes];       // keys of the current span that a lane sees
+  int64_t seen[kLanes];                 // keys of the current span that a lane sees
+  int64_t fewest, most;                 // of them all
   alignas(64) float shift[kLanes];      // log weight of the current set, base 2
   alignas(64) float threshold[kLanes];  // on effective scores, base 2
   Largest<kVectors> largest;            // of the row
@@ -61,7 +61,9 @@ HWY_INLINE Lanes<kVectors> Hide(const Tile<kVectors>& tile, bool threshold, int6
                                 int64_t count, float* HWY_RESTRICT scores) {
   const D d;
   const auto none = hn::Set(d, -kInfinity);
-  const auto seen = LoadLanes<kVectors>(tile.seen);
+  alignas(64) float of_block[tile.kLanes];
+  SeenOfBlock(tile.seen, first, count, of_block);
+  const auto seen = LoadLanes<kVectors>(of_block);
   auto least = LoadLanes<kVectors>(tile.threshold);
   const auto shift = LoadLanes<kVectors>(tile.shift);
   for (int v = 0; v < kVectors; ++v) {
@@ -69,7 +71,7 @@ HWY_INLINE Lanes<kVectors> Hide(const Tile<kVectors>& tile, bool threshold, int6
   }
   auto most = Fill<kVectors>(-kInfinity);
   for (int64_t j = 0; j < count; ++j) {
-    const auto key = hn::Set(d, static_cast<float>(first + j));
+    const auto key = hn::Set(d, static_cast<float>(j));
     auto s = LoadLanes<kVectors>(scores + j * tile.kLanes);
     for (int v = 0; v < kVectors; ++v) {
       s.v[v] = hn::IfThenElse(hn::Lt(key, seen.v[v]), s.v[v], none);
@@ -273,7 +275,7 @@ class UnitRun {
         tile.fewest = std::min(tile.fewest, seen);
         tile.most = std::max(tile.most, seen);
       }
-      tile.seen[lane] = static_cast<float>(seen);
+      tile.seen[lane] = seen;
     }
   }
 
@@ -538,8 +540,10 @@ class UnitRun {
         if (job_.set_entropy != nullptr) {
           job_.set_entropy[index] = of_lane.entropy[lane];
         }
+        const bool broken = std::isnan(sums.weight[lane]);  // then its largest scores are, too
         for (int64_t r = 0; job_.set_top != nullptr && r < job_.top; ++r) {
-          job_.set_top[index * job_.top + r] = tile.top[r * kLanes + lane] * kLn2;
+          job_.set_top[index * job_.top + r] =
+              broken ? sums.weight[lane] : tile.top[r * kLanes + lane] * kLn2;
         }
       }
       for (int64_t lane = 0; lane < kLanes; ++lane) {
@@ -566,8 +570,11 @@ class UnitRun {
         const auto none = hn::Eq(x, hn::Set(d, -kInfinity));
         sum = hn::Add(sum, hn::IfThenZeroElse(none, Exp2(hn::Sub(x, most))));
       }
-      const auto mine = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), hn::Add(most, Log2(sum)),
-                                       hn::Set(d, -kInfinity));
+      auto mine = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), hn::Add(most, Log2(sum)),
+                                 hn::Set(d, -kInfinity));
+      // A piece of NaN is kept, so that its rows show it.
+      const auto broken = hn::IsNaN(hn::Load(d, tile.set.sums.weight + at));
+      mine = hn::IfThenElse(broken, hn::Set(d, kInfinity), mine);
       auto worst = hn::Load(d, candidates[0].score + at);
       auto latest = hn::Load(d, candidates[0].set + at);
       for (int64_t k = 1; k < job_.keep; ++k) {  // the lowest score, and of equal ones the latest

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <new>
 
 #include "attention/fused_unit.h"
 #include "bfloat16.h"
@@ -83,12 +84,15 @@ HWY_INLINE void StoreLanes(const Lanes<kVectors>& lanes, float* HWY_RESTRICT to)
 }
 
 /// 2^x for x <= 127; below -126 it stays at 2^-126. Relative error 1.9e-7, none at x = 0 (the
-/// polynomial is the minimax fit of 2^x on [-0.5, 0.5] that is 1 at 0).
+/// polynomial is the minimax fit of 2^x on [-0.5, 0.5] that is 1 at 0). NaN stays NaN, since the
+/// power of two, of which its payload makes anything, multiplies it.
 HWY_INLINE V Exp2(V x) {
   const D d;
   const hn::RebindToSigned<D> di;
-  const auto bounded = hn::Max(hn::Set(d, -126.0F), x);  // NaN stays NaN
-  const auto magic = hn::Set(d, 12582912.0F);            // 1.5 * 2^23: adding it rounds
+  const auto bounded = hn::Max(hn::Set(d, -126.0F), x);  // x where that is NaN
+  // 1.5 * 2^23 and the bias of exponents: adding it rounds to an integer k, and its last nine bits
+  // are the sign and exponent of 2^k.
+  const auto magic = hn::Set(d, 12582912.0F + 127.0F);
   const auto shifted = hn::Add(bounded, magic);
   const auto f = hn::Sub(bounded, hn::Sub(shifted, magic));
   auto p = hn::Set(d, 0.0013264727262192987F);
@@ -97,7 +101,7 @@ HWY_INLINE V Exp2(V x) {
   p = hn::MulAdd(p, f, hn::Set(d, 0.24022242084294154F));
   p = hn::MulAdd(p, f, hn::Set(d, 0.6931469775985022F));
   p = hn::MulAdd(p, f, hn::Set(d, 1.0F));
-  return hn::BitCast(d, hn::Add(hn::BitCast(di, p), hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
 }
 
 /// NaN stays NaN.
@@ -315,7 +319,11 @@ class Scratch {
  public:
   void reset(int64_t floats) {
     if (floats > size_) {
+      size_ = 0;
       memory_ = hwy::AllocateAligned<float>(floats);
+      if (memory_ == nullptr) {
+        throw std::bad_alloc();
+      }
       size_ = floats;
     }
     used_ = 0;
@@ -442,6 +450,15 @@ HWY_INLINE void LayOut(Element element, const View& view, int64_t features, cons
 /// How many keys of a span a row of the unit sees.
 HWY_INLINE int64_t KeysSeen(const UnitSpan& span, int64_t row) {
   return std::clamp<int64_t>(span.seen_by_first + row * span.more_each_row, 0, span.count);
+}
+
+/// Of `seen` keys of a span, those in a block of `count` that begins at `first`.
+template <int64_t kLanes>
+HWY_INLINE void SeenOfBlock(const int64_t (&seen)[kLanes], int64_t first, int64_t count,
+                            float* HWY_RESTRICT here) {
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    here[lane] = static_cast<float>(std::clamp<int64_t>(seen[lane] - first, 0, count));
+  }
 }
 
 }  // namespace HWY_NAMESPACE

@@ -15,7 +15,8 @@ HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
 
-/// The kTop largest scores of each lane, falling, in registers.
+/// The kTop largest scores of each lane, falling, in registers. NaN is none of them: Max and Min
+/// give the second number where one is NaN, so it falls off the end.
 template <int kVectors, int kTop>
 HWY_INLINE void KeepLargestOf(const float* HWY_RESTRICT scores, int64_t keys,
                               float* HWY_RESTRICT top) {
@@ -31,7 +32,7 @@ HWY_INLINE void KeepLargestOf(const float* HWY_RESTRICT scores, int64_t keys,
     const auto insert = [&](V x) HWY_ATTR {
 #pragma GCC unroll 8
       for (int r = 0; r < kTop; ++r) {
-        const auto larger = hn::Max(kept[r], x);
+        const auto larger = hn::Max(x, kept[r]);
         x = hn::Min(kept[r], x);
         kept[r] = larger;
       }
@@ -40,8 +41,9 @@ HWY_INLINE void KeepLargestOf(const float* HWY_RESTRICT scores, int64_t keys,
     int64_t j = 0;
     for (; j + kTogether <= keys; j += kTogether) {
       const auto a = at(j), b = at(j + 1), c = at(j + 2), e = at(j + 3);
-      const auto most = hn::Max(hn::Max(a, b), hn::Max(c, e));
-      if (hn::AllFalse(d, hn::Gt(most, kept[kTop - 1]))) {
+      const auto least = kept[kTop - 1];
+      const auto most = hn::Max(a, hn::Max(b, hn::Max(c, hn::Max(e, least))));
+      if (hn::AllFalse(d, hn::Gt(most, least))) {
         continue;
       }
       insert(a);
@@ -72,7 +74,7 @@ HWY_INLINE void KeepLargest(const float* HWY_RESTRICT scores, int64_t keys, int6
       auto x = hn::Load(d, scores + j * kLanes + half);
       for (int64_t r = 0; r < count; ++r) {
         const auto kept = hn::Load(d, top + r * kLanes + half);
-        hn::Store(hn::Max(kept, x), d, top + r * kLanes + half);
+        hn::Store(hn::Max(x, kept), d, top + r * kLanes + half);
         x = hn::Min(kept, x);
       }
     }

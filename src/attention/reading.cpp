@@ -35,10 +35,13 @@ Tensor piece_lse(const Scores& scores) { return scores.lse.slice(3, 1, 1 + piece
 /// The sum of each piece's largest probabilities, over everything the row sees: [batch, heads,
 /// query, pieces]. PCE section 5.2.
 Tensor piece_scores(const Scores& scores, int64_t top) {
-  const auto lse = scores.lse.logsumexp(3, true).unsqueeze(-1);
-  const auto probabilities = (scores.top.slice(3, 1, 1 + pieces_of(scores)) - lse).exp();
-  // A row that sees no key at all has probability 0 everywhere, not NaN.
-  return sum_of_largest(probabilities.nan_to_num(0.0), top);
+  // A piece with a score of NaN is NaN, which is above all others, but no other piece is.
+  const auto sets = scores.lse.masked_fill(scores.lse.isnan(), -kInfinity);
+  const auto lse = sets.logsumexp(3, true).unsqueeze(-1);
+  // A row that sees no key at all has probability 0 everywhere.
+  const auto from = lse.masked_fill(lse == -kInfinity, 0);
+  const auto probabilities = (scores.top.slice(3, 1, 1 + pieces_of(scores)) - from).exp();
+  return sum_of_largest(probabilities, top);
 }
 
 /// Log weights of pieces, with 0 for prefix and own. A piece without keys has nothing to shift.

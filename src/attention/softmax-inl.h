@@ -74,7 +74,7 @@ HWY_INLINE void Raise(Part<kVectors>& part, const Lanes<kVectors>& most, int64_t
 }
 
 /// Makes the weights of a block, 2^(score - reference), and adds them up: of the block alone, since
-/// short sums round less. What is hidden, -inf, has weight 0.
+/// short sums round less. Where some are hidden, those of -inf have weight 0.
 template <int kVectors, bool kHidden, bool kEntropy>
 class Weigher {
  public:

@@ -21,7 +21,6 @@ torch::Tensor multiply_few_rows(const torch::Tensor& x, const torch::Tensor& wei
 
 namespace motet::few_rows {
 
-#define MOTET_FEW_ROWS_PRODUCT_
 /// out[r][o] = sum_i x[r][i] w[o][i].
 struct Product {
   const float* x;  // laid out; rows are `stride` apart, 0 beyond their end

@@ -392,6 +392,17 @@ TEST_P(ReadRowsByKernel, AreNotTouchedByTheValuesOfWhatTheyDrop) {
   EXPECT_TRUE(poisoned.row.out.masked_select(dropped.logical_not()).isnan().all().item<bool>());
 }
 
+TEST_P(ReadRowsByKernel, KeepAPieceWithWhatIsNotANumber) {
+  Long in;
+  in.keys.select(2, 300).fill_(std::nan(""));  // of piece 4: keys 228 to 628
+  for (const int64_t batch : {1, 8}) {         // few rows, and many, which are read in one pass
+    const auto query = in.query.repeat({batch, 1, 1, 1});
+    const auto found = read_rows(Select(), query, in.keys, in.values, in.sets, {0, 45});
+    EXPECT_TRUE((found.log_weight->select(3, 4) == 0).all().item<bool>()) << batch;
+    EXPECT_TRUE(found.row.out.isnan().all().item<bool>()) << batch;
+  }
+}
+
 TEST_P(ReadRowsByKernel, KeepTheLargestKeysOfEachRow) {
   const Long in;
   for (const int64_t keys : {1, 4, 60}) {

@@ -399,20 +399,26 @@ TEST_P(RowByKernel, WithoutQueriesOrHeadsIsEmpty) {
   }
 }
 
+/// Whatever its last bits are, which some ways to 2^x take for an exponent.
 TEST_P(RowByKernel, WhatIsNotANumberShowsInEveryStatistic) {
   for (const auto& sets : {causal_keys(70, 70), all_keys(1, 4000)}) {
     const Shape shape{"", 1, 2, 1, 8, sets, {sets.keys()}, 1};
     for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
-      auto in = inputs(shape, dtype);
-      in.keys.select(2, 3).fill_(std::nan(""));
-      const auto row = attend(in.query, in.keys, in.values, sets, {}, {.budget = {.keys = 2}});
-      const auto last = sets.rows() - 1;  // sees it; rows 0 to 2 do not
-      for (const auto& statistic : {row.lse, row.entropy, row.set_lse.select(3, 0),
-                                    row.set_entropy.select(3, 0), row.out.select(3, 0)}) {
-        EXPECT_TRUE(statistic.select(2, last).isnan().all().item<bool>()) << statistic.sizes();
-        EXPECT_FALSE(statistic.slice(2, 0, last > 0 ? 3 : 0).isnan().any().item<bool>());
+      for (const int32_t bits : {0x7fc00000, 0x7fc00001, 0x7fc0ff80, -1}) {
+        auto in = inputs(shape, dtype);
+        in.keys.select(2, 3).copy_(torch::tensor({bits}, torch::kInt32).view(torch::kFloat32));
+        const auto row =
+            attend(in.query, in.keys, in.values, sets, {}, {.top = 5, .budget = {.keys = 2}});
+        const auto last = sets.rows() - 1;  // sees it; rows 0 to 2 do not
+        for (const auto& statistic :
+             {row.lse, row.entropy, row.set_lse.select(3, 0), row.set_entropy.select(3, 0),
+              row.out.select(3, 0), row.set_top.select(3, 0).select(3, 0)}) {
+          EXPECT_TRUE(statistic.select(2, last).isnan().all().item<bool>())
+              << statistic.sizes() << ", bits " << bits;
+          EXPECT_FALSE(statistic.slice(2, 0, last > 0 ? 3 : 0).isnan().any().item<bool>());
+        }
+        EXPECT_TRUE(row.between().select(2, last).isnan().all().item<bool>());
       }
-      EXPECT_TRUE(row.between().select(2, last).isnan().all().item<bool>());
     }
   }
 }
@@ -540,6 +546,9 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
               attend(q, torch::zeros({1, 3, 5, 8}), k, sets);
             }),
             "motet::attend: 4 query heads do not divide into 3 heads of keys");
+  EXPECT_EQ(message([&] { attend(q.slice(3, 0, 0), k.slice(3, 0, 0), k, sets); }),
+            "motet::attend: a query of [1, 4, 3, 0], without features; it is [batch, heads, query, "
+            "features]");
   const std::vector<Tensor> unlike{k, torch::zeros({1, 1, 5, 8})};
   EXPECT_EQ(message([&] { attend(q, unlike, unlike, all_keys(3, 10)); }),
             "motet::attend: keys of 2 heads in one tensor and of 1 in another; all have the same");

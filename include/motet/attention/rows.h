@@ -28,8 +28,8 @@ struct Row {
   torch::Tensor
       set_lse;  ///< lse of each set, its log weight added, [batch, heads, query, sets], nats
   torch::Tensor set_entropy;  ///< entropy inside each set, [batch, heads, query, sets], nats
-  /// The largest scores of each set, falling, -inf where there are fewer; without log weights, and
-  /// undefined unless asked for. [batch, heads, query, sets, top]
+  /// The largest scores of each set, falling, -inf where there are fewer, NaN first where one is;
+  /// without log weights, and undefined unless asked for. [batch, heads, query, sets, top]
   torch::Tensor set_top;
   /// The probability of a row's largest keys, sum of p_j over T (see KeyBudget), within (0, 1];
   /// exactly 1 where T is all that the row sees. Undefined unless asked for. [batch, heads, query]
