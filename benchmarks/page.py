@@ -94,7 +94,6 @@ def dot(row):
 
 
 def table_row(row, above):
-    note = row.get("note", "")
     small = [row[key] for key in ("unit", "note") if row.get(key) and row[key] != above.get(key)]
     name = text(row["name"]) + (f"<br><small>{text('; '.join(small))}</small>" if small else "")
     higher = row.get("better") == "higher"
