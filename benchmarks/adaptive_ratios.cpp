@@ -10,8 +10,8 @@
 
 #include "measure.h"
 #include "model.h"
-#include "motet/attention/adaptive.h"
 #include "motet/model/weights.h"
+#include "motet/reading/adaptive.h"
 #include "report.h"
 #include "ways.h"
 

@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <vector>
 
-#include "motet/files.h"
-#include "motet/model/safetensors.h"
+#include "motet/files/mapped.h"
+#include "motet/files/safetensors.h"
 #include "motet/model/weights.h"
 
 namespace {

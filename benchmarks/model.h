@@ -8,6 +8,7 @@
 
 #include "motet/model/encode.h"
 #include "motet/probe/entropy.h"
+#include "motet/probe/mass.h"
 
 namespace bench {
 

@@ -26,7 +26,7 @@
 #include "model.h"
 #include "motet/error.h"
 #include "motet/eval/compare.h"
-#include "motet/eval/metrics.h"
+#include "motet/eval/memory.h"
 #include "motet/model/weights.h"
 
 namespace {

@@ -17,11 +17,11 @@
 #include <tuple>
 
 #include "measure.h"
-#include "motet/attention/reading.h"
 #include "motet/attention/rows.h"
 #include "motet/context/layout.h"
 #include "motet/error.h"
-#include "motet/eval/metrics.h"
+#include "motet/eval/memory.h"
+#include "motet/reading/reading.h"
 #include "report.h"
 #include "ways.h"
 

@@ -4,10 +4,10 @@
 
 #include <cstdint>
 
-#include "motet/attention/reading.h"
 #include "motet/attention/rows.h"
 #include "motet/attention/scores.h"
 #include "motet/attention/sets.h"
+#include "motet/reading/reading.h"
 #include "ways.h"
 
 namespace {

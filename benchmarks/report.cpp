@@ -9,7 +9,7 @@
 
 #include "measure.h"
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
 
 namespace bench {
 

@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "motet/files.h"
+#include "motet/files/mapped.h"
 
 namespace {
 

@@ -9,7 +9,7 @@
 
 #include "measure.h"
 #include "motet/error.h"
-#include "motet/eval/metrics.h"
+#include "motet/eval/memory.h"
 #include "motet/model/config.h"
 #include "motet/train/initial.h"
 #include "motet/train/trainer.h"

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attention/gaussian_mass.h"
 #include "attention/infinity.h"
+#include "kernel/gaussian_mass.h"
 #include "motet/error.h"
 
 namespace motet {

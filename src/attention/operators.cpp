@@ -14,8 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "attention/checked.h"
-#include "attention/compute.h"
+#include "kernel/checked.h"
+#include "kernel/compute.h"
 #include "motet/error.h"
 
 namespace motet {

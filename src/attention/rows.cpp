@@ -8,13 +8,13 @@
 #include <cmath>
 #include <utility>
 
-#include "attention/checked.h"
-#include "attention/compute.h"
 #include "attention/infinity.h"
+#include "attention/once_differentiable.h"
 #include "attention/plain.h"
+#include "kernel/checked.h"
+#include "kernel/compute.h"
 #include "motet/attention/scores.h"
 #include "motet/error.h"
-#include "once_differentiable.h"
 
 namespace motet {
 namespace {

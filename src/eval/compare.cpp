@@ -11,11 +11,14 @@
 
 #include "eval/sums.h"
 #include "motet/error.h"
-#include "motet/eval/metrics.h"
+#include "motet/eval/memory.h"
+#include "motet/eval/predictions.h"
 #include "motet/model/encode.h"
 #include "motet/probe/diagnosis.h"
 #include "motet/probe/entropy.h"
+#include "motet/probe/mass.h"
 #include "motet/probe/probabilities.h"
+#include "motet/probe/statistic.h"
 
 namespace motet {
 namespace {

@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "eval/sums.h"
-#include "motet/attention/adaptive.h"
 #include "motet/error.h"
-#include "motet/eval/metrics.h"
+#include "motet/eval/predictions.h"
 #include "motet/heads/judge.h"
 #include "motet/probe/entropy.h"
+#include "motet/reading/adaptive.h"
 
 namespace motet {
 namespace {

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <optional>
 
-#include "motet/eval/metrics.h"
+#include "motet/eval/predictions.h"
 
 namespace motet {
 

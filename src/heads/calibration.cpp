@@ -7,11 +7,12 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "motet/attention/adaptive.h"
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
 #include "motet/heads/judge.h"
 #include "motet/model/encode.h"
+#include "motet/reading/adaptive.h"
 
 namespace motet {
 namespace {

@@ -8,8 +8,8 @@
 #endif
 #include <map>
 
-#include "model/elementwise.h"
-#include "model/few_rows.h"
+#include "kernel/elementwise.h"
+#include "kernel/few_rows.h"
 #include "motet/error.h"
 
 namespace motet {

@@ -2,7 +2,7 @@
 
 #include "model/import_hint.h"
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/mapped.h"
 #include "motet/model/family.h"
 
 namespace motet {

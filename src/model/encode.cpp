@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "model/ablator.h"
-#include "model/checkpoint.h"
+#include "model/recompute.h"
 #include "motet/attention/probabilities.h"
 #include "motet/error.h"
 

@@ -7,6 +7,7 @@
 
 /// GPT-2: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners".
 namespace motet {
+namespace gpt2 {
 namespace {
 
 using torch::Tensor;
@@ -94,21 +95,23 @@ std::vector<TensorName> names(const Config&) {
 }
 
 }  // namespace
+}  // namespace gpt2
 
 Family gpt2_family() {
-  return {.model_type = "gpt2",
-          .configure = configure,
-          .make_block = [](const Config& config,
-                           int64_t layer) { return std::make_shared<Gpt2Block>(config, layer); },
-          .make_norm =
-              [](const Config& config) {
-                return std::make_shared<LayerNorm>(config.width, config.norm_epsilon,
-                                                   torch::TensorOptions());
-              },
-          .names = names,
-          .prefix = "transformer.",
-          .ignored = {".attn.bias", ".attn.masked_bias"},
-          .residual = {".out.weight", ".down.weight"}};
+  return {
+      .model_type = "gpt2",
+      .configure = gpt2::configure,
+      .make_block = [](const Config& config,
+                       int64_t layer) { return std::make_shared<gpt2::Gpt2Block>(config, layer); },
+      .make_norm =
+          [](const Config& config) {
+            return std::make_shared<LayerNorm>(config.width, config.norm_epsilon,
+                                               torch::TensorOptions());
+          },
+      .names = gpt2::names,
+      .prefix = "transformer.",
+      .ignored = {".attn.bias", ".attn.masked_bias"},
+      .residual = {".out.weight", ".down.weight"}};
 }
 
 }  // namespace motet

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/mapped.h"
 
 namespace motet {
 namespace {

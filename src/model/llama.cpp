@@ -9,6 +9,7 @@
 /// arXiv 2305.13245. Mistral is the same block; Qwen2 has other biases, and Qwen3 norms queries and
 /// keys (Qwen3 technical report, arXiv 2505.09388).
 namespace motet {
+namespace llama {
 namespace {
 
 using torch::Tensor;
@@ -156,10 +157,11 @@ Family family_of(const char* model_type,
 }
 
 }  // namespace
+}  // namespace llama
 
-Family llama_family() { return family_of("llama", configure); }
-Family mistral_family() { return family_of("mistral", configure_mistral); }
-Family qwen2_family() { return family_of("qwen2", configure_qwen2); }
-Family qwen3_family() { return family_of("qwen3", configure_qwen3); }
+Family llama_family() { return llama::family_of("llama", llama::configure); }
+Family mistral_family() { return llama::family_of("mistral", llama::configure_mistral); }
+Family qwen2_family() { return llama::family_of("qwen2", llama::configure_qwen2); }
+Family qwen3_family() { return llama::family_of("qwen3", llama::configure_qwen3); }
 
 }  // namespace motet

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numbers>
 
-#include "model/elementwise.h"
+#include "kernel/elementwise.h"
 #include "motet/error.h"
 
 namespace motet {

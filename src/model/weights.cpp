@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
+#include "motet/files/safetensors.h"
+#include "motet/files/sha256.h"
 #include "motet/model/family.h"
-#include "motet/model/safetensors.h"
 
 namespace motet {
 namespace {

@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
 #include "motet/report/heads.h"
 #include "report/fields.h"
 #include "report/run_json.h"

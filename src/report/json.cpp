@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
 #include "report/fields.h"
 #include "report/run_json.h"
 

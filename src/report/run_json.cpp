@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/mapped.h"
 #include "motet/report/json.h"
 
 namespace motet {

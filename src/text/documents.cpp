@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/mapped.h"
 
 namespace motet {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "motet/files.h"
+#include "motet/files/mapped.h"
 
 namespace motet::text {
 

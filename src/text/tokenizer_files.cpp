@@ -9,7 +9,7 @@
 
 #include "byte_level.h"
 #include "json_field.h"
-#include "motet/files.h"
+#include "motet/files/mapped.h"
 #include "unicode.h"
 
 namespace motet::text {

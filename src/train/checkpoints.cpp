@@ -11,7 +11,8 @@
 #include <utility>
 
 #include "motet/error.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
 
 namespace motet {
 namespace {

@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "attention/once_differentiable.h"
 #include "motet/error.h"
 #include "motet/train/text_rows.h"
-#include "once_differentiable.h"
 
 namespace motet {
 namespace {

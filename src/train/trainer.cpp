@@ -10,9 +10,10 @@
 
 #include "motet/attention/budget.h"
 #include "motet/context/layout.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
+#include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
-#include "motet/model/safetensors.h"
 #include "motet/model/weights.h"
 #include "motet/train/loss.h"
 

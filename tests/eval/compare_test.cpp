@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "golden_models.h"
-#include "motet/eval/metrics.h"
+#include "motet/eval/predictions.h"
 #include "motet/eval/run.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
 #include "motet/report/json.h"

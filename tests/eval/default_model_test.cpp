@@ -13,12 +13,13 @@
 #include <numeric>
 
 #include "motet/eval/compare.h"
-#include "motet/eval/metrics.h"
-#include "motet/files.h"
+#include "motet/eval/predictions.h"
+#include "motet/files/mapped.h"
+#include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
-#include "motet/model/safetensors.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
+#include "motet/probe/mass.h"
 #include "motet/text/tokenizer.h"
 #include "program/program.h"
 #include "reference/attention.h"

@@ -9,11 +9,11 @@
 #include <nlohmann/json.hpp>
 
 #include "golden_models.h"
-#include "motet/attention/adaptive.h"
-#include "motet/eval/metrics.h"
-#include "motet/files.h"
+#include "motet/eval/predictions.h"
+#include "motet/files/atomic.h"
 #include "motet/heads/judge.h"
 #include "motet/model/weights.h"
+#include "motet/reading/adaptive.h"
 #include "motet/report/heads.h"
 #include "temporary.h"
 

@@ -7,11 +7,11 @@
 #include <filesystem>
 
 #include "golden_models.h"
-#include "motet/attention/adaptive.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
 #include "motet/heads/judge.h"
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
+#include "motet/reading/adaptive.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

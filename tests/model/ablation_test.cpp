@@ -10,6 +10,7 @@
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
+#include "motet/probe/mass.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

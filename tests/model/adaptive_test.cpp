@@ -1,4 +1,4 @@
-#include "motet/attention/adaptive.h"
+#include "motet/reading/adaptive.h"
 
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -9,6 +9,7 @@
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
+#include "motet/probe/statistic.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

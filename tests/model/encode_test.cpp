@@ -11,6 +11,7 @@
 #include "golden_models.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
+#include "motet/probe/mass.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <vector>
 
+#include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
-#include "motet/model/safetensors.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "reference/attention.h"

@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "motet/files.h"
-#include "motet/model/safetensors.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
+#include "motet/files/safetensors.h"
+#include "motet/files/sha256.h"
 #include "temporary.h"
 
 namespace motet {

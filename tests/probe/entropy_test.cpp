@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include "motet/probe/mass.h"
+#include "motet/probe/statistic.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

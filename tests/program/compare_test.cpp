@@ -11,7 +11,7 @@
 
 #include "motet/attention/kernel.h"
 #include "motet/eval/run.h"
-#include "motet/model/safetensors.h"
+#include "motet/files/safetensors.h"
 #include "motet/report/json.h"
 #include "program/program.h"
 #include "temporary.h"

@@ -8,9 +8,9 @@
 #include <sstream>
 
 #include "motet/context/layout.h"
-#include "motet/eval/metrics.h"
+#include "motet/eval/predictions.h"
+#include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
-#include "motet/model/safetensors.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "motet/text/tokenizer.h"

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "motet/files/safetensors.h"
 #include "motet/heads/calibration.h"
-#include "motet/model/safetensors.h"
 #include "program/program.h"
 #include "temporary.h"
 

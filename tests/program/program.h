@@ -12,8 +12,10 @@
 #include <string>
 #include <vector>
 
-#include "motet/files.h"
-#include "motet/model/safetensors.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
+#include "motet/files/sha256.h"
+#include "motet/files/safetensors.h"
 
 /// Programs run as a user runs them.
 namespace motet {

@@ -15,7 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include "motet/files.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
 #include "temporary.h"
 
 namespace motet {

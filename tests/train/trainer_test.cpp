@@ -10,7 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/eval/compare.h"
-#include "motet/files.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
 #include "motet/model/encode.h"
 #include "motet/model/weights.h"
 #include "motet/train/checkpoints.h"

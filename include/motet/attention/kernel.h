@@ -5,8 +5,8 @@
 
 namespace motet {
 
-/// The kernels that this processor has, the best first: "amx", which is "avx512" but for products of
-/// bf16, "avx2", and always "portable", LibTorch's own operations in blocks, which also computes
+/// The kernels that this processor has, the best first: "amx", which is "avx512" but for products
+/// of bf16, "avx2", and always "portable", LibTorch's own operations in blocks, which also computes
 /// float64 and other devices.
 std::vector<std::string_view> kernels();
 

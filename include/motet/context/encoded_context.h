@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "motet/attention/key_moments.h"
-#include "motet/attention/window.h"
+#include "motet/context/window.h"
 
 namespace motet {
 

@@ -8,11 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "motet/attention/reading.h"
 #include "motet/context/layout.h"
 #include "motet/model/ablation.h"
 #include "motet/model/decoder.h"
 #include "motet/model/oracle.h"
+#include "motet/reading/reading.h"
 
 namespace motet {
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "motet/attention/key_moments.h"
-#include "motet/attention/window.h"
+#include "motet/context/window.h"
 #include "motet/model/ablation.h"
 #include "motet/model/decoder.h"
 

@@ -4,10 +4,10 @@
 
 #include <cstdint>
 
-#include "motet/attention/window.h"
 #include "motet/context/encoded_context.h"
-#include "motet/probe/entropy.h"
+#include "motet/context/window.h"
 #include "motet/probe/probe.h"
+#include "motet/probe/statistic.h"
 
 namespace motet {
 

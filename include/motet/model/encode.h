@@ -6,13 +6,13 @@
 #include <memory>
 #include <vector>
 
-#include "motet/attention/reading.h"
 #include "motet/context/encoded_context.h"
 #include "motet/context/layout.h"
 #include "motet/model/ablation.h"
 #include "motet/model/decoder.h"
 #include "motet/probe/penalty.h"
 #include "motet/probe/probe.h"
+#include "motet/reading/reading.h"
 
 namespace motet {
 

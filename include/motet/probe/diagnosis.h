@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "motet/probe/entropy.h"
+#include "motet/probe/probe.h"
+#include "motet/probe/statistic.h"
 
 namespace motet {
 

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "motet/attention/reading.h"
+#include "motet/reading/reading.h"
 
 namespace motet {
 

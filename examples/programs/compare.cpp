@@ -1,0 +1,278 @@
+// motet-compare: one text, every mode, one table. Zhang et al. 2025, arXiv 2412.16545, section 3.
+
+#include "motet/eval/compare.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "motet/attention/kernel.h"
+#include "motet/eval/run.h"
+#include "motet/files/safetensors.h"
+#include "motet/report/json.h"
+#include "motet/report/table.h"
+#include "motet/text/documents.h"
+#include "motet/text/tokenizer.h"
+#include "motet/version.h"
+#include "program.h"
+#include "report_files.h"
+#include "run_files.h"
+#include "texts.h"
+
+namespace {
+
+using program::note;
+using program::UsageError;
+
+struct Options : program::Options {
+  program::TextOptions text;
+  std::optional<int64_t> length, scored, select;
+  int64_t segments = 4, skip = 0;
+  std::vector<int64_t> pieces{1, 2, 4, 8};
+  std::vector<std::string> readings{"select"};
+  std::vector<int64_t> keep_keys;
+  std::string prefix =
+      "Given the following partial context, predict the words that come next:\\n\\n";
+  std::string positions = "spread";
+  std::vector<std::string> oracles;
+  program::AblationOptions ablation;
+  std::vector<int64_t> rows;
+  bool bos = false, diagnose = false, save_stats = false;
+};
+
+void add_options(CLI::App& app, Options& options) {
+  program::add_text_options(app, options.text);
+  app.add_option(
+      "--length", options.length,
+      "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
+  app.add_option("--scored", options.scored,
+                 "tokens at its end that are scored; a quarter of --length, unless given");
+  app.add_option("--segments", options.segments)->capture_default_str();
+  app.add_option("--skip", options.skip, "segments to leave out first")->capture_default_str();
+  app.add_option("--pieces", options.pieces, "degrees P")->delimiter(',')->capture_default_str();
+  app.add_option("--prefix", options.prefix, "shared prefix of sink and both; knows \\n")
+      ->capture_default_str();
+  app.add_flag("--bos", options.bos,
+               "put the tokenizer's first token before everything, in every mode");
+  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
+  app.add_option(
+         "--readings", options.readings,
+         "readings beside `all`, each without and with the prefix: select[:K[:OVER]] (OVER:\n"
+         "any of layers+heads+rows), soft[:T], sharpen[:B], discount[:C], temper[:T[:S]], topk:K,\n"
+         "adaptive[:TAU[:full or diagonal[:mixture]]]; the last two run at P = 1, too")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--keep-keys", options.keep_keys,
+                 "and readings topk:K, in which each row keeps its K largest keys: of every\n"
+                 "degree, 1 included")
+      ->delimiter(',');
+  app.add_option("--positions", options.positions, "of the pieces' tokens")
+      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
+      ->capture_default_str();
+  app.add_option("--oracle", options.oracles,
+                 "keys, values or both from a run of one piece, as mode `oracle`; in some layers:\n"
+                 "both:0+4-9, or in all but those: both:not:5. Several are several modes")
+      ->delimiter(',');
+  program::add_ablation_options(app, options.ablation);
+  app.add_flag("--diagnose", options.diagnose,
+               "norms of queries, keys and values, cosines and scores, by head and by place in\n"
+               "the piece: in run.json and on the page");
+  app.add_option("--rows", options.rows,
+                 "query rows (from 0) whose attention itself goes into run.json and on the page")
+      ->delimiter(',');
+  app.add_flag("--save-stats", options.save_stats,
+               "every statistic of every row, in stats.safetensors beside run.json");
+  program::add_config_option(app, options);
+  program::add_options(app, options);
+}
+
+motet::CompareOptions compare_options(const Options& options, const motet::Config& config,
+                                      const motet::Tokenizer& tokenizer) {
+  motet::CompareOptions compare;
+  compare.length = options.length.value_or(std::min<int64_t>(4096, config.positions));
+  compare.scored = options.scored.value_or(std::max<int64_t>(1, compare.length / 4));
+  compare.segments = options.segments;
+  compare.skip = options.skip;
+  compare.pieces = options.pieces;
+  compare.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
+  compare.select = options.select.value_or(compare.select);
+  compare.readings = options.readings;
+  for (const auto keys : options.keep_keys) {
+    if (keys < 1) {
+      throw UsageError(fmt::format("--keep-keys {}: a row keeps at least 1", keys));
+    }
+    compare.readings.push_back(fmt::format("topk:{}", keys));
+  }
+  compare.positions = motet::positions_named(options.positions);
+  if (options.bos) {
+    compare.bos = program::bos_of(options.model, config, tokenizer);
+  }
+  compare.ablation = options.ablation.ablation();
+  compare.diagnose = options.diagnose;
+  compare.rows = options.rows;
+  try {
+    for (const auto& oracle : options.oracles) {
+      compare.oracles.push_back(motet::oracle_named(oracle));
+    }
+    compare.validate();
+  } catch (const motet::Error& error) {
+    throw UsageError(error.what());
+  }
+  const auto most = *std::max_element(compare.pieces.begin(), compare.pieces.end());
+  if (options.select && *options.select >= most) {
+    throw UsageError(
+        fmt::format("--select {}: no degree of --pieces is above it (the largest is {}), so "
+                    "selective and both could not run",
+                    *options.select, most));
+  }
+  return compare;
+}
+
+std::filesystem::path stats_path(const Options& options) {
+  return options.out / "stats.safetensors";
+}
+
+/// Takes the run that --out holds already, where that is to go on.
+void go_on(const Options& options, motet::Run& run) {
+  if (!program::claim_out(options, motet::json_of(run))) {
+    return;
+  }
+  motet::require(options.save_stats || !std::filesystem::exists(stats_path(options)),
+                 options.out.string(),
+                 ": the run that is to go on was begun with --save-stats; give it, too");
+  run.segment_rows = motet::load_run(options.out / "run.json").segment_rows;
+}
+
+/// Statistics of the segments that a run has already.
+motet::CompareStatistics earlier_stats(const Options& options, const motet::Run& run) {
+  motet::CompareStatistics statistics;
+  if (!options.save_stats || run.segment_rows.empty()) {
+    return statistics;
+  }
+  motet::require(
+      std::filesystem::exists(stats_path(options)), options.out.string(),
+      ": the run that is to go on was begun without --save-stats; leave it out, or begin "
+      "anew with --overwrite");
+  const auto file = motet::SafeTensors::open(stats_path(options));
+  for (const auto& name : file.names()) {
+    statistics[name] = file.tensor(name);
+  }
+  return statistics;
+}
+
+void save(const Options& options, const motet::Run& run,
+          const motet::CompareStatistics& statistics) {
+  if (options.out.empty()) {
+    return;
+  }
+  if (options.save_stats && !statistics.empty()) {  // before the run that says they are there
+    motet::save_safetensors(stats_path(options), statistics);
+  }
+  motet::save_run(run, options.out / "run.json");
+}
+
+void compare(const Options& options) {
+  const auto config = motet::load_config(options.model);
+  const auto tokenizer = motet::Tokenizer::load(options.model);
+  motet::require(tokenizer.size() <= config.vocabulary, options.model.string(),
+                 ": its tokenizer has ids up to ", tokenizer.size() - 1,
+                 ", but config.json gives the model a vocabulary of ", config.vocabulary,
+                 "; they are not of the same model");
+  if (options.save_stats && options.out.empty()) {
+    throw UsageError("--save-stats needs --out DIR");
+  }
+  const auto compare = compare_options(options, config, tokenizer);
+  const auto plan = motet::plan_compare(config, compare);
+  const auto text = program::read_text(options, options.text, tokenizer);
+  text.check_segments(compare.skip, compare.segments, compare.length, compare.scored + 2);
+  if (!tokenizer.usual_prefix().empty() && !options.bos) {
+    note(options,
+         fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
+                     tokenizer.decode(tokenizer.usual_prefix())));
+  }
+  const auto model = motet::load_model(options.model, options.load());
+
+  motet::Run run;
+  run.command = options.command;
+  run.version = motet::version();
+  run.revision = motet::revision();
+  run.model = program::model_source(options, config);
+  run.data = text.source();
+  run.data_tokens = text.tokens();
+  run.options = compare;
+  run.seed = options.seed;
+  run.dtype = options.dtype;
+  run.device = options.device;
+  run.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
+  run.threads = at::get_num_threads();
+  run.left_out = plan.left_out;
+  program::tell_changes(options, motet::json_of(run));
+  motet::CompareStatistics statistics;
+  if (!options.out.empty()) {
+    go_on(options, run);
+    statistics = earlier_stats(options, run);
+    save(options, run, statistics);
+  }
+
+  for (const auto& left_out : plan.left_out) {
+    note(options,
+         fmt::format("left out: {}, P = {}: {}", left_out.mode, left_out.pieces, left_out.reason));
+  }
+  const auto done = run.segments_done();
+  const auto open = compare.segments - static_cast<int64_t>(done.size());
+  note(options, fmt::format("{} of {} segments of {} tokens to do, {} modes each: {:.2f} TFLOP",
+                            open, compare.segments, compare.length, plan.modes.size(),
+                            static_cast<double>(open) * plan.segment_flops / 1e12));
+  {
+    program::Progress progress("comparing", static_cast<double>(open) * plan.segment_flops,
+                               options.quiet);
+    const auto step = [&](double flops) {
+      if (program::interrupted()) {
+        const auto finished = run.segments_done().size();
+        throw program::Interrupted(
+            options.out.empty()
+                ? "interrupted; without --out nothing is kept"
+                : fmt::format("interrupted; {} of {} segments are in {}; --resume goes on with it",
+                              finished, compare.segments, (options.out / "run.json").string()));
+      }
+      progress.add(flops);
+    };
+    for (auto segment = compare.skip; segment < compare.skip + compare.segments; ++segment) {
+      if (std::find(done.begin(), done.end(), segment) != done.end()) {
+        continue;
+      }
+      const auto rows =
+          motet::compare_segment(*model, text.segment(segment, compare.length), compare, plan,
+                                 segment, step, options.save_stats ? &statistics : nullptr);
+      run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
+      save(options, run, statistics);
+    }
+  }
+  fmt::print("{}, {}, {} of {} tokens, {} scored, positions {}\n\n{}", run.model.name,
+             run.data.name,
+             compare.segments == 1 ? "a segment" : fmt::format("{} segments", compare.segments),
+             compare.length, compare.scored, options.positions, motet::table_of(run));
+  if (::isatty(STDOUT_FILENO) == 1) {
+    fmt::print("\n{}\n", motet::heat_map_of(run));
+  }
+  if (!options.out.empty()) {
+    fmt::print("Results: {}\n", (options.out / "run.json").string());
+    fmt::print("Page: {}\n", program::write_report({run}, options.out).string());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "One text, every way of reading it, one table: perplexity and attention entropy of\n"
+      "full attention and of parallel context encoding.",
+      "motet-compare");
+  Options options;
+  add_options(app, options);
+  return program::run(app, argc, argv, options, [&] { compare(options); });
+}

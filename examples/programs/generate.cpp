@@ -1,0 +1,444 @@
+// motet-generate: an answer from several passages, which are encoded in parallel.
+
+#include "motet/model/generate.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
+#include "motet/probe/entropy.h"
+#include "motet/probe/mass.h"
+#include "motet/probe/statistic.h"
+#include "motet/text/tokenizer.h"
+#include "program.h"
+
+namespace {
+
+using program::UsageError;
+
+struct Options : program::Options {
+  std::vector<std::filesystem::path> pieces;
+  std::filesystem::path documents;
+  std::string query, mode = "parallel", reading, positions = "spread";
+  std::optional<std::string> prefix;
+  std::optional<int64_t> select;
+  std::optional<double> top_p;
+  program::AblationOptions ablation;
+  bool bos = false, chat = false, probe = false;
+  motet::GenerateOptions generate;
+};
+
+bool has_prefix(const Options& options) { return options.mode == "sink" || options.mode == "both"; }
+bool selects(const Options& options) {
+  return options.reading.empty() && (options.mode == "selective" || options.mode == "both");
+}
+
+void add_options(CLI::App& app, Options& options) {
+  auto* pieces = app.add_option("--pieces", options.pieces, "UTF-8 files, a piece each");
+  app.add_option("--documents", options.documents,
+                 "lines of {\"pieces\": [...], \"query\": ..., \"prefix\": ...}, prefix at choice")
+      ->excludes(pieces);
+  app.add_option("--query", options.query,
+                 "what comes after the pieces; knows \\n. With --documents: for lines without one");
+  app.add_option("--mode", options.mode)
+      ->check(CLI::IsMember({"full", "parallel", "sink", "selective", "both"}))
+      ->capture_default_str();
+  app.add_option("--reading", options.reading,
+                 "another reading in place of the mode's, as motet-compare's --readings");
+  app.add_option(
+      "--prefix", options.prefix,
+      "shared prefix, of sink and both; knows \\n. Lines of --documents may have their own");
+  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
+  app.add_option("--positions", options.positions, "of the pieces' tokens")
+      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
+      ->capture_default_str();
+  app.add_option("--tokens", options.generate.tokens, "at most")->capture_default_str();
+  app.add_option("--temperature", options.generate.sampling.temperature,
+                 "0: the most likely token, always")
+      ->capture_default_str();
+  app.add_option("--top-p", options.top_p,
+                 "draws from the most likely tokens that have this probability together; 1");
+  app.add_flag("--bos", options.bos, "put the tokenizer's first token before everything");
+  app.add_flag("--chat", options.chat, "the query is a user's message (ChatML models)");
+  app.add_flag("--probe", options.probe,
+               "a line a token: entropy, mass of own tokens, and the piece with the most");
+  program::add_ablation_options(app, options.ablation);
+  program::add_options(app, options);
+}
+
+/// What one answer is made from.
+struct Task {
+  std::vector<std::string> pieces;
+  std::string query;
+  std::optional<std::string> prefix;
+};
+
+std::vector<Task> tasks_of(const Options& options) {
+  std::vector<Task> tasks;
+  if (!options.pieces.empty()) {
+    if (options.query.empty()) {
+      throw UsageError("--pieces needs --query TEXT");
+    }
+    Task task{{}, program::unescaped(options.query), {}};
+    for (const auto& path : options.pieces) {
+      task.pieces.push_back(motet::read_file(path));
+      motet::require(!task.pieces.back().empty(), path.string(), ": is empty");
+    }
+    return {task};
+  }
+  if (options.documents.empty()) {
+    throw UsageError("give --pieces FILE... or --documents FILE.jsonl");
+  }
+  const auto text = motet::read_file(options.documents);
+  int64_t number = 0;
+  for (std::size_t first = 0; first < text.size();) {
+    const auto last = std::min(text.find('\n', first), text.size());
+    const auto line = text.substr(first, last - first);
+    first = last + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) {
+      continue;
+    }
+    const auto where = fmt::format("{}:{}", options.documents.string(), number);
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    motet::require(json.is_object() && json.contains("pieces") && json["pieces"].is_array() &&
+                       !json["pieces"].empty(),
+                   where, ": a line is {\"pieces\": [texts], \"query\": text}");
+    Task task;
+    for (const auto& piece : json["pieces"]) {
+      motet::require(piece.is_string() && !piece.get<std::string>().empty(), where,
+                     ": a piece is a text that is not empty");
+      task.pieces.push_back(piece);
+    }
+    const auto text_or = [&](const char* name, std::optional<std::string> otherwise) {
+      if (!json.contains(name)) {
+        return otherwise;
+      }
+      motet::require(json[name].is_string(), where, ": '", name, "' is a text");
+      return std::optional(json[name].get<std::string>());
+    };
+    const auto query =
+        text_or("query", options.query.empty() ? std::nullopt
+                                               : std::optional(program::unescaped(options.query)));
+    motet::require(query && !query->empty(), where, ": has no query, nor has the command line");
+    task.query = *query;
+    task.prefix = text_or("prefix", {});
+    tasks.push_back(std::move(task));
+  }
+  motet::require(!tasks.empty(), options.documents.string(), ": has no lines");
+  return tasks;
+}
+
+/// Options that would change nothing are mistakes.
+void check(Options& options, const std::vector<Task>& tasks) {
+  if (options.select && !selects(options)) {
+    throw UsageError(options.reading.empty()
+                         ? fmt::format("--select {}: --mode {} reads every piece; selective and "
+                                       "both select",
+                                       *options.select, options.mode)
+                         : fmt::format("--select {}: --reading {} takes the place of what the mode "
+                                       "selects; write --reading select:{}",
+                                       *options.select, options.reading, *options.select));
+  }
+  if (options.mode == "full" && !options.reading.empty()) {
+    throw UsageError(
+        fmt::format("--reading {}: --mode full has one piece, and reads it all", options.reading));
+  }
+  if (options.prefix && !has_prefix(options)) {
+    throw UsageError(fmt::format("--prefix: --mode {} has none; sink and both have", options.mode));
+  }
+  if (options.top_p && options.generate.sampling.temperature == 0) {
+    throw UsageError(fmt::format(
+        "--top-p {}: at --temperature 0 the most likely token is taken, always", *options.top_p));
+  }
+  options.generate.sampling.top_p = options.top_p.value_or(1);
+  if (options.out.empty() && (options.resume || options.overwrite)) {
+    throw UsageError("--resume and --overwrite need --out DIR");
+  }
+  try {
+    options.generate.sampling.validate();
+  } catch (const motet::Error& error) {
+    throw UsageError(error.what());
+  }
+  const auto left_out =
+      std::count_if(tasks.begin(), tasks.end(), [](const Task& task) { return task.prefix; });
+  if (left_out > 0 && !has_prefix(options) && !options.quiet) {
+    fmt::print(stderr, "note: --mode {} leaves out the prefix of {} line{}\n", options.mode,
+               left_out, left_out == 1 ? "" : "s");
+  }
+}
+
+/// The user's message as ChatML models have it: Hugging Face's template of that name.
+void check_chat(const Options& options, const motet::Tokenizer& tokenizer) {
+  motet::require(
+      tokenizer.id("<|im_start|>").has_value() && tokenizer.id("<|im_end|>").has_value(),
+      "--chat: ", options.model.string(),
+      " has no <|im_start|> and <|im_end|>: it is not a ChatML model; write its template into "
+      "--prefix and --query");
+  const auto path = options.model / "tokenizer_config.json";
+  if (std::filesystem::exists(path)) {
+    const auto json = nlohmann::json::parse(motet::read_file(path), nullptr, false);
+    const auto chat_template =
+        json.is_object() && json.contains("chat_template") && json["chat_template"].is_string()
+            ? json["chat_template"].get<std::string>()
+            : std::string();
+    motet::require(chat_template.empty() || chat_template.find("<|im_start|>") != std::string::npos,
+                   "--chat: the template of ", path.string(),
+                   " is not ChatML; write it into --prefix and --query");
+  }
+}
+
+/// The longest part of `text` from `first` on that does not end inside a character.
+std::size_t whole_characters(const std::string& text) {
+  auto last = text.size();
+  for (std::size_t back = 1; back <= std::min<std::size_t>(4, text.size()); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xc0) == 0x80) {
+      continue;
+    }
+    const std::size_t wanted = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return wanted > back ? last - back : last;
+  }
+  return last;
+}
+
+class Answering {
+ public:
+  Answering(const Options& options, const motet::Decoder& model, const motet::Tokenizer& tokenizer)
+      : options_(options), model_(model), tokenizer_(tokenizer) {
+    const auto reading = !options.reading.empty() ? options.reading
+                         : selects(options) ? fmt::format("select:{}", options.select.value_or(2))
+                                            : "all";
+    try {
+      reading_ = motet::reading_named(reading);
+    } catch (const motet::Error& error) {
+      throw UsageError(error.what());
+    }
+  }
+
+  /// What an answer depends on, beside model and pieces.
+  nlohmann::ordered_json settings(const Task& task) const {
+    nlohmann::ordered_json json{{"mode", options_.mode},
+                                {"reading", reading_->name()},
+                                {"positions", options_.positions},
+                                {"bos", options_.bos},
+                                {"chat", options_.chat},
+                                {"temperature", options_.generate.sampling.temperature},
+                                {"top_p", options_.generate.sampling.top_p},
+                                {"seed", options_.seed},
+                                {"query", task.query}};
+    if (has_prefix(options_)) {
+      json["prefix"] = prefix_of(task);
+    }
+    if (!options_.ablation.heads.empty()) {
+      json["ablate"] = options_.ablation.heads;
+      json["ablate_by"] = options_.ablation.by;
+    }
+    return json;
+  }
+
+  nlohmann::ordered_json answer(const Task& task) {
+    auto prefix = prefix_of(task);
+    auto query = task.query;
+    if (options_.chat) {
+      prefix = "<|im_start|>user\n" + prefix;
+      query = (has_prefix(options_) ? "" : "<|im_start|>user\n") + query +
+              "<|im_end|>\n<|im_start|>assistant\n";
+    }
+    auto tokens = options_.bos ? program::bos_of(options_.model, model_.config(), tokenizer_)
+                               : std::vector<int64_t>();
+    if (has_prefix(options_)) {
+      const auto more = ids(prefix);
+      tokens.insert(tokens.end(), more.begin(), more.end());
+    }
+    const auto prefix_tokens = static_cast<int64_t>(tokens.size());
+    std::vector<int64_t> lengths;
+    for (const auto& piece : task.pieces) {
+      const auto more = ids(piece);
+      tokens.insert(tokens.end(), more.begin(), more.end());
+      lengths.push_back(static_cast<int64_t>(more.size()));
+    }
+    if (options_.mode == "full") {
+      lengths = {static_cast<int64_t>(tokens.size()) - prefix_tokens};
+    }
+    const auto layout =
+        motet::make_layout(prefix_tokens, lengths, motet::positions_named(options_.positions));
+    const auto context = motet::encode(model_, tokens, layout);
+    motet::EntropyProbe entropy;
+    motet::MassProbe mass;
+    motet::Reader reader(model_, context, *reading_,
+                         options_.probe ? motet::Probes{&entropy, &mass} : motet::Probes{},
+                         options_.ablation.ablation());
+    auto generate = options_.generate;
+    generate.sampling.seed = static_cast<uint64_t>(options_.seed);
+    generate.stop = stop_tokens();
+    const auto question = ids(query);
+    std::vector<int64_t> answer;
+    std::string text, shown;
+    if (options_.probe) {
+      fmt::print("{:<16} {:>8} {:>6} {:>6} {:>6}\n", "token", "entropy", "own", "piece", "mass");
+    }
+    auto statistics = nlohmann::ordered_json::array();
+    motet::generate(model_, reader, question, generate, [&](int64_t token) {
+      answer.push_back(token);
+      text = tokenizer_.decode(answer);
+      if (options_.probe) {
+        statistics.push_back(show(token, entropy, mass));
+      } else {
+        const auto whole = std::max(shown.size(), whole_characters(text));
+        fmt::print("{}", text.substr(shown.size(), whole - shown.size()));
+        std::fflush(stdout);
+        shown = text.substr(0, whole);
+      }
+      return !program::interrupted();
+    });
+    fmt::print("{}\n", options_.probe ? "\n" + text : text.substr(shown.size()));
+    auto json = settings(task);
+    json["answer"] = text;
+    json["tokens"] = answer;
+    if (options_.probe) {
+      json["statistics"] = statistics;
+    }
+    return json;
+  }
+
+ private:
+  std::string prefix_of(const Task& task) const {
+    return task.prefix ? *task.prefix
+                       : program::unescaped(options_.prefix.value_or(
+                             "Answer the question with these passages:\\n\\n"));
+  }
+
+  std::vector<int64_t> ids(const std::string& text) const { return tokenizer_.encode(text).ids; }
+
+  std::vector<int64_t> stop_tokens() const {
+    std::vector<int64_t> stop;
+    const auto& source = model_.config().source;
+    if (const auto found = source.find("eos_token_id"); found != source.end()) {
+      for (const auto& id : found->is_array() ? *found : nlohmann::json::array({*found})) {
+        if (id.is_number_integer()) {
+          stop.push_back(id);
+        }
+      }
+    }
+    if (const auto end = tokenizer_.id("<|im_end|>"); options_.chat && end) {
+      stop.push_back(*end);
+    }
+    return stop;
+  }
+
+  /// A token's line, from the row that predicted it: the last that the probes have seen.
+  nlohmann::ordered_json show(int64_t token, const motet::EntropyProbe& entropy,
+                              const motet::MassProbe& mass) const {
+    const auto last = [](const motet::RowStatistic& statistic) {
+      return statistic.last().to(torch::kFloat64).mean({0, 1, 2});
+    };
+    const auto masses = last(mass.mass());
+    const auto pieces = masses.slice(0, 1, -1);
+    const auto best = pieces.argmax().item<int64_t>();
+    nlohmann::ordered_json json{{"token", tokenizer_.decode(std::vector<int64_t>{token})},
+                                {"entropy", last(entropy.entropy()).item<double>()},
+                                {"mass_own", masses[-1].item<double>()},
+                                {"top_piece", best + 1},
+                                {"mass_top_piece", pieces[best].item<double>()}};
+    fmt::print("{:<16} {:>8.3f} {:>6.2f} {:>6} {:>6.2f}\n",
+               nlohmann::json(json["token"])
+                   .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+               json["entropy"].get<double>(), json["mass_own"].get<double>(), best + 1,
+               json["mass_top_piece"].get<double>());
+    std::fflush(stdout);
+    return json;
+  }
+
+  const Options& options_;
+  const motet::Decoder& model_;
+  const motet::Tokenizer& tokenizer_;
+  std::shared_ptr<motet::Reading> reading_;
+};
+
+/// Answers that --out holds already, a line each, in the order of the tasks. Nothing of another
+/// run is overwritten unasked.
+std::vector<std::string> earlier_answers(const Options& options, const std::vector<Task>& tasks,
+                                         const Answering& answering) {
+  const auto path = options.out / "answers.jsonl";
+  if (options.out.empty() || options.overwrite || !std::filesystem::exists(path)) {
+    return {};
+  }
+  motet::require(options.resume, options.out.string(),
+                 ": holds answers already; --resume goes on with them, --overwrite replaces them");
+  std::vector<std::string> lines;
+  const auto text = motet::read_file(path);
+  for (std::size_t first = 0; first < text.size();) {
+    const auto last = std::min(text.find('\n', first), text.size());
+    lines.push_back(text.substr(first, last - first));
+    first = last + 1;
+    const auto where = fmt::format("{}:{}", path.string(), lines.size());
+    const auto json = nlohmann::json::parse(lines.back(), nullptr, /*allow_exceptions=*/false);
+    motet::require(json.is_object(), where, ": is damaged; --overwrite begins anew");
+    motet::require(lines.size() <= tasks.size(), where,
+                   ": is an answer more than there are queries");
+    const auto wanted = answering.settings(tasks[lines.size() - 1]);
+    for (const auto& [name, value] : wanted.items()) {
+      motet::require(json.contains(name) && json[name] == value, where, ": was made with another ",
+                     name, ": ", json.contains(name) ? json[name].dump() : "none",
+                     ", this command has ", value.dump(), "; choose another --out");
+    }
+  }
+  return lines;
+}
+
+void generate(Options& options) {
+  const auto tasks = tasks_of(options);
+  check(options, tasks);
+  const auto tokenizer = motet::Tokenizer::load(options.model);
+  if (options.chat) {
+    check_chat(options, tokenizer);
+  }
+  const auto model = motet::load_model(options.model, options.load());
+  Answering answering(options, *model, tokenizer);
+  auto answers = earlier_answers(options, tasks, answering);
+  if (!options.out.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(options.out, error);
+    motet::require(std::filesystem::is_directory(options.out), options.out.string(),
+                   ": cannot be made: ", error.message());
+  }
+  if (!answers.empty() && !options.quiet) {
+    fmt::print(stderr, "{} of {} answers are in {} already\n", answers.size(), tasks.size(),
+               options.out.string());
+  }
+  for (auto i = answers.size(); i < tasks.size(); ++i) {
+    if (tasks.size() > 1) {
+      fmt::print("{}[{}] {}\n", i == 0 ? "" : "\n", i + 1, tasks[i].query);
+    }
+    const auto answer = answering.answer(tasks[i]);
+    if (program::interrupted()) {  // what was cut short is no answer
+      throw program::Interrupted(
+          options.out.empty()
+              ? std::string("interrupted; without --out nothing is kept")
+              : fmt::format("interrupted; {} of {} answers are in {}; --resume goes on with them",
+                            i, tasks.size(), options.out.string()));
+    }
+    answers.push_back(answer.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    if (!options.out.empty()) {
+      motet::write_file(options.out / "answers.jsonl",
+                        fmt::format("{}\n", fmt::join(answers, "\n")));
+    }
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Passages, encoded in parallel, and a text that goes on from them: an answer, token by "
+      "token.",
+      "motet-generate");
+  Options options;
+  add_options(app, options);
+  return program::run(app, argc, argv, options, [&] { generate(options); });
+}

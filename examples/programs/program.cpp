@@ -1,0 +1,305 @@
+#include "program.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/cuda.h>
+#include <torch/utils.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "motet/attention/kernel.h"
+#include "motet/eval/memory.h"
+#include "motet/files/mapped.h"
+#include "motet/model/hub.h"
+#include "motet/version.h"
+
+namespace program {
+namespace {
+
+volatile std::sig_atomic_t stopped = 0;
+
+void stop(int signal) {
+  stopped = 1;
+  std::signal(signal, SIG_DFL);  // a second one ends the program at once
+}
+
+double now() {
+  using Clock = std::chrono::steady_clock;
+  return std::chrono::duration<double>(Clock::now().time_since_epoch()).count();
+}
+
+/// Words of a command line: the program's name, then every option with its values.
+std::vector<std::vector<std::string>> options_of(const std::vector<std::string>& command) {
+  std::vector<std::vector<std::string>> options(1);
+  for (const auto& word : command) {
+    if (word.starts_with("--") && word.size() > 2) {
+      options.emplace_back();
+    }
+    options.back().push_back(word);
+  }
+  return options;
+}
+
+std::string name_of(const std::vector<std::string>& option) {
+  return option.empty() ? "" : option[0].substr(0, option[0].find('='));
+}
+
+/// The command with the options of the run that its `--config` names, where it has none of its own.
+/// Where results go is never repeated.
+std::vector<std::string> with_config(const CLI::App& app, std::vector<std::string> command) {
+  std::string path;
+  std::set<std::string> given{"--config", "--out", "--overwrite", "--resume", "--quiet"};
+  for (const auto& option : options_of(command)) {
+    given.insert(name_of(option));
+    if (name_of(option) == "--config") {
+      path = option[0] != "--config" ? option[0].substr(sizeof("--config=") - 1)
+             : option.size() > 1     ? option[1]
+                                     : "";
+    }
+  }
+  if (path.empty()) {
+    return command;
+  }
+  const auto json = nlohmann::json::parse(motet::read_file(path), nullptr, false);
+  motet::require(json.is_object() && json.contains("command") && json["command"].is_array() &&
+                     !json["command"].empty(),
+                 path, ": is no run.json; it has no 'command'");
+  const auto recorded = json["command"].get<std::vector<std::string>>();
+  motet::require(recorded[0] == command[0], path, ": is a run of ", recorded[0], ", not of ",
+                 command[0]);
+  const auto replaced = [&](const std::string& name) {  // by itself, or by what excludes it
+    if (given.count(name) != 0) {
+      return true;
+    }
+    const auto* option = app.get_option_no_throw(name);
+    const auto excludes = option != nullptr ? option->get_excludes() : std::set<CLI::Option*>();
+    return std::any_of(excludes.begin(), excludes.end(), [&](const CLI::Option* other) {
+      return std::any_of(given.begin(), given.end(),
+                         [&](const std::string& one) { return other->check_name(one); });
+    });
+  };
+  for (const auto& option : options_of(recorded)) {
+    if (option != options_of(recorded).front() && !replaced(name_of(option))) {
+      command.insert(command.end(), option.begin(), option.end());
+    }
+  }
+  return command;
+}
+
+}  // namespace
+
+motet::Ablation AblationOptions::ablation() const {
+  motet::Ablation ablation;
+  if (heads.empty()) {
+    return ablation;
+  }
+  ablation.kind = motet::ablate_named(by);
+  if (std::filesystem::is_regular_file(heads)) {
+    ablation.heads = motet::heads_named(motet::read_file(heads), heads);
+  } else {
+    try {
+      ablation.heads = motet::heads_named(heads, "--ablate");
+    } catch (const motet::Error& error) {
+      throw UsageError(fmt::format("{}, and no file has this name", error.what()));
+    }
+  }
+  return ablation;
+}
+
+motet::LoadOptions Options::load() const {
+  return {.dtype = dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat32,
+          .device = torch::Device(device)};
+}
+
+void add_basic_options(CLI::App& app, Options& options) {
+  app.set_version_flag(
+      "--version", fmt::format("{} {} ({})", app.get_name(), motet::version(), motet::revision()));
+  app.add_flag("--quiet", options.quiet, "no progress and no notes on stderr");
+}
+
+void add_options(CLI::App& app, Options& options) {
+  app.add_option("--model", options.model,
+                 "directory of a model in Hugging Face format, or its id in the local hub cache")
+      ->envname("MOTET_MODEL")
+      ->required();
+  app.add_option("--dtype", options.dtype, "of weights and activations")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
+      ->capture_default_str();
+  app.add_option("--device", options.device)
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "as many as there are cores, unless given")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_option("--out", options.out, "directory for run.json; nothing is written without it");
+  auto* overwrite =
+      app.add_flag("--overwrite", options.overwrite, "replace the run that --out holds");
+  app.add_flag("--resume", options.resume, "go on with the run that --out holds, if any")
+      ->excludes(overwrite);
+  add_basic_options(app, options);
+}
+
+void add_config_option(CLI::App& app, Options& options) {
+  app.add_option("--config", options.config,
+                 "run.json of a run to repeat; options beside it replace its own");
+}
+
+void add_ablation_options(CLI::App& app, AblationOptions& options) {
+  auto* heads = app.add_option("--ablate", options.heads,
+                               "heads that are switched off while the query is read:\n"
+                               "LAYER.HEAD,... (both count from 0), or a file of them");
+  app.add_option("--ablate-by", options.by,
+                 "what takes their place: zero, the mean over the query's rows so far, or what\n"
+                 "the head reads from own keys only")
+      ->check(CLI::IsMember({"zero", "mean", "own"}))
+      ->capture_default_str()
+      ->needs(heads);
+}
+
+int run(CLI::App& app, int argc, char** argv, Options& options, const std::function<void()>& body) {
+  // LibTorch's large tensors in huge pages: fewer faults. It reads this at its first allocation.
+  ::setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);
+  motet::keep_freed_memory();
+  options.command.assign(argv, argv + argc);
+  options.command[0] = app.get_name();
+  try {
+    if (app.get_option_no_throw("--config") != nullptr) {
+      options.command = with_config(app, std::move(options.command));
+    }
+    std::vector<std::string> words(options.command.rbegin(), options.command.rend() - 1);
+    app.parse(std::move(words));  // CLI11 takes them from the back
+  } catch (const motet::Error& error) {
+    fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
+    return 1;
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
+      return app.exit(error);  // --help, --version
+    }
+    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(),
+               error.what());
+    return 2;
+  }
+  std::signal(SIGINT, stop);
+  std::signal(SIGTERM, stop);
+  try {
+    if (!options.model.empty()) {
+      options.model = motet::model_directory(options.model.string());
+    }
+    motet::kernel_name();  // a MOTET_KERNEL that cannot be is an error at once
+    motet::require(options.device != "cuda" || torch::cuda::is_available(),
+                   "--device cuda: this LibTorch finds no CUDA device; leave --device out");
+    if (options.threads > 0) {
+      at::set_num_threads(options.threads);
+    }
+    torch::manual_seed(options.seed);
+    body();
+    return 0;
+  } catch (const UsageError& error) {
+    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(),
+               error.what());
+    return 2;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
+    return 1;
+  }
+}
+
+bool interrupted() { return stopped != 0; }
+
+std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Config& config,
+                            const motet::Tokenizer& tokenizer) {
+  if (!tokenizer.usual_prefix().empty()) {
+    return tokenizer.usual_prefix();
+  }
+  const auto id = config.source.value("bos_token_id", nlohmann::json());
+  motet::require(id.is_number_integer(), "--bos: neither the tokenizer nor config.json of ",
+                 model.string(), " has a first token; leave --bos out");
+  return {id.get<int64_t>()};
+}
+
+void note(const Options& options, const std::string& text) {
+  if (!options.quiet) {
+    fmt::print(stderr, "{}\n", text);
+  }
+}
+
+std::vector<int64_t> tokens_of(const Options& options, const motet::Tokenizer& tokenizer,
+                               const motet::Document& document) {
+  motet::require(!document.text.empty(), document.name, ": is empty");
+  try {
+    auto encoding = tokenizer.encode(document.text);
+    if (encoding.left_out_bytes > 0) {
+      note(options,
+           fmt::format("note: {} bytes of {} have no token in this vocabulary and are left out",
+                       encoding.left_out_bytes, document.name));
+    }
+    return std::move(encoding.ids);
+  } catch (const motet::Error& error) {
+    motet::fail(document.name, ": ", error.what());
+  }
+}
+
+std::string unescaped(const std::string& text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      plain += text[i];
+      continue;
+    }
+    const char next = ++i < text.size() ? text[i] : ' ';
+    if (next != 'n' && next != 't' && next != '\\') {
+      throw UsageError("'" + text + "': after a backslash n, t or another backslash is wanted");
+    }
+    plain += next == 'n' ? '\n' : next == 't' ? '\t' : '\\';
+  }
+  return plain;
+}
+
+Progress::Progress(std::string what, double total, bool quiet)
+    : what_(std::move(what)),
+      total_(total),
+      start_(now()),
+      last_(start_),
+      quiet_(quiet),
+      terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() {
+  if (shown_ && terminal_) {
+    fmt::print(stderr, "\r\033[K");
+  }
+}
+
+void Progress::add(double work, const std::string& details) {
+  done_ += work;
+  const auto time = now();
+  if (quiet_ || time - last_ < (terminal_ ? 0.2 : 60.0)) {
+    return;
+  }
+  last_ = time;
+  shown_ = true;
+  const auto left = (time - start_) * (total_ / done_ - 1);
+  const auto line =
+      fmt::format("{}: {:.0f} %, {}{}{} left", what_, std::floor(100 * done_ / total_), details,
+                  details.empty() ? "" : ", ", duration(left));
+  fmt::print(stderr, fmt::runtime(terminal_ ? "\r{}\033[K" : "{}\n"), line);
+  std::fflush(stderr);
+}
+
+std::string duration(double seconds) {
+  const auto whole = static_cast<int64_t>(std::ceil(seconds));
+  if (whole < 60) {
+    return fmt::format("{} s", whole);
+  }
+  if (whole < 3600) {
+    return fmt::format("{} min {} s", whole / 60, whole % 60);
+  }
+  return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
+}
+
+}  // namespace program

@@ -1,0 +1,112 @@
+#include "run_files.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "motet/files/mapped.h"
+#include "motet/model/weights.h"
+
+namespace program {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+json read_run(const fs::path& path) {
+  auto run = json::parse(motet::read_file(path), nullptr, /*allow_exceptions=*/false);
+  motet::require(run.is_object() && run.contains("schema"), path.string(),
+                 ": is not a run of motet");
+  return run;
+}
+
+void remove_one(const fs::path& path) {
+  std::error_code error;
+  fs::remove(path, error);
+  motet::require(!error, path.string(), ": cannot be removed: ", error.message());
+}
+
+/// Removes the run in `directory`, if there is one: what programs write beside run.json, and that
+/// last, so that this can be done again after an interruption.
+void remove_run(const fs::path& directory) {
+  if (!fs::exists(directory / "run.json")) {
+    return;
+  }
+  const std::pair<const char*, std::vector<std::string>> folders[]{{"pictures", {".svg", ".png"}},
+                                                                   {"stats", {".safetensors"}}};
+  for (const auto& [name, extensions] : folders) {
+    const auto folder = directory / name;
+    if (!fs::is_directory(folder)) {
+      continue;
+    }
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      const auto ours = std::count(extensions.begin(), extensions.end(), entry.path().extension());
+      if (entry.is_regular_file() && ours > 0) {
+        remove_one(entry.path());
+      }
+    }
+    if (fs::is_empty(folder)) {
+      remove_one(folder);
+    }
+  }
+  for (const auto* name : {"stats.safetensors", "static.json", "index.html", "run.json"}) {
+    remove_one(directory / name);
+  }
+}
+
+}  // namespace
+
+motet::Source model_source(const Options& options, const motet::Config& config) {
+  const auto name = config.source.value("_name_or_path", std::string());
+  const auto directory = fs::weakly_canonical(options.model).filename().string();
+  return {name.empty() ? directory : name, motet::model_hash(options.model)};
+}
+
+bool claim_out(const Options& options, const ordered_json& wanted,
+               const std::vector<std::string>& also) {
+  std::error_code error;
+  fs::create_directories(options.out, error);
+  motet::require(fs::is_directory(options.out), options.out.string(),
+                 ": cannot be made: ", error.message());
+  if (options.overwrite) {
+    remove_run(options.out);
+  }
+  const auto path = options.out / "run.json";
+  if (!fs::exists(path)) {
+    return false;
+  }
+  motet::require(options.resume, options.out.string(),
+                 ": holds a run already; --resume goes on with it, --overwrite replaces it");
+  const auto found = read_run(path);
+  std::vector<std::string> fields{"schema",        "program", "model", "data",
+                                  "configuration", "dtype",   "seed",  "device"};
+  fields.insert(fields.end(), also.begin(), also.end());
+  for (const auto& field : fields) {
+    const auto there = found.value(field, json());
+    const json here = wanted.at(field);  // fields of an object in any order
+    motet::require(here == there, path.string(), ": is a run with another ", field, ": it has ",
+                   there.dump(), ", this command has ", here.dump(), "; choose another --out");
+  }
+  return true;
+}
+
+void tell_changes(const Options& options, const ordered_json& wanted) {
+  if (options.config.empty()) {
+    return;
+  }
+  const auto earlier = read_run(options.config);
+  for (const auto& [field, what] : {std::pair{"model", "model"}, {"data", "text"}}) {
+    const auto& then = earlier.at(field);
+    const auto& now = wanted.at(field);
+    if (then.at("hash") != now.at("hash")) {
+      note(options, fmt::format("note: the {} is not that of {}: {} then, {} now", what,
+                                options.config.string(), then.at("name").get<std::string>(),
+                                now.at("name").get<std::string>()));
+    }
+  }
+}
+
+}  // namespace program

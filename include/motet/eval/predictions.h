@@ -1,0 +1,39 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "motet/model/decoder.h"
+
+namespace motet {
+
+/// How well rows predict the tokens that follow them, and how far they are from a reference's
+/// predictions.
+struct Predictions {
+  torch::Tensor nll;                ///< -ln p(token), [rows], float64, nats
+  std::optional<torch::Tensor> kl;  ///< KL(reference || rows), [rows], float64, nats
+  std::optional<torch::Tensor>
+      same_top1;  ///< 1 where both find the same token most likely, [rows], float64
+};
+
+/// `hidden` is [rows, width], after the last norm; `targets` are the tokens that follow each row;
+/// `reference` is like `hidden`. Logits are made a few rows at a time. Throws Error where the
+/// numbers of rows differ.
+Predictions predict(const Decoder& model, const torch::Tensor& hidden,
+                    const std::vector<int64_t>& targets,
+                    const std::optional<torch::Tensor>& reference = {});
+
+/// A mean over tokens and its standard error: the standard deviation over the square root of their
+/// number.
+struct Mean {
+  double value = 0;                      ///< the mean
+  std::optional<double> standard_error;  ///< nothing for a single token
+};
+
+/// Of a tensor's elements.
+Mean mean_of(const torch::Tensor& x);
+
+}  // namespace motet

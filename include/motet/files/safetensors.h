@@ -1,0 +1,46 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace motet {
+
+/// Tensors of one safetensors file, or of all the shards that an index names, as views of the
+/// mapped files.
+class SafeTensors {
+ public:
+  /// Opens a `.safetensors` file or a `.safetensors.index.json`. Throws Error, with file and
+  /// values, for a header that is truncated, overlapping, or does not match the file.
+  static SafeTensors open(const std::filesystem::path& path);
+  /// Opens DIRECTORY/model.safetensors or the index of its shards. Throws Error where there is
+  /// neither.
+  static SafeTensors open_model(const std::filesystem::path& directory);
+
+  /// Whether there is a tensor of this name.
+  bool contains(const std::string& name) const { return tensors_.count(name) > 0; }
+  /// Of all tensors, in order.
+  std::vector<std::string> names() const;
+  /// A view of the mapped file; writing to it changes this process's copy only. Throws Error for an
+  /// unknown name.
+  torch::Tensor tensor(const std::string& name) const;
+  /// That are mapped.
+  const std::vector<std::filesystem::path>& files() const { return paths_; }
+
+ private:
+  void add_file(const std::filesystem::path& path);
+
+  std::map<std::string, torch::Tensor> tensors_;
+  std::vector<std::filesystem::path> paths_;
+};
+
+/// Writes tensors to a safetensors file, whole or not at all; metadata {"format": "pt"}, data
+/// aligned to 64 bytes. Throws Error.
+void save_safetensors(const std::filesystem::path& path,
+                      const std::map<std::string, torch::Tensor>& tensors);
+
+}  // namespace motet

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace motet {
+
+/// A figure for every layer, head and row, gathered pass after pass.
+class RowStatistic {
+ public:
+  /// `rows` of `layer`, [batch, heads, rows(, ...)]. Layers come in order, pass after pass.
+  void add(int64_t layer, const torch::Tensor& rows);
+  /// [layers, batch, heads, rows(, ...)], rows of all passes. Throws Error where nothing was seen.
+  torch::Tensor rows() const;
+  /// The last row of the last pass, [layers, batch, heads(, ...)]. Throws Error where nothing was
+  /// seen.
+  torch::Tensor last() const;
+  /// Mean over batch and rows, [layers, heads(, ...)], float64.
+  torch::Tensor heads() const;
+  /// Mean over layers, batch, heads and rows, [...], float64: every token counts once.
+  torch::Tensor mean() const;
+  /// The unweighted mean over passes and layers of each pass's mean: a pass with one row counts as
+  /// much as one with a thousand. Throws Error where nothing was seen.
+  double mean_of_passes() const;
+
+ private:
+  std::vector<std::vector<torch::Tensor>> layers_;  // [layer][pass]
+};
+
+}  // namespace motet

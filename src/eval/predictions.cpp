@@ -1,0 +1,53 @@
+#include "motet/eval/predictions.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <string>
+
+#include "motet/error.h"
+
+namespace motet {
+
+Predictions predict(const Decoder& model, const torch::Tensor& hidden,
+                    const std::vector<int64_t>& targets,
+                    const std::optional<torch::Tensor>& reference) {
+  const auto rows = static_cast<int64_t>(targets.size());
+  require(hidden.size(0) == rows && (!reference || reference->size(0) == rows),
+          "motet::predict: ", hidden.size(0), " rows, ", rows, " tokens to predict",
+          reference ? ", a reference of " + std::to_string(reference->size(0)) : "");
+  const at::NoGradGuard no_grad;
+  const auto tokens = torch::tensor(targets, torch::kInt64).to(model.device());
+  constexpr int64_t kRows = 64;  // of a vocabulary of 128,000 these take 32 MB
+  std::vector<torch::Tensor> nll, kl, same;
+  for (int64_t first = 0; first < rows; first += kRows) {
+    const auto last = std::min(first + kRows, rows);
+    const auto log_p = model.logits(hidden.slice(0, first, last)).log_softmax(-1);
+    nll.push_back(-log_p.gather(1, tokens.slice(0, first, last).unsqueeze(1)).squeeze(1));
+    if (reference) {
+      const auto log_r = model.logits(reference->slice(0, first, last)).log_softmax(-1);
+      kl.push_back((log_r.exp() * (log_r - log_p)).sum(-1));
+      same.push_back(log_r.argmax(-1) == log_p.argmax(-1));
+    }
+  }
+  const auto joined = [](const std::vector<torch::Tensor>& parts) {
+    return torch::cat(parts).to(torch::kFloat64);
+  };
+  Predictions predictions{joined(nll), {}, {}};
+  if (reference) {
+    predictions.kl = joined(kl);
+    predictions.same_top1 = joined(same);
+  }
+  return predictions;
+}
+
+Mean mean_of(const torch::Tensor& x) {
+  const auto count = static_cast<double>(x.numel());
+  Mean mean{x.mean().item<double>(), {}};
+  if (count > 1) {
+    mean.standard_error = x.std().item<double>() / std::sqrt(count);
+  }
+  return mean;
+}
+
+}  // namespace motet

@@ -1,0 +1,60 @@
+#include "motet/files/atomic.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "motet/error.h"
+
+namespace motet {
+
+AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+  temporary_ = path_;
+  temporary_ += ".partial-" + std::to_string(::getpid());
+  file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  require(file_ >= 0, path_.string(), ": cannot be written: ", std::strerror(errno));
+}
+
+AtomicFile::~AtomicFile() {
+  if (file_ >= 0) {
+    ::close(file_);
+    ::unlink(temporary_.c_str());
+  }
+}
+
+void AtomicFile::write(std::string_view bytes) {
+  while (!bytes.empty()) {  // a disk that fills up takes some of them first
+    const auto written = ::write(file_, bytes.data(), bytes.size());
+    if (written >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(written));
+    } else if (errno == ENOSPC || errno == EDQUOT) {
+      fail(path_.string(), ": cannot be written: ", std::strerror(errno), ", at least ",
+           bytes.size(), " bytes are missing; nothing was changed");
+    } else if (errno != EINTR) {
+      fail(path_.string(), ": cannot be written: ", std::strerror(errno), "; nothing was changed");
+    }
+  }
+}
+
+void AtomicFile::commit() {
+  require(::fsync(file_) == 0, path_.string(), ": cannot be written: ", std::strerror(errno),
+          "; nothing was changed");
+  const bool closed = ::close(std::exchange(file_, -1)) == 0;
+  if (!closed || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(temporary_.c_str());
+    fail(path_.string(), ": cannot be written: ", std::strerror(error), "; nothing was changed");
+  }
+}
+
+void write_file(const std::filesystem::path& path, std::string_view bytes) {
+  AtomicFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+}  // namespace motet

@@ -1,0 +1,225 @@
+// A weight matrix times a few vectors. Vectors of the processor run along the input features; a few
+// rows of the weight are read side by side, and each element that is read serves every row of x.
+
+#include "kernel/few_rows.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernel/few_rows.cpp"
+#include <hwy/foreach_target.h>
+// foreach_target.h comes first
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "kernel/bfloat16.h"
+#include "kernel/compute.h"
+#include "kernel/elements-inl.h"
+#include "motet/attention/kernel.h"
+
+#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+HWY_BEFORE_NAMESPACE();
+namespace motet::few_rows {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using elements::HWY_NAMESPACE::D;
+using elements::HWY_NAMESPACE::kVector;
+using elements::HWY_NAMESPACE::LoadPair;
+using elements::HWY_NAMESPACE::Pair;
+using elements::HWY_NAMESPACE::V;
+
+/// Lays out a row of x for products with weights of its dtype: pair by pair, as LoadPair gives
+/// them.
+template <class Element>
+void LayOut(const void* row, int64_t in, float* HWY_RESTRICT to) {
+  constexpr bool kApart = sizeof(Element) == 2;
+  const auto* HWY_RESTRICT from = static_cast<const Element*>(row);
+  int64_t i = 0;
+  for (; kApart && i + 2 * kVector <= in; i += 2 * kVector) {
+    for (int64_t k = 0; k < kVector; ++k) {
+      to[i + k] = widen(from[i + 2 * k]);
+      to[i + kVector + k] = widen(from[i + 2 * k + 1]);
+    }
+  }
+  for (int64_t k = 0; i + k < in; ++k) {
+    to[i + (kApart ? k % 2 * kVector + k / 2 : k)] = widen(from[i + k]);
+  }
+}
+
+/// out[r][o] = sum_i x[r][i] w[o][i] for kRows rows of x, laid out, and kOuts of w.
+template <int kRows, int kOuts, class Weight>
+HWY_INLINE void Multiply(const float* HWY_RESTRICT x, int64_t x_stride,
+                         const Weight* HWY_RESTRICT w, int64_t in, float* HWY_RESTRICT out,
+                         int64_t out_stride) {
+  const D d;
+  V sum[kRows][kOuts];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int o = 0; o < kOuts; ++o) {
+      sum[r][o] = hn::Zero(d);
+    }
+  }
+  const auto add = [&](int64_t i, const auto& load) HWY_ATTR {
+    Pair right[kOuts];
+#pragma GCC unroll 8
+    for (int o = 0; o < kOuts; ++o) {
+      right[o] = load(w + o * in + i);
+      hwy::Prefetch(w + (o + kOuts) * in + i);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const auto [first, second] = LoadPair(x + r * x_stride + i);
+#pragma GCC unroll 8
+      for (int o = 0; o < kOuts; ++o) {
+        sum[r][o] = hn::MulAdd(first, right[o].first, sum[r][o]);
+        sum[r][o] = hn::MulAdd(second, right[o].second, sum[r][o]);
+      }
+    }
+  };
+  int64_t i = 0;
+#pragma GCC unroll 1
+  for (; i + 2 * kVector <= in; i += 2 * kVector) {
+    add(i, [](const Weight* from) HWY_ATTR { return LoadPair(from); });
+  }
+  if (i < in) {
+    add(i, [&](const Weight* from) HWY_ATTR {
+      HWY_ALIGN Weight last[2 * kVector] = {};
+      std::copy_n(from, in - i, last);
+      return LoadPair(last);
+    });
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int o = 0; o < kOuts; ++o) {
+      out[r * out_stride + o] = hn::GetLane(hn::SumOfLanes(d, sum[r][o]));
+    }
+  }
+}
+
+/// The same for all rows of x and of w.
+template <class Weight>
+void MultiplyAll(const Product& product, int64_t first, int64_t last) {
+  const auto* w = static_cast<const Weight*>(product.w);
+  const auto with_rows = [&]<int kRows>(int64_t r) HWY_ATTR {
+    constexpr int kOuts = 8 / kRows;
+    const auto* x = product.x + r * product.stride;
+    auto* out = product.out + r * product.outs;
+    auto o = first;
+    for (; o + kOuts <= last; o += kOuts) {
+      Multiply<kRows, kOuts>(x, product.stride, w + o * product.in, product.in, out + o,
+                             product.outs);
+    }
+    for (; o < last; ++o) {
+      Multiply<kRows, 1>(x, product.stride, w + o * product.in, product.in, out + o, product.outs);
+    }
+  };
+  int64_t r = 0;
+  for (; r + 4 <= product.rows; r += 4) {
+    with_rows.template operator()<4>(r);
+  }
+  for (; r + 2 <= product.rows; r += 2) {
+    with_rows.template operator()<2>(r);
+  }
+  for (; r < product.rows; ++r) {
+    with_rows.template operator()<1>(r);
+  }
+  for (r = 0; product.narrow_out != nullptr && r < product.rows; ++r) {
+    for (auto o = r * product.outs + first; o < r * product.outs + last; ++o) {
+      product.narrow_out[o] = narrow(product.out[o]);
+    }
+  }
+}
+
+Variant variant(bool bfloat16) {
+  return bfloat16 ? Variant{&LayOut<uint16_t>, &MultiplyAll<uint16_t>}
+                  : Variant{&LayOut<float>, &MultiplyAll<float>};
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace motet::few_rows
+HWY_AFTER_NAMESPACE();
+#endif  // HWY_TARGET
+
+#if HWY_ONCE
+namespace motet {
+namespace {
+
+using few_rows::Product;
+using torch::Tensor;
+
+constexpr int64_t kMostRows = 16;   // with more, reading the weight is no longer all the work
+constexpr int64_t kBlockOuts = 32;  // rows of the weight that stay near for all rows of x
+constexpr int64_t kPadding = 32;    // floats: a pair of the longest vectors
+
+few_rows::Variant variant_for(torch::ScalarType type) {
+#if HWY_TARGETS & HWY_AVX2
+  const bool bfloat16 = type == torch::kBFloat16;
+  return takes_avx512() ? few_rows::N_AVX3::variant(bfloat16) : few_rows::N_AVX2::variant(bfloat16);
+#else
+  return {};  // not asked for: the portable kernel is all there is
+#endif
+}
+
+}  // namespace
+
+bool multiplies_few_rows(const Tensor& x, const Tensor& weight) {
+  const auto type = x.scalar_type();
+  const bool differentiated =
+      at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
+  return (type == torch::kFloat32 || type == torch::kBFloat16) && weight.scalar_type() == type &&
+         x.is_cpu() && weight.is_cpu() && weight.dim() == 2 && weight.is_contiguous() &&
+         x.dim() > 0 && x.size(-1) == weight.size(1) && x.numel() > 0 &&
+         x.numel() / x.size(-1) <= kMostRows && !differentiated && kernel_name() != "portable";
+}
+
+Tensor multiply_few_rows(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                         torch::ScalarType type) {
+  const auto in = weight.size(1), outs = weight.size(0), rows = x.numel() / x.size(-1);
+  const auto variant = variant_for(weight.scalar_type());
+  const auto dense = x.expect_contiguous();
+  const auto stride = (in + kPadding - 1) / kPadding * kPadding;
+  std::vector<float> laid_out(rows * stride, 0.0F);
+  for (int64_t r = 0; r < rows; ++r) {
+    variant.lay_out(static_cast<const char*>(dense->const_data_ptr()) + r * in * x.element_size(),
+                    in, laid_out.data() + r * stride);
+  }
+  at::DimVector sizes(x.sizes());
+  sizes.back() = outs;
+  auto out = at::empty(sizes, x.options().dtype(torch::kFloat32));
+  const bool narrows = type == torch::kBFloat16 && !bias.defined();
+  const auto narrow_out = narrows ? at::empty(sizes, x.options().dtype(type)) : Tensor();
+  const Product product{
+      .x = laid_out.data(),
+      .stride = stride,
+      .rows = rows,
+      .w = weight.const_data_ptr(),
+      .in = in,
+      .outs = outs,
+      .out = out.mutable_data_ptr<float>(),
+      .narrow_out = narrows ? static_cast<uint16_t*>(narrow_out.mutable_data_ptr()) : nullptr};
+  const auto blocks = (outs + kBlockOuts - 1) / kBlockOuts;
+  std::atomic<int64_t> next{0};  // a processor that others use, too, gets fewer
+  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), blocks), 1, [&](int64_t, int64_t) {
+    for (auto block = next++; block < blocks; block = next++) {
+      variant.multiply(product, block * kBlockOuts, std::min(outs, (block + 1) * kBlockOuts));
+    }
+  });
+  if (narrows) {
+    return narrow_out;
+  }
+  if (bias.defined()) {
+    out += bias;
+  }
+  return out.to(type);
+}
+
+}  // namespace motet
+#endif  // HWY_ONCE

@@ -1,0 +1,51 @@
+#include "motet/probe/statistic.h"
+
+#include <ATen/ATen.h>
+
+#include "motet/error.h"
+
+namespace motet {
+
+void RowStatistic::add(int64_t layer, const torch::Tensor& rows) {
+  if (layer >= static_cast<int64_t>(layers_.size())) {
+    layers_.resize(layer + 1);
+  }
+  layers_[layer].push_back(rows);
+}
+
+torch::Tensor RowStatistic::rows() const {
+  require(!layers_.empty(), "motet::RowStatistic: nothing was observed");
+  std::vector<torch::Tensor> layers;
+  for (const auto& passes : layers_) {
+    layers.push_back(torch::cat(passes, 2));
+  }
+  return torch::stack(layers);
+}
+
+torch::Tensor RowStatistic::last() const {
+  require(!layers_.empty(), "motet::RowStatistic: nothing was observed");
+  std::vector<torch::Tensor> layers;
+  for (const auto& passes : layers_) {
+    layers.push_back(passes.back().select(2, -1));
+  }
+  return torch::stack(layers);
+}
+
+torch::Tensor RowStatistic::heads() const { return rows().to(torch::kFloat64).mean({1, 3}); }
+
+torch::Tensor RowStatistic::mean() const { return rows().to(torch::kFloat64).mean({0, 1, 2, 3}); }
+
+double RowStatistic::mean_of_passes() const {
+  require(!layers_.empty(), "motet::RowStatistic: nothing was observed");
+  double sum = 0;
+  int64_t count = 0;
+  for (const auto& passes : layers_) {
+    for (const auto& rows : passes) {
+      sum += rows.to(torch::kFloat64).mean().item<double>();
+      ++count;
+    }
+  }
+  return sum / static_cast<double>(count);
+}
+
+}  // namespace motet
