@@ -12,7 +12,7 @@ struct OwnBlock : motet::Block {
     const auto q = motet::rotate(motet::split_heads(query->forward(a), c.heads), rotation);
     const auto k = motet::rotate(motet::split_heads(key->forward(a), c.kv_heads), rotation);
     const auto v = motet::split_heads(value->forward(a), c.kv_heads);
-    const auto rows = attention.attend(layer, q, k, v, 1 / std::sqrt(c.features));
+    const auto rows = attention.attend(layer, q, k, v, {});
     const auto h = x + out->forward(motet::join_heads(rows)), m = norm2->forward(h);
     return h + down->forward(torch::silu(gate->forward(m)) * up->forward(m));
   }

@@ -42,8 +42,8 @@ class Causal : public motet::Attention {
  public:
   explicit Causal(int64_t rows) : sets_(motet::causal_keys(rows, rows)) {}
   torch::Tensor attend(int64_t /*layer*/, const torch::Tensor& query, const torch::Tensor& keys,
-                       const torch::Tensor& values, double scale) override {
-    return motet::attend(query, keys, values, sets_, {}, {.scale = scale}).out;
+                       const torch::Tensor& values, const motet::ScoreRule& rule) override {
+    return motet::attend(query, keys, values, sets_, {}, {.rule = rule}).out;
   }
 
  private:

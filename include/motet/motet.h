@@ -5,6 +5,7 @@
 #include "motet/attention/key_moments.h"
 #include "motet/attention/probabilities.h"
 #include "motet/attention/rows.h"
+#include "motet/attention/score_rule.h"
 #include "motet/attention/scores.h"
 #include "motet/attention/sets.h"
 #include "motet/context/encoded_context.h"

@@ -19,9 +19,9 @@ Tensor keys_of_sets(const KeySets& sets, bool counts_first) {
   auto* count = counts.data_ptr<int64_t>();
   for (const auto& span : sets.spans()) {
     for (int64_t row = 0; row < span.rows; ++row) {
-      const auto seen = span.causal ? span.keys - span.rows + 1 + row : span.keys;
-      const bool free = !counts_first && span.first_key == 0;
-      count[(span.first_row + row) * sets.sets() + span.set] += seen - (free ? 1 : 0);
+      const auto seen = span.seen_by(row);
+      const bool free = !counts_first && span.first_key == 0 && seen.first == 0 && seen.last > 0;
+      count[(span.first_row + row) * sets.sets() + span.set] += seen.size() - (free ? 1 : 0);
     }
   }
   return counts;

@@ -69,7 +69,7 @@ RowArguments arguments_of(const Tensor& query, at::TensorList keys, at::TensorLi
                           std::optional<double> scale, bool entropy, int64_t top) {
   const auto* where = values.empty() ? "motet::score" : "motet::attend";
   return checked(where, query, keys, values, sets_of(where, query, keys, spans, sets, factors),
-                 log_weight, {scale, threshold, entropy, top});
+                 log_weight, {{scale}, threshold, entropy, top});
 }
 
 /// Rows of all heads of a token side by side, whichever kernel computed them.

@@ -20,13 +20,13 @@ Tensor probabilities(const Tensor& query, torch::TensorList keys, const KeySets&
   const auto chosen = torch::tensor(rows, torch::kInt64).to(query.device());
   const auto q = query.index_select(2, chosen).to(lse.scalar_type());
   const auto k = torch::cat(keys, 2).to(lse.scalar_type());
-  const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
   // Query heads of a group side by side: grouped keys are not copied.
   const auto kv_heads = k.size(1), count = static_cast<int64_t>(rows.size());
-  const auto scores =
-      scale * torch::matmul(q.unflatten(1, {kv_heads, -1}).flatten(2, 3), k.transpose(2, 3))
-                  .unflatten(2, {-1, count})
-                  .flatten(1, 2);  // [batch, heads, rows, keys]
+  const auto scores = options.rule.scores(
+      torch::matmul(q.unflatten(1, {kv_heads, -1}).flatten(2, 3), k.transpose(2, 3))
+          .unflatten(2, {-1, count})
+          .flatten(1, 2),
+      query.size(3));  // [batch, heads, rows, keys]
   auto p = torch::zeros_like(scores);
   for (const auto& span : sets.spans()) {
     for (int64_t i = 0; i < count; ++i) {
@@ -34,8 +34,12 @@ Tensor probabilities(const Tensor& query, torch::TensorList keys, const KeySets&
       if (row < 0 || row >= span.rows) {
         continue;
       }
-      const auto last = span.first_key + span.keys - (span.causal ? span.rows - 1 - row : 0);
-      auto s = scores.select(2, i).slice(2, span.first_key, last) * sets.factor(span.set);
+      const auto seen = span.seen_by(row);
+      if (seen.size() == 0) {
+        continue;
+      }
+      const auto first = span.first_key + seen.first, last = span.first_key + seen.last;
+      auto s = scores.select(2, i).slice(2, first, last) * sets.factor(span.set);
       if (options.threshold) {
         const auto least = options.threshold->index({at::indexing::Slice(), at::indexing::Slice(),
                                                      at::indexing::Slice(rows[i], rows[i] + 1)});
@@ -46,7 +50,7 @@ Tensor probabilities(const Tensor& query, torch::TensorList keys, const KeySets&
       }
       // A row without any key has lse -inf, and no probability anywhere.
       p.select(2, i)
-          .slice(2, span.first_key, last)
+          .slice(2, first, last)
           .copy_((s - lse.select(2, rows[i]).unsqueeze(2)).exp().nan_to_num(0.0));
     }
   }

@@ -18,7 +18,12 @@ bool overlap(int64_t first, int64_t size, int64_t other_first, int64_t other_siz
 
 std::ostream& operator<<(std::ostream& out, const Span& span) {
   return out << "set " << span.set << ", rows " << span.first_row << "+" << span.rows << ", keys "
-             << span.first_key << "+" << span.keys << (span.causal ? ", causal" : "");
+             << span.first_key << "+" << span.keys << (span.causal ? ", causal" : "")
+             << (span.first_visible.empty() ? "" : ", the first hidden");
+}
+
+KeyRange Span::seen_by(int64_t row) const {
+  return {first_visible.empty() ? 0 : first_visible[row], causal ? keys - rows + 1 + row : keys};
 }
 
 KeySets::KeySets(int64_t sets, int64_t rows, int64_t keys, std::vector<Span> spans)
@@ -31,6 +36,12 @@ KeySets::KeySets(int64_t sets, int64_t rows, int64_t keys, std::vector<Span> spa
             " keys");
     require(!span.causal || span.keys >= span.rows, "motet::KeySets: the causal span (", span,
             ") has fewer keys than rows, so its first rows would see none");
+    const auto& first = span.first_visible;
+    require(first.empty() || (static_cast<int64_t>(first.size()) == span.rows &&
+                              std::is_sorted(first.begin(), first.end()) && first.front() >= 0 &&
+                              first.back() <= span.keys),
+            "motet::KeySets: the span (", span, ") has first visible keys of ", first.size(),
+            " rows; there is one a row, within the span and never falling");
     if (span.rows > 0 && span.keys > 0) {
       spans_.push_back(span);
     }
@@ -57,10 +68,22 @@ KeySets KeySets::with_factor(int64_t set, double factor) const {
   return copy;
 }
 
+bool KeySets::hides_first_keys() const {
+  return std::any_of(spans_.begin(), spans_.end(), [](const Span& span) {
+    return !span.first_visible.empty() && span.first_visible.back() > 0;
+  });
+}
+
 int64_t KeySets::pairs() const {
   int64_t pairs = 0;
   for (const auto& span : spans_) {
-    pairs += span.rows * span.keys - (span.causal ? span.rows * (span.rows - 1) / 2 : 0);
+    if (span.first_visible.empty()) {
+      pairs += span.rows * span.keys - (span.causal ? span.rows * (span.rows - 1) / 2 : 0);
+      continue;
+    }
+    for (int64_t row = 0; row < span.rows; ++row) {
+      pairs += span.seen_by(row).size();
+    }
   }
   return pairs;
 }

@@ -18,7 +18,7 @@ void HeadJudge::observe(const Observation& seen) {
   }
   require(seen.bulk.has_value(), "motet::HeadJudge: the reading decides about no bulk");
   const auto& sets = seen.bulk->sets;
-  const RowOptions options{.scale = seen.scale, .entropy = false};
+  const RowOptions options{.rule = seen.rule, .entropy = false};
   // As `read_rows` computes them, to the last bit: the oracle never disagrees with itself.
   const auto window = score(seen.query, seen.keys, sets.window, 0, options).row_lse;
   const auto bulk = score(seen.query, seen.keys, sets.bulk, 0, options)
@@ -28,7 +28,8 @@ void HeadJudge::observe(const Observation& seen) {
   for (const auto& of_piece : bulk_moments(context_, seen.layer, seen.bulk->window)) {
     moments += of_piece;
   }
-  const GaussianKeys keys(moments, covariance_, seen.scale, bulk.scalar_type());
+  const GaussianKeys keys(moments, covariance_, seen.rule.scale_of(seen.query.size(3)),
+                          bulk.scalar_type());
   local_.add(seen.layer, seen.bulk->read().any(3).logical_not().to(torch::kFloat32));
   window_.add(seen.layer, window);
   bulk_.add(seen.layer, bulk);

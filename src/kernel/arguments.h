@@ -24,7 +24,8 @@ struct RowArguments {
   int64_t top = 0;
   bool counts_first = true;  // KeyBudget's
   torch::Tensor budget;  // k of each row, [batch, heads, query], int64; undefined: none is wanted
-  int64_t keep = 0;      // pieces that each row keeps by its `top` largest scores of each; 0: all
+  std::optional<double> cap = {};  // ScoreRule's
+  int64_t keep = 0;  // pieces that each row keeps by its `top` largest scores of each; 0: all
 };
 
 /// As in Row and Scores; what was not asked for is undefined.

@@ -83,10 +83,13 @@ RowArguments checked(const char* where, const Tensor& query, torch::TensorList k
     require(options.threshold->sizes() == shape, where, ": thresholds of ",
             options.threshold->sizes(), "; they are [batch, heads, query] = ", shape);
   }
-  require(options.top >= 0, where, ": the ", options.top, " largest scores");
-  const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
+  require(options.top >= 0, where, ": top = ", options.top,
+          "; 0 or more of the largest scores can be kept");
+  options.rule.validate(where);
+  const auto scale = options.rule.scale_of(query.size(3));
   RowArguments arguments{query, keys.vec(),      values.vec(), sets, log_weight, options.threshold,
                          scale, options.entropy, options.top};
+  arguments.cap = options.rule.cap;
   options.budget.validate(where);
   if (options.budget.wanted()) {
     const at::NoGradGuard no_grad;

@@ -45,6 +45,7 @@ Kernel& kernel() {
 
 /// The fused kernel that computes these, or null.
 const fused::Variant* variant_for(const RowArguments& arguments) {
+  TORCH_INTERNAL_ASSERT(!arguments.cap && !arguments.sets.hides_first_keys());
   return fused::supports(arguments) ? kernel().variant : nullptr;
 }
 

@@ -57,7 +57,7 @@ void show(const Probes& probes, Observation seen, const ReadRows& read, const Te
     }
   }
   if (!rows.empty()) {
-    const RowOptions options{.scale = seen.scale, .threshold = threshold};
+    const RowOptions options{.rule = seen.rule, .threshold = threshold};
     seen.probabilities =
         bulk ? probabilities(query, keys, bulk->sets.all, bulk->log_weight, row.lse, rows, options)
              : probabilities(query, keys, sets, log_weight, row.lse, rows, options);
@@ -80,9 +80,9 @@ class EncodePass : public Attention {
         context_(context) {}
 
   Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
-                double scale) override {
+                const ScoreRule& rule) override {
     const auto row = motet::attend(query, keys, values, sets_, {},
-                                   {.scale = scale, .entropy = needs_of(probes_).entropy});
+                                   {.rule = rule, .entropy = needs_of(probes_).entropy});
     int64_t first = 0;
     const auto keep = [&](EncodedPiece& piece) {
       const auto last = first + piece.length();
@@ -104,7 +104,7 @@ class EncodePass : public Attention {
           .queries = {0, sets_.rows()},
           .prefix = layout_.prefix,
           .pieces = layout_.pieces,
-          .scale = scale},
+          .rule = rule},
          {row, {}, {}}, query, keys, values, sets_);
     return row.out;
   }
@@ -201,11 +201,11 @@ class PackedPass : public Attention, public std::enable_shared_from_this<PackedP
   }
 
   Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
-                double scale) override {
+                const ScoreRule& rule) override {
     const auto needs = options_.penalty != nullptr && !reading_.is_first_pass()
                            ? options_.penalty->needs(layer, layers_)
                            : PenaltyNeeds();
-    const RowOptions options{.scale = scale,
+    const RowOptions options{.rule = rule,
                              .entropy = needs_of(probes_).entropy || needs.entropy,
                              .budget = needs.budget};
     const auto context = [&](const Tensor& x) { return x.slice(2, 0, context_rows_); };
@@ -216,7 +216,7 @@ class PackedPass : public Attention, public std::enable_shared_from_this<PackedP
                          .queries = {0, rows},
                          .prefix = layout_.prefix,
                          .pieces = layout_.pieces,
-                         .scale = scale};
+                         .rule = rule};
     };
     const auto measure = [&](const PenaltyRows& rows) {
       if (needs.any()) {
@@ -345,7 +345,7 @@ class Reader::Pass : public Attention {
         entropy_(needs_of(reader.probes_).entropy) {}
 
   Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
-                double scale) override {
+                const ScoreRule& rule) override {
     const auto& context = reader_.context_;
     std::vector<Tensor> all_keys, all_values;
     const auto add = [&](const EncodedPiece& piece) {
@@ -365,7 +365,7 @@ class Reader::Pass : public Attention {
     }
     const auto first = reading_.is_first_pass();
     auto rows = reading_.read(layer, query, all_keys, all_values, sets_, queries_,
-                              {.scale = scale, .entropy = entropy_}, reader_.bulks(layer, scale));
+                              {.rule = rule, .entropy = entropy_}, reader_.bulks(layer, rule));
     if (first) {  // its keys come again
       for (std::size_t i = 0; i + 1 < queries_.size(); ++i) {
         reader_.keys_[layer][i].length -= queries_[i + 1] - queries_[i];
@@ -395,7 +395,7 @@ class Reader::Pass : public Attention {
         rows.threshold->narrow(1, head, 1).fill_(-INFINITY);
       }
       return motet::attend(query.narrow(1, head, 1), of_head(all_keys), of_head(all_values), sets_,
-                           own, {.scale = scale, .entropy = entropy_});
+                           own, {.rule = rule, .entropy = entropy_});
     };
     reader_.ablator_->apply(layer, queries_, rows.row, own_only);
     show(reader_.probes_,
@@ -406,7 +406,7 @@ class Reader::Pass : public Attention {
           .queries = queries_,
           .prefix = context.prefix.length(),
           .pieces = piece_lengths(context),
-          .scale = scale},
+          .rule = rule},
          rows, query, all_keys, all_values, prepared_);
     return rows.row.out;
   }
@@ -467,7 +467,7 @@ Reader::Reader(const Decoder& model, const EncodedContext& context, const Readin
 
 Reader::~Reader() = default;
 
-const std::vector<GaussianKeys>* Reader::bulks(int64_t layer, double scale) {
+const std::vector<GaussianKeys>* Reader::bulks(int64_t layer, const ScoreRule& rule) {
   const auto needs = reading_.needs().bulk;
   if (!needs || needs->mass != BulkMass::kEstimated || context_.pieces.empty()) {
     return nullptr;
@@ -476,7 +476,8 @@ const std::vector<GaussianKeys>* Reader::bulks(int64_t layer, double scale) {
   auto& bulks = bulks_[layer];
   if (bulks.empty()) {
     const bool wide = model_.dtype() == torch::kFloat64;
-    bulks = model_bulks(*needs, bulk_moments(context_, layer, needs->window), scale,
+    bulks = model_bulks(*needs, bulk_moments(context_, layer, needs->window),
+                        rule.scale_of(model_.config().features),
                         wide ? torch::kFloat64 : torch::kFloat32);
   }
   return &bulks;

@@ -38,8 +38,8 @@ class Gpt2Block : public Block {
       scale /= static_cast<double>(layer_ + 1);
     }
     const auto heads = [&](const Tensor& part) { return split_heads(part, config_.heads); };
-    return out_->forward(join_heads(
-        attention.attend(layer_, heads(parts[0]), heads(parts[1]), heads(parts[2]), scale)));
+    return out_->forward(join_heads(attention.attend(layer_, heads(parts[0]), heads(parts[1]),
+                                                     heads(parts[2]), {.scale = scale})));
   }
 
   Config config_;

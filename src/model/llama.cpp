@@ -45,7 +45,7 @@ class LlamaBlock : public Block {
     const auto k = rotate(heads(key_->forward(x), config_.kv_heads, norm_key_), rotation);
     const auto v = split_heads(value_->forward(x), config_.kv_heads);
     const auto scale = 1 / std::sqrt(static_cast<double>(config_.features));
-    return out_->forward(join_heads(attention.attend(layer_, q, k, v, scale)));
+    return out_->forward(join_heads(attention.attend(layer_, q, k, v, {.scale = scale})));
   }
 
   /// [batch, heads, rows, features], normed where the family does.

@@ -25,8 +25,8 @@ std::vector<Tensor> pieces_of(const std::vector<Tensor>& x, const Observation& s
 
 Tensor norms(const Tensor& x) { return x.to(torch::kFloat64).norm(2, -1); }
 
-/// Mean |scale q.k| over rows, [heads, keys], some rows at a time.
-Tensor mean_abs_score(const Tensor& query, const Tensor& keys, double scale) {
+/// Mean |score| over rows, [heads, keys], some rows at a time.
+Tensor mean_abs_score(const Tensor& query, const Tensor& keys, const ScoreRule& rule) {
   constexpr int64_t kScores = 1 << 24;  // of all heads at once
   const auto kv_heads = keys.size(1), rows = query.size(2);
   const auto type = query.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
@@ -35,10 +35,14 @@ Tensor mean_abs_score(const Tensor& query, const Tensor& keys, double scale) {
   auto sum = torch::zeros({query.size(1), keys.size(2)}, torch::kFloat64);
   for (int64_t first = 0; first < rows; first += step) {
     const auto q = query.slice(2, first, std::min(rows, first + step)).to(type);
-    const auto scores = torch::matmul(q.unflatten(1, {kv_heads, -1}).flatten(2, 3), k)
-                            .unflatten(2, {-1, q.size(2)});  // [1, kv_heads, group, rows, keys]
+    auto scores = torch::matmul(q.unflatten(1, {kv_heads, -1}).flatten(2, 3), k)
+                      .unflatten(2, {-1, q.size(2)});  // [1, kv_heads, group, rows, keys]
+    if (rule.cap) {
+      scores = rule.scores(scores, query.size(3));
+    }
     sum += scores.abs().to(torch::kFloat64).sum(3).flatten(1, 2).sum(0).cpu();
   }
+  const auto scale = rule.cap ? 1 : rule.scale_of(query.size(3));
   return sum * scale / static_cast<double>(rows * query.size(0));
 }
 
@@ -92,7 +96,7 @@ void DiagnosisProbe::observe(const Observation& seen) {
         direction.unflatten(0, {-1, group}),
         (keys[0].to(torch::kFloat64) / norm[0].unsqueeze(2).clamp_min(1e-300)).transpose(1, 2));
     cosine_[layer].add(along.flatten(0, 1), rows);
-    abs_score_[layer].add(mean_abs_score(seen.query, keys, seen.scale), rows);
+    abs_score_[layer].add(mean_abs_score(seen.query, keys, seen.rule), rows);
   }
   for (const auto& values : pieces_of(seen.values, seen)) {
     value_norm_[layer].add(norms(values)[0], rows);

@@ -40,7 +40,7 @@ Tensor bulk_lse(const BulkNeeds& needs, const WindowSets& sets, const Tensor& qu
     return {};
   }
   if (needs.mass == BulkMass::kTrue) {
-    const auto lse = score(query, keys, sets.bulk, 0, {.scale = scale, .entropy = false})
+    const auto lse = score(query, keys, sets.bulk, 0, {.rule = {.scale = scale}, .entropy = false})
                          .lse.slice(3, pieces_of(sets.bulk) + 2);
     return needs.by_piece ? lse : lse.logsumexp(3, true);
   }
@@ -193,11 +193,11 @@ ReadRows read_window_rows(const Reading& reading, const Tensor& query, torch::Te
   }
   const auto needs = *reading.needs().bulk;
   auto split = known.sets != nullptr ? *known.sets : split_window(sets, needs.window);
-  const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(query.size(3))));
+  const auto scale = options.rule.scale_of(query.size(3));
   std::optional<Tensor> log_weight;
   {
     const at::NoGradGuard no_grad;
-    auto scores = score(query, keys, split.window, 0, {.scale = scale, .entropy = false});
+    auto scores = score(query, keys, split.window, 0, {.rule = {.scale = scale}, .entropy = false});
     scores.queries = queries;
     scores.layer = layer;
     scores.bulk = bulk_lse(needs, split, query, keys, scale, known.estimates);

@@ -349,9 +349,8 @@ ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorLis
   }
   Scores scores;
   if (needs.scores || needs.top > 0 || needs.budget.wanted()) {
-    scores =
-        score(query, keys, prepared, needs.top,
-              {.scale = options.scale, .threshold = options.threshold, .budget = needs.budget});
+    scores = score(query, keys, prepared, needs.top,
+                   {.rule = options.rule, .threshold = options.threshold, .budget = needs.budget});
     scores.queries = queries;
     scores.layer = layer;
   }

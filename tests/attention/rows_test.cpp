@@ -63,7 +63,7 @@ TEST_P(Rows, EqualTheTwinAboveAThreshold) {
   const auto& [shape, kernel, dtype, tolerance] = GetParam();
   const auto in = inputs(shape, dtype);
   const RowOptions options{
-      .scale = 0.3,
+      .rule = {.scale = 0.3},
       .threshold = torch::full({shape.batch, shape.heads, shape.sets.rows()}, 0.5, dtype)};
   expect_near(attend(in.query, in.key_list, in.value_list, shape.sets, {}, options),
               reference::attend(in.query, in.keys, in.values, shape.sets, {}, options), tolerance);
@@ -569,7 +569,8 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
       }),
       "motet::attend: the span (set 0, rows 0+3, keys 0+5) crosses the end of a key tensor at "
       "2");
-  EXPECT_EQ(message([&] { score(q, k, sets, -1); }), "motet::score: the -1 largest scores");
+  EXPECT_EQ(message([&] { score(q, k, sets, -1); }),
+            "motet::score: top = -1; 0 or more of the largest scores can be kept");
   EXPECT_EQ(message([&] { merge({}); }), "motet::merge: no rows to merge");
   const auto with_mass = attend(q, k, k, sets, {}, {.budget = {.keys = 2}});
   EXPECT_EQ(message([&] {

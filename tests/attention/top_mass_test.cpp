@@ -181,7 +181,7 @@ TEST_P(TopMassByKernel, CountsTiesAndFindsThemInAnyOrder) {
                                                      {.keys = 450},
                                                      {.share = 0.3},
                                                      {.keys = 7, .counts_first = false}}) {
-      const RowOptions options{.scale = 0.0625, .budget = budget};
+      const RowOptions options{.rule = {.scale = 0.0625}, .budget = budget};
       const auto sets = causal_keys(kRows, kKeys);
       const auto row = attend(q, k, k, sets, {}, options);
       const auto twin = reference::attend(q, k, k, sets, {}, options);
@@ -189,7 +189,7 @@ TEST_P(TopMassByKernel, CountsTiesAndFindsThemInAnyOrder) {
       EXPECT_LT(max_error(row.top_threshold, twin.top_threshold), 1e-5) << "order " << i;
     }
     for (const auto& budget : std::vector<KeyBudget>{{.keys = 7}, {.keys = 450}}) {
-      const RowOptions options{.scale = 0.0625, .budget = budget};
+      const RowOptions options{.rule = {.scale = 0.0625}, .budget = budget};
       const auto leaf_q = torch::ones({1, 2, 3, 8}).set_requires_grad(true);
       const auto leaf_k = k.clone().set_requires_grad(true);
       const std::vector<Tensor> leaves{leaf_q, leaf_k};
@@ -201,7 +201,8 @@ TEST_P(TopMassByKernel, CountsTiesAndFindsThemInAnyOrder) {
       const auto sets = causal_keys(3, kKeys);
       const auto found = gradients(attend(leaf_q, leaf_k, k, sets, {}, options));
       const auto exact = gradients(reference::attend(leaf_q, leaf_k, k, sets, {}, options));
-      const auto terms = *options.scale * k.abs().max().item<double>();  // as large as they get
+      const auto terms =
+          *options.rule.scale * k.abs().max().item<double>();  // as large as they get
       for (std::size_t j = 0; j < leaves.size(); ++j) {
         const auto twin = exact[j].defined() ? exact[j] : torch::zeros_like(leaves[j]);
         EXPECT_LT(max_error(found[j], twin), 1e-5 * std::max(1.0, terms))

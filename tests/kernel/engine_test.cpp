@@ -232,7 +232,7 @@ TEST_P(EngineKernel, TakesAnyScale) {
   for (const double scale : {-0.4, 0.0, 1.0}) {
     const auto attend_with = [&](std::string_view kernel) {
       use_kernel(kernel);
-      return attend(in.query, in.keys, in.values, sets, {}, {.scale = scale, .top = 3});
+      return attend(in.query, in.keys, in.values, sets, {}, {.rule = {.scale = scale}, .top = 3});
     };
     const auto row = attend_with(GetParam()), expected = attend_with("portable");
     EXPECT_LT(reference::max_error(row.out, expected.out), 0.02) << scale;

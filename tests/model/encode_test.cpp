@@ -237,9 +237,9 @@ TEST_P(Encode, ProbesChangeNothingAndSeeWhatTheyAskFor) {
 class Causal : public Attention {
  public:
   Tensor attend(int64_t, const Tensor& query, const Tensor& keys, const Tensor& values,
-                double scale) override {
+                const ScoreRule& rule) override {
     const auto rows = query.size(2);
-    return motet::attend(query, keys, values, causal_keys(rows, rows), {}, {.scale = scale}).out;
+    return motet::attend(query, keys, values, causal_keys(rows, rows), {}, {.rule = rule}).out;
   }
 };
 

@@ -60,7 +60,7 @@ TEST_P(Diagnosis, EqualsItsDefinition) {
           for (int64_t row = 0; row < 6; ++row) {
             const auto dot = q[head][row].dot(k).item<double>();
             cosine += dot / (k.norm() * q[head][row].norm()).item<double>() / 6;
-            score += std::abs(seen.scale * dot) / 6;
+            score += std::abs(*seen.rule.scale * dot) / 6;
           }
         }
         // float64: only the order of sums differs.

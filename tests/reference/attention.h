@@ -25,7 +25,8 @@ inline Visible visible(const KeySets& sets, int64_t row) {
     const auto i = row - span.first_row;
     if (i < 0 || i >= span.rows) continue;
     const auto last = span.causal ? span.keys - span.rows + i + 1 : span.keys;
-    for (int64_t key = 0; key < last; ++key) {
+    const auto first = span.first_visible.empty() ? 0 : span.first_visible[i];
+    for (int64_t key = first; key < last; ++key) {
       seen.keys.push_back(span.first_key + key);
       seen.sets.push_back(span.set);
     }
@@ -75,7 +76,7 @@ inline Row attend(const torch::Tensor& query, const torch::Tensor& keys,
   const auto q = query.to(torch::kFloat64), k = keys.to(torch::kFloat64),
              v = values.to(torch::kFloat64);
   const auto batch = q.size(0), heads = q.size(1), rows = q.size(2), group = heads / k.size(1);
-  const auto scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q.size(3))));
+  const auto scale = options.rule.scale.value_or(1 / std::sqrt(static_cast<double>(q.size(3))));
   const auto none = torch::tensor(-std::numeric_limits<double>::infinity(), f64);
   const auto zero = torch::tensor(0.0, f64);
   std::vector<torch::Tensor> outs, lses, entropies, set_lses, set_entropies, masses, thresholds;
@@ -94,7 +95,9 @@ inline Row attend(const torch::Tensor& query, const torch::Tensor& keys,
         }
         std::vector<int64_t> kept;  // of `seen`
         const auto keys_seen = k[kb][h / group].index_select(0, torch::tensor(seen.keys));
-        const auto raw = keys_seen.matmul(q[b][h][row]) * torch::tensor(factor, f64) * scale;
+        auto raw = keys_seen.matmul(q[b][h][row]) * scale;
+        if (options.rule.cap) raw = *options.rule.cap * torch::tanh(raw / *options.rule.cap);
+        raw = raw * torch::tensor(factor, f64);
         const auto scores = values_of(raw.detach());
         const auto threshold = options.threshold ? (*options.threshold)[b][h][row].item<double>()
                                                  : -std::numeric_limits<double>::infinity();

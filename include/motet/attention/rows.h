@@ -6,11 +6,12 @@
 #include <vector>
 
 #include "motet/attention/budget.h"
+#include "motet/attention/score_rule.h"
 #include "motet/attention/sets.h"
 
 namespace motet {
 
-/// What a row's sets are of it.
+/// How a row's probability and entropy divide among its sets.
 struct RowParts {
   torch::Tensor mass;     ///< of each set, w_m = exp(set_lse_m - lse), [batch, heads, query, sets]
   torch::Tensor between;  ///< -sum_m w_m ln w_m, [batch, heads, query], nats
@@ -51,11 +52,11 @@ struct Row {
   RowParts parts() const;
 };
 
-/// What `attend` and `score` may be told beside their sets.
+/// Options of `attend` and `score`.
 struct RowOptions {
-  std::optional<double> scale;  ///< on q.k; 1 / sqrt(features) unless given
+  ScoreRule rule = {};  ///< from q.k to a score
   /// Effective scores below a row's threshold are dropped. [batch, heads, query]
-  std::optional<torch::Tensor> threshold;
+  std::optional<torch::Tensor> threshold = {};
   /// Whether entropies are wanted; without them `entropy` and `set_entropy` are undefined tensors.
   bool entropy = true;
   /// How many of the largest scores of each set are wanted. Not differentiable.

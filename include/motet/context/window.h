@@ -19,12 +19,6 @@ struct Window {
   friend bool operator==(const Window&, const Window&) = default;  ///< field by field
 };
 
-/// Keys of a piece, [first, last).
-struct KeyRange {
-  int64_t first = 0;  ///< from 0
-  int64_t last = 0;   ///< not among them
-};
-
 /// The bulk of a piece of `length` keys; empty where the window holds them all.
 KeyRange bulk_of(const Window& window, int64_t length, bool is_last);
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "motet/attention/score_rule.h"
 #include "motet/model/config.h"
 #include "motet/model/rope.h"
 
@@ -23,7 +24,7 @@ class Attention {
   /// `query` is [batch, heads, rows, features], `keys` and `values` are [batch, kv_heads, rows,
   /// features] of the same tokens, rotated. Returns out, [batch, heads, rows, features].
   virtual torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& keys,
-                               const torch::Tensor& values, double scale) = 0;
+                               const torch::Tensor& values, const ScoreRule& rule) = 0;
   /// Runs one block over the residual stream and returns the next. A pass that trains may keep less
   /// of it for the backward pass than LibTorch would.
   virtual torch::Tensor run(const std::shared_ptr<Block>& block, const torch::Tensor& x,

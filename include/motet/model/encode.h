@@ -62,7 +62,7 @@ class Reader {
   };
   class Pass;
   /// The bulks of a layer as the reading wants them; null where it wants none.
-  const std::vector<GaussianKeys>* bulks(int64_t layer, double scale);
+  const std::vector<GaussianKeys>* bulks(int64_t layer, const ScoreRule& rule);
 
   const Decoder& model_;
   const EncodedContext& context_;

@@ -30,7 +30,7 @@ struct Observation {
 
   int64_t prefix = 0;           ///< tokens of the prefix
   std::vector<int64_t> pieces;  ///< tokens of each piece
-  double scale = 1;             ///< on q.k
+  ScoreRule rule = {};          ///< from q.k to a score
 
   /// The merged row; with ProbeNeeds::rows only (entropies with ProbeNeeds::entropy), as are the
   /// log weights and what a reading left unread inside pieces.
