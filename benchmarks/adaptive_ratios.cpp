@@ -10,8 +10,12 @@
 
 #include "measure.h"
 #include "model.h"
+#include "motet/context/layout.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/reading/adaptive.h"
+#include "motet/reading/read_rows.h"
+#include "motet/reading/reading.h"
 #include "report.h"
 #include "ways.h"
 

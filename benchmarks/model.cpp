@@ -8,6 +8,8 @@
 #include <map>
 #include <memory>
 
+#include "motet/context/layout.h"
+#include "motet/model/encode.h"
 #include "motet/model/weights.h"
 
 namespace {

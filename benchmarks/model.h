@@ -6,9 +6,12 @@
 #include <memory>
 #include <vector>
 
+#include "motet/context/layout.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
+#include "motet/reading/reading.h"
 
 namespace bench {
 

@@ -21,7 +21,8 @@
 #include "motet/context/layout.h"
 #include "motet/error.h"
 #include "motet/eval/memory.h"
-#include "motet/reading/reading.h"
+#include "motet/reading/read_rows.h"
+#include "motet/reading/select.h"
 #include "report.h"
 #include "ways.h"
 

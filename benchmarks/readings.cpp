@@ -7,7 +7,8 @@
 #include "motet/attention/rows.h"
 #include "motet/attention/scores.h"
 #include "motet/attention/sets.h"
-#include "motet/reading/reading.h"
+#include "motet/reading/read_rows.h"
+#include "motet/reading/select.h"
 #include "ways.h"
 
 namespace {

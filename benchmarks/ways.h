@@ -10,7 +10,6 @@
 
 #include "motet/attention/rows.h"
 #include "motet/context/layout.h"
-#include "motet/reading/reading.h"
 
 /// The inputs that benchmarks share, and the rivals: what a user would run without this library.
 namespace bench {

@@ -11,8 +11,10 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/attention/kernel.h"
+#include "motet/context/layout.h"
 #include "motet/eval/run.h"
 #include "motet/files/safetensors.h"
+#include "motet/reading/registry.h"
 #include "motet/report/json.h"
 #include "motet/report/table.h"
 #include "motet/text/documents.h"
@@ -59,13 +61,13 @@ void add_options(CLI::App& app, Options& options) {
   app.add_flag("--bos", options.bos,
                "put the tokenizer's first token before everything, in every mode");
   app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
-  app.add_option(
-         "--readings", options.readings,
-         "readings beside `all`, each without and with the prefix: select[:K[:OVER]] (OVER:\n"
-         "any of layers+heads+rows), soft[:T], sharpen[:B], discount[:C], temper[:T[:S]], topk:K,\n"
-         "adaptive[:TAU[:full or diagonal[:mixture]]]; the last two run at P = 1, too")
-      ->delimiter(',')
-      ->capture_default_str();
+  auto* readings =
+      app.add_option("--readings", options.readings)->delimiter(',')->capture_default_str();
+  options.describe = [readings] {
+    readings->description(program::wrapped(
+        "readings beside `all`, each without and with the prefix, of " + motet::reading_usages() +
+        "; those that leave keys of a single piece unread run at P = 1, too"));
+  };
   app.add_option("--keep-keys", options.keep_keys,
                  "and readings topk:K, in which each row keeps its K largest keys: of every\n"
                  "degree, 1 included")

@@ -17,6 +17,7 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/attention/kernel.h"
+#include "motet/context/layout.h"
 #include "motet/eval/memory.h"
 #include "motet/eval/predictions.h"
 #include "motet/files/atomic.h"

@@ -8,11 +8,16 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "motet/context/layout.h"
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
+#include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
 #include "motet/probe/statistic.h"
+#include "motet/reading/reading.h"
+#include "motet/reading/registry.h"
 #include "motet/text/tokenizer.h"
 #include "program.h"
 

@@ -14,6 +14,7 @@
 #include <set>
 
 #include "motet/attention/kernel.h"
+#include "motet/eval/extension.h"
 #include "motet/eval/memory.h"
 #include "motet/files/mapped.h"
 #include "motet/model/hub.h"
@@ -92,6 +93,28 @@ std::vector<std::string> with_config(const CLI::App& app, std::vector<std::strin
   return command;
 }
 
+/// The values of an option in a command, apart by commas.
+std::vector<std::string> values_of(const std::vector<std::string>& command,
+                                   const std::string& wanted) {
+  std::vector<std::string> values;
+  const auto add = [&](const std::string& list) {
+    for (std::size_t first = 0; first <= list.size();) {
+      const auto last = std::min(list.find(',', first), list.size());
+      values.push_back(list.substr(first, last - first));
+      first = last + 1;
+    }
+  };
+  for (const auto& option : options_of(command)) {
+    if (name_of(option) == wanted) {
+      if (option[0] != wanted) {
+        add(option[0].substr(wanted.size() + 1));
+      }
+      std::for_each(option.begin() + 1, option.end(), add);
+    }
+  }
+  return values;
+}
+
 }  // namespace
 
 motet::Ablation AblationOptions::ablation() const {
@@ -137,6 +160,9 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--threads", options.threads, "as many as there are cores, unless given")
       ->check(CLI::Range(1, 4096));
   app.add_option("--seed", options.seed)->capture_default_str();
+  app.add_option("--load", options.libraries,
+                 "shared libraries with readings or model families of your own")
+      ->delimiter(',');
   app.add_option("--out", options.out, "directory for run.json; nothing is written without it");
   auto* overwrite =
       app.add_flag("--overwrite", options.overwrite, "replace the run that --out holds");
@@ -171,6 +197,16 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
   try {
     if (app.get_option_no_throw("--config") != nullptr) {
       options.command = with_config(app, std::move(options.command));
+    }
+    for (const auto& path : values_of(options.command, "--load")) {
+      try {
+        motet::load_extension(path);
+      } catch (const motet::Error& error) {
+        motet::fail("--load ", error.what());
+      }
+    }
+    if (options.describe) {
+      options.describe();
     }
     std::vector<std::string> words(options.command.rbegin(), options.command.rend() - 1);
     app.parse(std::move(words));  // CLI11 takes them from the back
@@ -221,6 +257,23 @@ std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Con
   motet::require(id.is_number_integer(), "--bos: neither the tokenizer nor config.json of ",
                  model.string(), " has a first token; leave --bos out");
   return {id.get<int64_t>()};
+}
+
+std::string wrapped(const std::string& text, std::size_t width) {
+  std::string lines;
+  std::size_t column = 0;
+  for (std::size_t first = 0; first < text.size();) {
+    const auto last = std::min(text.find(' ', first), text.size());
+    const auto size = last - first;
+    if (column > 0 && column + 1 + size > width) {
+      lines += '\n';
+      column = 0;
+    }
+    lines += (column > 0 ? " " : "") + text.substr(first, size);
+    column += size + (column > 0 ? 1 : 0);
+    first = last + 1;
+  }
+  return lines;
 }
 
 void note(const Options& options, const std::string& text) {

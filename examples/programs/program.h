@@ -39,7 +39,10 @@ struct Options {
   bool overwrite = false;
   bool resume = false;
   bool quiet = false;
-  std::vector<std::string> command;  ///< that was run: with what `--config` brought
+  std::vector<std::string> command;    ///< that was run: with what `--config` brought
+  std::vector<std::string> libraries;  ///< of `--load`; they are loaded before anything is parsed
+  /// Called when they are: what they registered belongs into the help of options.
+  std::function<void()> describe;
 
   motet::LoadOptions load() const;
 };
@@ -73,6 +76,9 @@ bool interrupted();
 /// Throws Error where neither says.
 std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Config& config,
                             const motet::Tokenizer& tokenizer);
+
+/// Words in lines of at most so many characters, for the help of an option.
+std::string wrapped(const std::string& text, std::size_t width = 80);
 
 /// A line on stderr, unless --quiet was given.
 void note(const Options& options, const std::string& text);

@@ -201,7 +201,6 @@ Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, i
   return {.lse = result.set_lse,
           .entropy = result.set_entropy,
           .top = result.set_top,
-          .queries = {0, query.size(2)},
           .top_threshold = result.top_threshold,
           .row_lse = result.lse};
 }

@@ -10,6 +10,22 @@ int64_t EncodedContext::tokens() const {
   return tokens;
 }
 
+std::vector<int64_t> EncodedContext::piece_lengths() const {
+  std::vector<int64_t> lengths;
+  for (const auto& piece : pieces) {
+    lengths.push_back(piece.length());
+  }
+  return lengths;
+}
+
+std::vector<int64_t> EncodedContext::positions() const {
+  auto all = prefix.positions;
+  for (const auto& piece : pieces) {
+    all.insert(all.end(), piece.positions.begin(), piece.positions.end());
+  }
+  return all;
+}
+
 int64_t EncodedContext::bytes() const {
   const auto size = [](const EncodedPiece& piece) {
     int64_t bytes = 0;

@@ -147,4 +147,46 @@ KeySets read_sets(int64_t prefix, const std::vector<int64_t>& pieces,
   return {set + 1, rows, first_key, std::move(spans)};
 }
 
+KeySets behind_window(const KeySets& sets, const std::vector<int64_t>& key_positions,
+                      const std::vector<int64_t>& row_positions, int64_t window) {
+  require(window >= 1, "motet::behind_window: window = ", window, "; a row sees itself at least");
+  require(static_cast<int64_t>(key_positions.size()) == sets.keys() &&
+              static_cast<int64_t>(row_positions.size()) == sets.rows(),
+          "motet::behind_window: positions of ", key_positions.size(), " keys and ",
+          row_positions.size(), " rows, but the sets describe ", sets.keys(), " keys and ",
+          sets.rows(), " rows");
+  std::vector<Span> spans;
+  for (const auto& span : sets.spans()) {
+    const auto keys = key_positions.begin() + span.first_key, end = keys + span.keys;
+    require(std::is_sorted(keys, end), "motet::behind_window: positions of the keys of (", span,
+            ") fall; a window needs them in order");
+    const auto last_row = span.first_row + span.rows;
+    for (auto row = span.first_row; row < last_row;) {
+      Span some = span;  // rows whose positions do not fall: those of one query
+      some.first_row = row;
+      some.first_visible.clear();
+      do {
+        const auto oldest = row_positions[row] - window + 1;
+        const auto earlier = span.seen_by(row - span.first_row).first;
+        some.first_visible.push_back(
+            std::max<int64_t>(earlier, std::lower_bound(keys, end, oldest) - keys));
+        ++row;
+      } while (row < last_row && row_positions[row - 1] <= row_positions[row]);
+      some.rows = row - some.first_row;
+      some.keys -= span.causal ? last_row - row : 0;
+      for (auto& first : some.first_visible) {
+        first = std::min(first, some.keys);
+      }
+      spans.push_back(std::move(some));
+    }
+  }
+  KeySets behind(sets.sets(), sets.rows(), sets.keys(), std::move(spans));
+  for (int64_t set = 0; set < sets.sets(); ++set) {
+    if (sets.factor(set) != 1) {
+      behind = behind.with_factor(set, sets.factor(set));
+    }
+  }
+  return behind;
+}
+
 }  // namespace motet

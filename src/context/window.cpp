@@ -27,39 +27,44 @@ KeyRange bulk_of(const Window& window, int64_t length, bool is_last) {
 }
 
 WindowSets split_window(const KeySets& sets, const Window& window) {
-  const auto pieces = sets.sets() - 2;
+  const auto meaning = PieceSets::of_sets(sets.sets());
+  const auto split = meaning.with_bulks();
   std::vector<Span> near, far;
   for (const auto& span : sets.spans()) {
-    if (span.set == 0 || span.set == pieces + 1) {
+    if (!meaning.is_piece(span.set)) {
       near.push_back(span);
       continue;
     }
     TORCH_INTERNAL_ASSERT(!span.causal, "all keys of a piece are seen");
-    const auto bulk = bulk_of(window, span.keys, span.set == pieces);
+    const auto piece = span.set - meaning.piece(0);
+    const auto bulk = bulk_of(window, span.keys, piece + 1 == meaning.pieces());
     const auto part = [&](int64_t set, int64_t first, int64_t last) {
       auto some = span;
       some.set = set;
       some.first_key += first;
       some.keys = last - first;
+      for (auto& visible : some.first_visible) {
+        visible = std::clamp<int64_t>(visible - first, 0, some.keys);
+      }
       return some;
     };
     near.push_back(part(span.set, 0, bulk.first));
-    far.push_back(part(pieces + 1 + span.set, bulk.first, bulk.last));
+    far.push_back(part(split.bulk(piece), bulk.first, bulk.last));
     near.push_back(part(span.set, bulk.last, span.keys));
   }
   auto all = near;
   all.insert(all.end(), far.begin(), far.end());
   const auto of = [&](std::vector<Span> spans) {
-    return KeySets(2 * pieces + 2, sets.rows(), sets.keys(), std::move(spans));
+    return KeySets(split.count(), sets.rows(), sets.keys(), std::move(spans));
   };
-  return {of(std::move(all)), of(std::move(near)), of(std::move(far))};
+  return {split, of(std::move(all)), of(std::move(near)), of(std::move(far))};
 }
 
 namespace {
 
 /// As `join_window`, of all but the largest scores.
-void join_in_one_pass(Row& row) {
-  const auto split = row.set_lse.size(3), pieces = split / 2 - 1, sets = pieces + 2;
+void join_in_one_pass(Row& row, const PieceSets& meaning) {
+  const auto split = meaning.count(), sets = meaning.whole().count();
   auto sizes = row.set_lse.sizes().vec();
   sizes[3] = sets;
   const auto lse = at::empty(sizes, row.set_lse.options());
@@ -74,8 +79,9 @@ void join_in_one_pass(Row& row) {
       0, rows, std::max<int64_t>(1, (1 << 12) / sets), [&](int64_t first, int64_t last) {
         for (auto i = first; i < last; ++i) {
           for (int64_t set = 0; set < sets; ++set) {
-            const auto to = i * sets + set, near = i * split + set, far = near + pieces + 1;
-            const bool piece = set > 0 && set <= pieces;
+            const bool piece = meaning.is_piece(set);
+            const auto to = i * sets + set, near = i * split + set;
+            const auto far = piece ? i * split + meaning.bulk(set - meaning.piece(0)) : near;
             const auto a = split_lse[near], b = piece ? split_lse[far] : kNone;
             const auto most = std::max(a, b);
             if (b == kNone || a == kNone) {
@@ -103,17 +109,17 @@ void join_in_one_pass(Row& row) {
 
 }  // namespace
 
-Row join_window(Row row) {
+Row join_window(Row row, const PieceSets& meaning) {
   if (!row.set_top.defined() &&
       is_plain({row.set_lse, row.set_entropy.defined() ? row.set_entropy : row.set_lse})) {
-    join_in_one_pass(row);
+    join_in_one_pass(row, meaning);
     return row;
   }
-  const auto pieces = row.set_lse.size(3) / 2 - 1;
-  const auto windows = [&](const Tensor& x) { return x.slice(3, 1, 1 + pieces); };
-  const auto bulks = [&](const Tensor& x) { return x.slice(3, 2 + pieces); };
+  const auto windows = [&](const Tensor& x) { return meaning.pieces_in(x); };
+  const auto bulks = [&](const Tensor& x) { return meaning.bulks_in(x); };
   const auto with = [&](const Tensor& x, const Tensor& joined) {
-    return torch::cat({x.slice(3, 0, 1), joined, x.slice(3, 1 + pieces, 2 + pieces)}, 3);
+    return torch::cat({meaning.prefix_in(x).unsqueeze(3), joined, meaning.own_in(x).unsqueeze(3)},
+                      3);
   };
   const auto a = windows(row.set_lse), b = bulks(row.set_lse);
   const auto none = (a == -kInfinity).logical_and(b == a);  // no gradient there

@@ -14,11 +14,13 @@
 #include "motet/eval/memory.h"
 #include "motet/eval/predictions.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/probe/diagnosis.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
 #include "motet/probe/probabilities.h"
 #include "motet/probe/statistic.h"
+#include "motet/reading/registry.h"
 
 namespace motet {
 namespace {
@@ -34,7 +36,7 @@ double layer_flops(const Config& config, double rows, double pairs) {
   const auto width = static_cast<double>(config.width);
   const auto heads = static_cast<double>(config.heads * config.features);
   const auto keys = static_cast<double>(config.kv_heads * config.features);
-  const auto mlps = config.rope ? 3.0 : 2.0;  // gated or not
+  const auto mlps = config.gated ? 3.0 : 2.0;
   const auto weights = 2 * width * heads + 2 * width * keys + mlps * width * config.inner;
   return 2 * rows * weights + 4 * pairs * heads;
 }
@@ -397,12 +399,11 @@ std::vector<ReadingMode> modes_of(const CompareOptions& options) {
     for (const auto& earlier : modes) {
       require(earlier.reading->name() != reading->name(), "--readings: ", text, " is given twice");
     }
-    const auto* select = dynamic_cast<const Select*>(reading.get());
     const auto needs = reading->needs();
-    modes.push_back(
-        select != nullptr
-            ? ReadingMode{"selective", "both", select->options().pieces, reading, false}
-            : ReadingMode{name, name, 0, reading, needs.budget.wanted() || needs.bulk.has_value()});
+    const auto& kind = *find_reading(name);
+    const auto called = [&](const std::string& mode) { return mode.empty() ? name : mode; };
+    modes.push_back({called(kind.mode), called(kind.mode_with_prefix), needs.kept, reading,
+                     needs.budget.wanted() || needs.bulk.has_value()});
   }
   return modes;
 }
@@ -544,9 +545,14 @@ std::string label_of(const CompareRow& row) {
   if (row.reading == "all") {
     return row.mode;
   }
-  const Select usual({.pieces = std::max<int64_t>(1, row.selected)});
-  if (row.reading == usual.name()) {
-    return row.mode;
+  // A mode with a name of its own says as much as a reading with no other option than K.
+  for (const auto& kind : reading_kinds()) {
+    const bool named = row.mode == kind.mode || row.mode == kind.mode_with_prefix;
+    if (named && row.selected > 0 &&
+        row.reading ==
+            kind.make(ReadingText(kind.name + ":" + std::to_string(row.selected)))->name()) {
+      return row.mode;
+    }
   }
   return row.reading + (row.prefix_tokens > 0 ? " + prefix" : "");
 }

@@ -11,8 +11,11 @@
 #include "motet/error.h"
 #include "motet/eval/predictions.h"
 #include "motet/heads/judge.h"
+#include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/probe/entropy.h"
 #include "motet/reading/adaptive.h"
+#include "motet/reading/reading.h"
 
 namespace motet {
 namespace {

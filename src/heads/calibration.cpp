@@ -12,6 +12,7 @@
 #include "motet/files/mapped.h"
 #include "motet/heads/judge.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/reading/adaptive.h"
 
 namespace motet {

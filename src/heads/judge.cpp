@@ -12,18 +12,30 @@ namespace motet {
 
 using torch::Tensor;
 
+namespace {
+
+/// Throws Error where some row does not see all of the bulk, or scores are capped: its moments
+/// would be of other scores.
+void check_all_see_the_bulk(const char* where, const Observation& seen) {
+  require(!seen.rule.cap && !seen.bulk->sets.bulk.hides_first_keys(), where, ": layer ", seen.layer,
+          " has a ", seen.rule.cap ? "soft cap" : "window",
+          "; the bulk is judged where all rows see it, by scores without a cap");
+}
+
+}  // namespace
+
 void HeadJudge::observe(const Observation& seen) {
   if (seen.kind != RowKind::kQuery) {
     return;
   }
   require(seen.bulk.has_value(), "motet::HeadJudge: the reading decides about no bulk");
+  check_all_see_the_bulk("motet::HeadJudge", seen);
   const auto& sets = seen.bulk->sets;
   const RowOptions options{.rule = seen.rule, .entropy = false};
   // As `read_rows` computes them, to the last bit: the oracle never disagrees with itself.
   const auto window = score(seen.query, seen.keys, sets.window, 0, options).row_lse;
-  const auto bulk = score(seen.query, seen.keys, sets.bulk, 0, options)
-                        .lse.slice(3, seen.row.set_lse.size(3))
-                        .logsumexp(3);
+  const auto bulk =
+      sets.meaning.bulks_in(score(seen.query, seen.keys, sets.bulk, 0, options).lse).logsumexp(3);
   KeyMoments moments;
   for (const auto& of_piece : bulk_moments(context_, seen.layer, seen.bulk->window)) {
     moments += of_piece;
@@ -47,6 +59,7 @@ void GaussianFit::observe(const Observation& seen) {
     return;
   }
   require(seen.bulk.has_value(), "motet::GaussianFit: the reading decides about no bulk");
+  check_all_see_the_bulk("motet::GaussianFit", seen);
   std::vector<Tensor> bulks;
   for (const auto& piece : context_.pieces) {
     const auto [first, last] =

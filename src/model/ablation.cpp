@@ -72,8 +72,9 @@ Ablator::Ablator(Ablation ablation, int64_t layers, int64_t heads)
   }
 }
 
-void Ablator::apply(int64_t layer, const std::vector<int64_t>& queries, Row& row,
-                    const std::function<Row(int64_t head)>& own_only) {
+std::vector<int64_t> Ablator::apply(int64_t layer, const std::vector<int64_t>& queries, Row& row,
+                                    const std::function<Row(int64_t head)>& own_only) {
+  std::vector<int64_t> own_alone;
   for (std::size_t i = 0; i < ablation_.heads.size(); ++i) {
     if (ablation_.heads[i].layer != layer) {
       continue;
@@ -108,10 +109,12 @@ void Ablator::apply(int64_t layer, const std::vector<int64_t>& queries, Row& row
             of_head(row.*field).copy_(own.*field);
           }
         }
+        own_alone.push_back(head);
         break;
       }
     }
   }
+  return own_alone;
 }
 
 }  // namespace motet

@@ -20,9 +20,10 @@ class Ablator {
   Ablator(Ablation ablation, int64_t layers, int64_t heads);
 
   /// Changes the rows of one layer of one pass; `queries` as in Observation. `own_only` computes
-  /// the rows of one head with all but the own set dropped, [batch, 1, rows, ...].
-  void apply(int64_t layer, const std::vector<int64_t>& queries, Row& row,
-             const std::function<Row(int64_t head)>& own_only);
+  /// the rows of one head with all but the own set dropped, [batch, 1, rows, ...]. Returns the
+  /// heads whose rows are those now.
+  std::vector<int64_t> apply(int64_t layer, const std::vector<int64_t>& queries, Row& row,
+                             const std::function<Row(int64_t head)>& own_only);
 
  private:
   /// Of one head, for one query: what its rows so far add up to.

@@ -7,6 +7,13 @@
 
 namespace motet {
 
+std::optional<int64_t> Config::window(int64_t layer) const {
+  if (windows.empty() || windows.at(layer) == 0) {
+    return {};
+  }
+  return windows[layer];
+}
+
 using nlohmann::json;
 
 const json& ConfigReader::field(const char* name) const {

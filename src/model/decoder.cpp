@@ -5,15 +5,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/fingerprint.h"
 #include "motet/error.h"
 #include "motet/model/family.h"
 
 namespace motet {
-namespace {
 
 using torch::Tensor;
-
-}  // namespace
 
 Decoder::Table::Table(int64_t rows, int64_t width) {
   weight = register_parameter("weight", torch::empty({rows, width}));
@@ -36,10 +34,16 @@ Decoder::Decoder(Config config) : config_(std::move(config)) {
     blocks->register_module(std::to_string(layer), layers_.back());
   }
   norm_ = register_module("norm", family->make_norm(config_));
+  require(config_.windows.empty() || static_cast<int64_t>(config_.windows.size()) == config_.layers,
+          "motet::Decoder: windows of ", config_.windows.size(), " layers, the model has ",
+          config_.layers);
   if (!config_.tied) {
     head_ = table("head", config_.vocabulary);
   }
+  known_fingerprint_ = std::make_shared<KnownFingerprint>();
 }
+
+std::string Decoder::fingerprint() const { return known_fingerprint_->of(*this); }
 
 Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positions,
                         Attention& attention, const ResidualObserver& observer) const {

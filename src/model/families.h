@@ -1,8 +1,13 @@
 #pragma once
 
+#include <cstdint>
+
 #include "motet/model/family.h"
 
 namespace motet {
+
+/// How often register_family has been called.
+int64_t families_registered();
 
 Family gpt2_family();
 Family llama_family();

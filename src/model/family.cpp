@@ -8,6 +8,8 @@
 namespace motet {
 namespace {
 
+int64_t registrations = 0;
+
 std::map<std::string, Family>& families() {
   static std::map<std::string, Family> known = [] {
     std::map<std::string, Family> shipped;
@@ -22,9 +24,13 @@ std::map<std::string, Family>& families() {
 
 }  // namespace
 
-void register_family(Family family) {
+int64_t families_registered() { return registrations; }
+
+bool register_family(Family family) {
   const auto name = family.model_type;
   families().insert_or_assign(name, std::move(family));
+  ++registrations;
+  return true;
 }
 
 const Family* find_family(const std::string& model_type) {

@@ -86,6 +86,7 @@ Config configure(const nlohmann::json& json, const std::string& where) {
   config.tied = read.flag("tie_word_embeddings", false);
   config.attention_bias = config.attention_out_bias = read.flag("attention_bias", false);
   config.mlp_bias = read.flag("mlp_bias", false);
+  config.gated = true;
   config.rope = rope_from(json, where);
   activation_named(config.activation, where);
   return config;

@@ -37,7 +37,7 @@ variable_list differentiate(const BlockCall& call, const Tensor& x, const variab
                                                  /*create_graph=*/false, /*allow_unused=*/true);
 }
 
-class CheckpointFunction : public torch::autograd::Function<CheckpointFunction> {
+class RecomputeFunction : public torch::autograd::Function<RecomputeFunction> {
  public:
   /// `inputs` are the stream and the parameters.
   static variable_list forward(AutogradContext* context, torch::TensorList inputs,
@@ -75,12 +75,12 @@ class CheckpointFunction : public torch::autograd::Function<CheckpointFunction> 
 
 }  // namespace
 
-std::vector<Tensor> checkpoint(std::shared_ptr<const BlockCall> call, const Tensor& x) {
+std::vector<Tensor> recompute(std::shared_ptr<const BlockCall> call, const Tensor& x) {
   variable_list inputs{x};
   for (const auto& parameter : call->parameters()) {
     inputs.push_back(parameter);
   }
-  return CheckpointFunction::apply(torch::TensorList(inputs), call);
+  return RecomputeFunction::apply(torch::TensorList(inputs), call);
 }
 
 }  // namespace motet

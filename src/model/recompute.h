@@ -21,7 +21,6 @@ class BlockCall {
 
 /// `call(x)`, of which only x is kept: the backward pass calls it again. Chen et al. 2016, arXiv
 /// 1604.06174. Every output carries its own gradient.
-std::vector<torch::Tensor> checkpoint(std::shared_ptr<const BlockCall> call,
-                                      const torch::Tensor& x);
+std::vector<torch::Tensor> recompute(std::shared_ptr<const BlockCall> call, const torch::Tensor& x);
 
 }  // namespace motet

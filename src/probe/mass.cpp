@@ -9,12 +9,11 @@ void MassProbe::observe(const Observation& seen) {
     return;
   }
   const auto mass = seen.row.mass();
-  const auto own = mass.size(3) - 1;
   mass_.add(seen.layer, mass);
-  prefix_.add(seen.layer, mass.select(3, 0));
-  own_.add(seen.layer, mass.select(3, own));
-  top_piece_.add(seen.layer,
-                 own > 1 ? mass.slice(3, 1, own).amax(3) : torch::zeros_like(mass.select(3, 0)));
+  prefix_.add(seen.layer, seen.sets.prefix_in(mass));
+  own_.add(seen.layer, seen.sets.own_in(mass));
+  top_piece_.add(seen.layer, seen.sets.pieces() > 0 ? seen.sets.pieces_in(mass).amax(3)
+                                                    : torch::zeros_like(seen.sets.prefix_in(mass)));
 }
 
 }  // namespace motet

@@ -13,7 +13,7 @@
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
-#include "motet/model/encode.h"
+#include "motet/model/forward.h"
 #include "motet/model/weights.h"
 #include "motet/train/loss.h"
 

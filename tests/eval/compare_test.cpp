@@ -9,11 +9,15 @@
 #include <nlohmann/json.hpp>
 
 #include "golden_models.h"
+#include "motet/context/layout.h"
 #include "motet/eval/predictions.h"
 #include "motet/eval/run.h"
 #include "motet/files/atomic.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
+#include "motet/reading/reading.h"
+#include "motet/reading/select.h"
 #include "motet/report/json.h"
 #include "motet/report/table.h"
 #include "reference/attention.h"

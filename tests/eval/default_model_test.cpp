@@ -12,14 +12,18 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "motet/context/layout.h"
 #include "motet/eval/compare.h"
 #include "motet/eval/predictions.h"
 #include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
+#include "motet/reading/reading.h"
+#include "motet/reading/registry.h"
 #include "motet/text/tokenizer.h"
 #include "program/program.h"
 #include "reference/attention.h"

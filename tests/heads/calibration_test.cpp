@@ -7,11 +7,15 @@
 #include <filesystem>
 
 #include "golden_models.h"
+#include "motet/context/layout.h"
 #include "motet/files/atomic.h"
 #include "motet/heads/judge.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/reading/adaptive.h"
+#include "motet/reading/read_rows.h"
+#include "motet/reading/reading.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

@@ -7,10 +7,13 @@
 #include <limits>
 
 #include "golden_models.h"
+#include "motet/context/layout.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
+#include "motet/reading/reading.h"
 #include "reference/attention.h"
 #include "temporary.h"
 
@@ -43,6 +46,9 @@ TEST_P(Ablating, ZeroIsAsIfTheHeadHadNoWayOut) {
   const auto features = model_->config().features;
   auto weight = model_->named_parameters()["layers.1.out.weight"];
   weight.slice(1, features, 2 * features).zero_();
+  // The context stays as it was encoded, as in an ablation.
+  context_.prefix.origin.model = model_->fingerprint();
+  for (auto& piece : context_.pieces) piece.origin.model = model_->fingerprint();
   EXPECT_LT(max_error(ablated, read_with({})), 1e-12);
 }
 
@@ -65,7 +71,7 @@ class OwnOnly : public Reading {
   explicit OwnOnly(int64_t layers_head) : head_(layers_head) {}
   std::string name() const override { return "own only"; }
   ReadingNeeds needs() const override { return {.scores = true}; }
-  std::optional<Tensor> decide(const Scores& scores) const override {
+  std::optional<Tensor> decide(const PieceScores& scores) const override {
     auto log_weight = torch::zeros_like(scores.lse);
     log_weight.select(1, head_).slice(2, 0, -1).fill_(-std::numeric_limits<double>::infinity());
     return log_weight;

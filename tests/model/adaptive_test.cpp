@@ -6,10 +6,14 @@
 #include <filesystem>
 
 #include "golden_models.h"
+#include "motet/context/layout.h"
 #include "motet/model/encode.h"
+#include "motet/model/forward.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/statistic.h"
+#include "motet/reading/reading.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

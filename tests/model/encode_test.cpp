@@ -9,9 +9,15 @@
 #include <numeric>
 
 #include "golden_models.h"
+#include "motet/context/layout.h"
+#include "motet/model/forward.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
+#include "motet/reading/reading.h"
+#include "motet/reading/select.h"
+#include "motet/reading/weigh.h"
 #include "reference/attention.h"
 #include "temporary.h"
 
@@ -58,14 +64,15 @@ TEST_P(Encode, AChoiceOfAllLayersReadsEveryTokenOnce) {
 }
 
 TEST_P(Encode, ForwardDecidesAsReadDoes) {
-  const Select shared({.pieces = 1, .layers = true});
-  const Temper temper;
+  const auto shared = std::make_shared<const Select>(SelectOptions{.pieces = 1, .layers = true});
+  const auto temper = std::make_shared<const Temper>();
   auto tokens = kContext;
   tokens.insert(tokens.end(), kQuery.begin(), kQuery.end());
   const auto context = encode(*model_, kContext, layout_);
-  for (const Reading* reading : std::initializer_list<const Reading*>{&shared, &temper}) {
+  for (const auto& reading :
+       std::initializer_list<std::shared_ptr<const Reading>>{shared, temper}) {
     const at::NoGradGuard no_grad;
-    const auto hidden = forward(*model_, torch::tensor(tokens).unsqueeze(0), layout_, *reading);
+    const auto hidden = forward(*model_, torch::tensor(tokens).unsqueeze(0), layout_, reading);
     EXPECT_LT(max_error(model_->logits(hidden[0].slice(0, kContext.size())),
                         read(*model_, context, kQuery, *reading)),
               1e-12)
@@ -104,7 +111,7 @@ TEST_P(Encode, ADroppedPieceIsAsIfItWereNotThere) {
    public:
     std::string name() const override { return "without piece 2"; }
     ReadingNeeds needs() const override { return {.scores = true}; }
-    std::optional<Tensor> decide(const Scores& scores) const override {
+    std::optional<Tensor> decide(const PieceScores& scores) const override {
       auto log_weight = torch::zeros_like(scores.lse);
       log_weight.select(3, 2).fill_(-std::numeric_limits<double>::infinity());
       return log_weight;
@@ -155,14 +162,14 @@ TEST_P(Encode, TokenByTokenEqualsAtOnce) {
 TEST_P(Encode, ThePackedForwardPassEqualsEncodeAndRead) {
   for (const bool selective : {false, true}) {
     const Select select({.pieces = 2});
-    const All all;
-    const auto& reading = selective ? static_cast<const Reading&>(select) : all;
+    const auto reading = selective ? std::shared_ptr<const Reading>(new Select(select))
+                                   : std::make_shared<const All>();
     auto other = kContext;
     std::reverse(other.begin() + 2, other.end());
     std::vector<Tensor> expected, tokens;
     for (const auto& context : {kContext, other}) {
       const auto encoded = encode(*model_, context, layout_);
-      expected.push_back(read(*model_, encoded, kQuery, reading));
+      expected.push_back(read(*model_, encoded, kQuery, *reading));
       auto row = context;
       row.insert(row.end(), kQuery.begin(), kQuery.end());
       tokens.push_back(torch::tensor(row, torch::kInt64));

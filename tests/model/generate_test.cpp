@@ -5,7 +5,11 @@
 
 #include <filesystem>
 
+#include "motet/context/layout.h"
+#include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
+#include "motet/reading/reading.h"
 #include "temporary.h"
 
 namespace motet {

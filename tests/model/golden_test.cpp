@@ -4,10 +4,13 @@
 #include <filesystem>
 #include <vector>
 
+#include "motet/context/layout.h"
 #include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
+#include "motet/reading/reading.h"
 #include "reference/attention.h"
 
 namespace motet {

@@ -6,7 +6,9 @@
 #include <filesystem>
 
 #include "golden_models.h"
+#include "motet/context/layout.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "reference/attention.h"
 #include "temporary.h"

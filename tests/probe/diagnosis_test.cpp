@@ -6,9 +6,13 @@
 #include <filesystem>
 
 #include "golden_models.h"
+#include "motet/context/layout.h"
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/probe/probabilities.h"
+#include "motet/reading/reading.h"
+#include "motet/reading/weigh.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

@@ -20,7 +20,12 @@ Observation observation(int64_t layer, int64_t rows, RowKind kind = RowKind::kQu
   const auto set_entropy = torch::rand({1, 2, rows, 4});
   Row row{{}, set_lse.logsumexp(3), {}, set_lse, set_entropy};
   row.entropy = row.between() + row.within();
-  return {.layer = layer, .layers = 2, .kind = kind, .queries = {0, rows}, .row = row};
+  return {.layer = layer,
+          .layers = 2,
+          .kind = kind,
+          .queries = {0, rows},
+          .sets = PieceSets(2),
+          .row = row};
 }
 
 TEST(EntropyProbe, MeansCountTokensOrCalls) {

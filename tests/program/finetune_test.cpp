@@ -13,6 +13,7 @@
 #include <set>
 
 #include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/text/tokenizer.h"
 #include "program/program.h"

@@ -7,7 +7,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "motet/context/layout.h"
+#include "motet/model/encode.h"
+#include "motet/model/reader.h"
 #include "motet/model/weights.h"
+#include "motet/reading/reading.h"
+#include "motet/reading/select.h"
 #include "motet/text/tokenizer.h"
 #include "program/program.h"
 #include "temporary.h"

@@ -12,6 +12,9 @@
 #include "kernels.h"
 #include "motet/attention/key_moments.h"
 #include "motet/context/layout.h"
+#include "motet/reading/read_rows.h"
+#include "motet/reading/reading.h"
+#include "motet/reading/registry.h"
 #include "reference/attention.h"
 #include "temporary.h"
 

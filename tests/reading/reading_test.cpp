@@ -13,6 +13,12 @@
 #include "motet/attention/kernel.h"
 #include "motet/attention/rows.h"
 #include "motet/context/layout.h"
+#include "motet/context/piece_sets.h"
+#include "motet/reading/read_rows.h"
+#include "motet/reading/registry.h"
+#include "motet/reading/select.h"
+#include "motet/reading/topk.h"
+#include "motet/reading/weigh.h"
 #include "reference/attention.h"
 #include "temporary.h"
 
@@ -28,7 +34,7 @@ constexpr int64_t kPieces = 3, kHeads = 6, kRows = 6;
 struct Case {
   Tensor query, keys;
   KeySets sets{5, kRows, 26, reading_spans()};
-  Scores scores;
+  PieceScores scores;
 };
 
 /// A prefix, pieces of 5, 1 and 9 keys, and rows that belong to two queries (0..3 and 4..5).
@@ -37,8 +43,7 @@ Case make_case() {
   Case made;
   made.query = torch::randn({1, kHeads, kRows, 8}, torch::kFloat64) * 2;
   made.keys = torch::randn({1, 2, 26, 8}, torch::kFloat64);
-  made.scores = score(made.query, made.keys, made.sets, 5);
-  made.scores.queries = {0, 4, kRows};
+  made.scores = {score(made.query, made.keys, made.sets, 5), PieceSets(kPieces), {0, 4, kRows}};
   return made;
 }
 
@@ -138,7 +143,7 @@ TEST(Select, ErrorsNameTheNumbers) {
 }
 
 /// The probability of each set under these log weights, from the definition.
-Tensor masses(const Scores& scores, const Tensor& log_weight) {
+Tensor masses(const PieceScores& scores, const Tensor& log_weight) {
   return (scores.lse + log_weight).softmax(3);
 }
 
@@ -222,11 +227,11 @@ TEST(Discount, TurnsTheSumOverPiecesIntoAMean) {
 TEST(Temper, DividesScoresOfPiecesAndMultipliesTheirLse) {
   auto made = make_case();
   const Temper temper(0.5, 0.8);
-  const auto sets = temper.prepare(made.sets);
+  const auto sets = temper.prepare(made.sets, PieceSets(kPieces));
   for (int64_t set = 0; set < 5; ++set) {
     EXPECT_EQ(sets.factor(set), set == 0 || set == 4 ? 1 : 2) << set;
   }
-  const auto scores = score(made.query, made.keys, sets, 0);
+  const PieceScores scores{score(made.query, made.keys, sets, 0), PieceSets(kPieces), {0, kRows}};
   const auto pieces = (scores.lse + *temper.decide(scores)).slice(3, 1, 1 + kPieces);
   // APE: lse_C S T, where lse_C is that of the tempered scores.
   EXPECT_LT(max_error(pieces.logsumexp(3), 0.4 * scores.lse.slice(3, 1, 1 + kPieces).logsumexp(3)),
@@ -294,6 +299,9 @@ struct Long {
     keys = (torch::randn({1, 2, sets.keys(), 16}) * 2).to(dtype);
     values = torch::randn({1, 2, sets.keys(), 16}).to(dtype);
   }
+  PieceScores scores(const KeySets& seen) const {
+    return {score(query, keys, seen, 5), PieceSets::of_sets(seen.sets()), {0, 45}};
+  }
 };
 
 TEST_P(ReadRowsByKernel, ScoreDecideAndAttend) {
@@ -304,9 +312,7 @@ TEST_P(ReadRowsByKernel, ScoreDecideAndAttend) {
       SCOPED_TRACE(testing::Message() << kept << " pieces, " << dtype);
       const Select select({.pieces = kept});
       const auto found = read_rows(select, in.query, in.keys, in.values, in.sets, {0, 45});
-      auto scores = score(in.query, in.keys, in.sets, 5);
-      scores.queries = {0, 45};
-      const auto log_weight = select.decide(scores);
+      const auto log_weight = select.decide(in.scores(in.sets));
       EXPECT_TRUE(torch::equal(*found.log_weight, *log_weight));
       const auto twin =
           reference::attend(in.query, in.keys, in.values, in.sets, log_weight->to(torch::kFloat64));
@@ -326,9 +332,9 @@ TEST_P(ReadRowsByKernel, ScoreDecideAndAttend) {
 class HalvedSelect : public Select {
  public:
   using Select::Select;
-  KeySets prepare(KeySets sets) const override {
-    for (int64_t set = 1; set < sets.sets() - 1; ++set) {
-      sets = sets.with_factor(set, 0.5);
+  KeySets prepare(KeySets sets, const PieceSets& meaning) const override {
+    for (int64_t piece = 0; piece < meaning.pieces(); ++piece) {
+      sets = sets.with_factor(meaning.piece(piece), 0.5);
     }
     return sets;
   }
@@ -338,10 +344,8 @@ TEST_P(ReadRowsByKernel, PrepareSetsBeforeTheyChoose) {
   const Long in;
   const HalvedSelect select({.pieces = 2});
   const auto found = read_rows(select, in.query, in.keys, in.values, in.sets, {0, 45});
-  const auto sets = select.prepare(in.sets);
-  auto scores = score(in.query, in.keys, sets, 5);
-  scores.queries = {0, 45};
-  const auto log_weight = *select.decide(scores);
+  const auto sets = select.prepare(in.sets, PieceSets::of_sets(in.sets.sets()));
+  const auto log_weight = *select.decide(in.scores(sets));
   EXPECT_TRUE(torch::equal(*found.log_weight, log_weight));
   const auto twin =
       reference::attend(in.query, in.keys, in.values, sets, log_weight.to(torch::kFloat64));

@@ -9,9 +9,12 @@
 #include <memory>
 
 #include "motet/context/layout.h"
-#include "motet/model/encode.h"
+#include "motet/model/forward.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
+#include "motet/reading/reading.h"
+#include "motet/reading/registry.h"
+#include "motet/reading/select.h"
 #include "reference/attention.h"
 #include "temporary.h"
 
@@ -189,15 +192,11 @@ TEST_P(SparsityOf, GradientsAreThoseOfTheLoss) {
 }
 
 TEST_P(SparsityOf, ARecomputedBlockAddsNothing) {
-  const All all;
-  const Select select({.pieces = 2}), shared({.pieces = 1, .layers = true});
-  const Temper temper;
-  const TopK top(5);
-  for (const Reading* reading :
-       std::initializer_list<const Reading*>{&all, &select, &shared, &temper, &top}) {
+  for (const auto* name : {"all", "select:2", "select:1:layers", "temper", "topk:5"}) {
+    const auto reading = reading_named(name);
     Sparsity sparsity({.keys = 3, .weight = 0.5, .layers = {1}});
     const auto run = [&](bool checkpoint) {
-      const auto hidden = forward(*model_, tokens(), layout_, *reading, {},
+      const auto hidden = forward(*model_, tokens(), layout_, reading, {},
                                   {.penalty = &sparsity, .checkpoint = checkpoint});
       return differentiate(nll(hidden) + sparsity.loss());
     };
@@ -295,14 +294,18 @@ TEST(Sparsity, ErrorsSayWhatTheModelHas) {
             "motet::Sparsity: layers has 2, the model has 2 (they count from 0)");
   EXPECT_EQ(message([&] { forward(*model, tokens, layout, All(), {}, {.penalty = &heads}); }),
             "motet::Sparsity: heads has 4, the model has 4 (they count from 0)");
-  class Mine : public Reading {
+  class Mine : public All {
    public:
     std::string name() const override { return "mine"; }
-    std::optional<Tensor> decide(const Scores&) const override { return {}; }
   };
-  EXPECT_EQ(message([&] { forward(*model, tokens, layout, Mine(), {}, {.checkpoint = true}); }),
-            "motet::forward: the reading mine has no copy with which blocks could be computed "
-            "again; define Reading::copy, or leave checkpoint out");
+  const Mine mine;
+  const All& cut = mine;
+  EXPECT_EQ(
+      message([&] { forward(*model, tokens, layout, cut); }),
+      "motet::forward: the reading mine is of a class derived from the one that is known here; "
+      "give it as a shared_ptr");
+  EXPECT_EQ(message([&] { forward(*model, tokens, layout, std::shared_ptr<const Reading>()); }),
+            "motet::forward: no reading is given");
 }
 
 }  // namespace

@@ -12,7 +12,7 @@
 #include "motet/eval/compare.h"
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
-#include "motet/model/encode.h"
+#include "motet/model/forward.h"
 #include "motet/model/weights.h"
 #include "motet/train/checkpoints.h"
 #include "motet/train/initial.h"

@@ -18,16 +18,8 @@ struct Scores {
       entropy;        ///< inside each set, [batch, heads, query, sets], nats; 0 for an empty set
   torch::Tensor top;  ///< the r largest s_j, falling, [batch, heads, query, sets, r]; -inf where
                       ///< there are fewer
-  /// Where each query of a batch of queries begins among the rows, and where the last ends: 0, ...,
-  /// rows.
-  std::vector<int64_t> queries = {};
   /// As Row::top_threshold, where a budget was given; otherwise undefined. [batch, heads, query]
   torch::Tensor top_threshold = {};
-  int64_t layer = 0;  ///< of the model
-  /// The lse of each piece's bulk, [batch, heads, query, pieces], nats, or that of all of them
-  /// together, [batch, heads, query, 1]: what ReadingNeeds::bulk asks for, and undefined without.
-  /// The other sets are then those of the window.
-  torch::Tensor bulk = {};
   torch::Tensor row_lse = {};  ///< of all these sets together, [batch, heads, query], nats
 };
 

@@ -3,12 +3,23 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "motet/attention/key_moments.h"
 #include "motet/context/window.h"
 
 namespace motet {
+
+/// What decides the keys and values of a piece beside its own tokens and positions: an encoded
+/// piece may be read wherever these are equal, and nowhere else.
+struct Origin {
+  std::string model;            ///< Decoder::fingerprint of the model that made it
+  std::vector<int64_t> prefix;  ///< tokens of the prefix that it saw
+
+  /// Field by field.
+  friend bool operator==(const Origin&, const Origin&) = default;
+};
 
 /// Tokens that were encoded together: a prefix, or one piece. Keys are as placed: rotated once,
 /// never again.
@@ -19,6 +30,7 @@ struct EncodedPiece {
   std::vector<torch::Tensor> values;  ///< of each layer, [1, kv_heads, tokens, features]
   /// Of the keys of each layer, where `encode` was asked for them (ContextOptions::moments).
   std::vector<KeyMoments> moments = {};
+  Origin origin = {};  ///< as `encode` leaves it; a Reader refuses a piece of another origin
 
   int64_t length() const { return static_cast<int64_t>(tokens.size()); }  ///< tokens
 };
@@ -32,6 +44,10 @@ struct EncodedContext {
 
   /// Tokens of prefix and pieces.
   int64_t tokens() const;
+  /// Tokens of each piece.
+  std::vector<int64_t> piece_lengths() const;
+  /// The position of each token of prefix and pieces.
+  std::vector<int64_t> positions() const;
   /// Memory of keys and values, bytes.
   int64_t bytes() const;
 };

@@ -62,4 +62,12 @@ KeySets encode_sets(const Layout& layout);
 KeySets read_sets(int64_t prefix, const std::vector<int64_t>& pieces,
                   const std::vector<int64_t>& queries, const std::vector<int64_t>& earlier);
 
+/// The same sets behind a window: a row sees only keys whose position is less than `window` before
+/// its own, those of prefix and own keys included. Mistral 7B, arXiv 2310.06825, section 2, by
+/// positions in place of numbers: under `spread` and `right` these differ. `key_positions` and
+/// `row_positions` are of every key and row of `sets`. Throws Error for a window below 1, for other
+/// numbers of positions, and where positions of the keys of a span fall.
+KeySets behind_window(const KeySets& sets, const std::vector<int64_t>& key_positions,
+                      const std::vector<int64_t>& row_positions, int64_t window);
+
 }  // namespace motet

@@ -4,6 +4,7 @@
 
 #include "motet/attention/rows.h"
 #include "motet/attention/sets.h"
+#include "motet/context/piece_sets.h"
 
 namespace motet {
 
@@ -22,19 +23,19 @@ struct Window {
 /// The bulk of a piece of `length` keys; empty where the window holds them all.
 KeyRange bulk_of(const Window& window, int64_t length, bool is_last);
 
-/// Sets whose pieces are split: prefix | window of piece 1 .. P | own | bulk of piece 1 .. P. All
-/// three have these 2 P + 2 sets.
+/// Sets whose pieces are split into window and bulk. All three have the sets of `meaning`.
 struct WindowSets {
-  KeySets all;     ///< every key
-  KeySets window;  ///< sets of bulks are empty
-  KeySets bulk;    ///< all other sets are empty
+  PieceSets meaning;  ///< split
+  KeySets all;        ///< every key
+  KeySets window;     ///< sets of bulks are empty
+  KeySets bulk;       ///< all other sets are empty
 };
 
-/// Splits the pieces of `sets`, which are prefix | piece 1 .. P | own (see `read_sets`).
+/// Splits the pieces of `sets`, which are those of `read_sets`.
 WindowSets split_window(const KeySets& sets, const Window& window);
 
-/// A row over split sets as a row over prefix | piece 1 .. P | own, by the chain rule: merging does
-/// not change the row.
-Row join_window(Row row);
+/// A row over split sets as a row over whole ones, by the chain rule: merging does not change the
+/// row. `meaning` is that of the split sets.
+Row join_window(Row row, const PieceSets& meaning);
 
 }  // namespace motet

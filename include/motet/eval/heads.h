@@ -9,10 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "motet/context/encoded_context.h"
 #include "motet/eval/run.h"
 #include "motet/heads/calibration.h"
 #include "motet/model/ablation.h"
-#include "motet/model/encode.h"
+#include "motet/model/decoder.h"
 
 namespace motet {
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "motet/model/block.h"
@@ -27,6 +28,12 @@ class Decoder : public torch::nn::Module {
   const Config& config() const { return config_; }                           ///< as given
   torch::ScalarType dtype() const { return tokens_->weight.scalar_type(); }  ///< of parameters
   torch::Device device() const { return tokens_->weight.device(); }          ///< of parameters
+
+  /// SHA-256, 64 hexadecimal digits, of all that decides what the model computes: its configuration
+  /// but for names, and every parameter's name, type, shape and values. Equal on every machine, for
+  /// models of equal values, wherever they were loaded from. Read once, and again where parameters
+  /// were written to; a gigabyte takes about a second of one core.
+  std::string fingerprint() const;
 
   /// One pass through the layers: `tokens` is [batch, rows], `positions` are those of the rows.
   /// Returns the rows after the last norm, [batch, rows, width]. Throws Error for a token that is
@@ -53,6 +60,8 @@ class Decoder : public torch::nn::Module {
   std::shared_ptr<Table> head_;       // null where tied to the tokens
   std::vector<std::shared_ptr<Block>> layers_;
   std::shared_ptr<Norm> norm_;
+  struct KnownFingerprint;
+  std::shared_ptr<KnownFingerprint> known_fingerprint_;
 };
 
 }  // namespace motet

@@ -37,8 +37,8 @@ struct Family {
 };
 
 /// Makes a family known under its model_type; one that is there is replaced. Not to be called while
-/// models load.
-void register_family(Family family);
+/// models load. Returns true, so that a namespace may register with a constant.
+bool register_family(Family family);
 
 /// The family, or null.
 const Family* find_family(const std::string& model_type);

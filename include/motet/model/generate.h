@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "motet/model/encode.h"
+#include "motet/model/reader.h"
 
 namespace motet {
 

@@ -3,10 +3,12 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
-#include "motet/reading/reading.h"
+#include "motet/context/piece_sets.h"
+#include "motet/reading/read_rows.h"
 
 namespace motet {
 
@@ -16,10 +18,8 @@ enum class RowKind {
   kQuery,    ///< rows of a query, in `read`
 };
 
-/// What attention did in one layer of one pass.
-///
-/// Sets of context rows: the prefix, own segment. Sets of query rows: the prefix, piece 1 .. piece
-/// P, own keys.
+/// What attention did in one layer of one pass. Rows of a context have two sets, the prefix and
+/// their own segment; those of a query have pieces between.
 struct Observation {
   int64_t layer = 0;               ///< counted from 0
   int64_t layers = 0;              ///< of the model
@@ -30,7 +30,10 @@ struct Observation {
 
   int64_t prefix = 0;           ///< tokens of the prefix
   std::vector<int64_t> pieces;  ///< tokens of each piece
-  ScoreRule rule = {};          ///< from q.k to a score
+  PieceSets sets;               ///< what the sets of these rows mean
+  /// The keys that each row sees, before a reading drops any, with the factors of the reading.
+  std::shared_ptr<const KeySets> visible;
+  ScoreRule rule = {};  ///< from q.k to a score
 
   /// The merged row; with ProbeNeeds::rows only (entropies with ProbeNeeds::entropy), as are the
   /// log weights and what a reading left unread inside pieces.

@@ -15,11 +15,11 @@ namespace motet {
 class WindowReading : public Reading {
  public:
   /// Log weights of split sets: 0, and -inf for bulks that a row does not read.
-  std::optional<torch::Tensor> decide(const Scores& scores) const final;
+  std::optional<torch::Tensor> decide(const PieceScores& scores) const final;
 
  protected:
   /// Whether rows read the bulks, bool, [batch, heads, query, pieces].
-  virtual torch::Tensor reads(const Scores& scores, int64_t pieces) const = 0;
+  virtual torch::Tensor reads(const PieceScores& scores, int64_t pieces) const = 0;
 };
 
 /// How Adaptive decides.
@@ -46,12 +46,11 @@ class Adaptive : public WindowReading {
   /// Throws Error for options out of range.
   explicit Adaptive(AdaptiveOptions options = {});
   std::string name() const override;
-  std::shared_ptr<const Reading> copy() const override { return std::make_shared<Adaptive>(*this); }
   ReadingNeeds needs() const override;
   const AdaptiveOptions& options() const { return options_; }  ///< as given
 
  protected:
-  torch::Tensor reads(const Scores& scores, int64_t pieces) const override;
+  torch::Tensor reads(const PieceScores& scores, int64_t pieces) const override;
 
  private:
   AdaptiveOptions options_;
@@ -65,13 +64,10 @@ class FixedHeads : public WindowReading {
   /// shape or dtype.
   explicit FixedHeads(torch::Tensor is_long, Window window = {}, std::string name = "heads");
   std::string name() const override;
-  std::shared_ptr<const Reading> copy() const override {
-    return std::make_shared<FixedHeads>(*this);
-  }
   ReadingNeeds needs() const override;
 
  protected:
-  torch::Tensor reads(const Scores& scores, int64_t pieces) const override;
+  torch::Tensor reads(const PieceScores& scores, int64_t pieces) const override;
 
  private:
   torch::Tensor is_long_;
@@ -80,8 +76,8 @@ class FixedHeads : public WindowReading {
 };
 
 /// Which bulks are read: bool, [..., pieces], from ln A_W, [...], and the lse of each bulk or of
-/// all together, [..., pieces or 1]. The fewest, largest first, with which the mass of what is read
-/// is tau of it all or more.
+/// all together, [..., pieces or 1]: the fewest bulks, largest first, with
+/// window + kept >= tau (window + all).
 torch::Tensor bulks_needed(const torch::Tensor& window_lse, const torch::Tensor& bulk_lse,
                            double tau);
 

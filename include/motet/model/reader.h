@@ -1,0 +1,69 @@
+#pragma once
+
+#include <torch/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "motet/attention/key_moments.h"
+#include "motet/context/encoded_context.h"
+#include "motet/model/ablation.h"
+#include "motet/model/decoder.h"
+#include "motet/probe/probe.h"
+#include "motet/reading/reading.h"
+
+namespace motet {
+
+class Ablator;
+
+/// Reads queries against an encoded context, which it only refers to; then token by token,
+/// appending.
+class Reader {
+ public:
+  /// Model, context, reading and probes outlive the reader. Throws Error where a piece was encoded
+  /// by another model or behind another prefix (EncodedPiece::origin), and where the ablation names
+  /// a head that the model does not have.
+  Reader(const Decoder& model, const EncodedContext& context, const Reading& reading,
+         Probes probes = {}, Ablation ablation = {});
+  ~Reader();
+
+  /// Runs the model over the next tokens of each query of a batch; their keys are appended. Queries
+  /// see the context and their own earlier tokens, not each other. The first call fixes how many
+  /// queries there are. Returns rows after the last norm, [rows, width], one query after the other;
+  /// see Decoder::logits. Throws Error for another number of queries, an empty batch, and a
+  /// position that a learned table lacks.
+  torch::Tensor read(const std::vector<std::vector<int64_t>>& queries);
+  /// The same for a single query.
+  torch::Tensor read(const std::vector<int64_t>& query);
+
+ private:
+  /// Own keys or values of one query in one layer: room grows by doubling, so that appending a
+  /// token copies nothing.
+  struct Own {
+    torch::Tensor room;  // [1, kv_heads, capacity, features]
+    int64_t length = 0;
+    void append(const torch::Tensor& more);
+    torch::Tensor filled() const { return room.slice(2, 0, length); }
+  };
+  class Pass;
+  /// The bulks of a layer as the reading wants them; null where it wants none.
+  const std::vector<GaussianKeys>* bulks(int64_t layer, const ScoreRule& rule);
+
+  const Decoder& model_;
+  const EncodedContext& context_;
+  const Reading& reading_;
+  Probes probes_;
+  std::unique_ptr<Ablator> ablator_;
+  std::vector<int64_t> lengths_;                  // tokens so far of each query
+  std::vector<std::vector<Own>> keys_, values_;   // [layer][query]
+  int64_t rows_ = 0;                              // of all queries so far
+  std::vector<std::vector<GaussianKeys>> bulks_;  // [layer], of a reading that estimates from them
+};
+
+/// Reads one query and returns the logits of all its rows, [rows, vocabulary], fp32. See Reader.
+torch::Tensor read(const Decoder& model, const EncodedContext& context,
+                   const std::vector<int64_t>& query, const Reading& reading = All(),
+                   const Probes& probes = {}, const Ablation& ablation = {});
+
+}  // namespace motet

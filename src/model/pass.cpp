@@ -1,0 +1,46 @@
+#include "model/pass.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "motet/context/layout.h"
+#include "motet/error.h"
+
+namespace motet {
+
+torch::Tensor as_tensor(const std::vector<int64_t>& tokens) {
+  return torch::tensor(tokens, torch::kInt64).unsqueeze(0);
+}
+
+void check_positions(const char* where, const Decoder& model, const std::vector<int64_t>& positions,
+                     const std::string& what) {
+  if (!model.config().learned_positions() || positions.empty()) {
+    return;
+  }
+  const auto last = *std::max_element(positions.begin(), positions.end());
+  require(last < model.config().positions, where, ": ", what, " needs ", last + 1,
+          " positions, the model's table has ", model.config().positions,
+          "; split the context into more pieces, or shorten it or the query");
+}
+
+LayerSets::LayerSets(const Config& config, KeySets sets, std::vector<int64_t> key_positions,
+                     std::vector<int64_t> row_positions)
+    : config_(config),
+      key_positions_(std::move(key_positions)),
+      row_positions_(std::move(row_positions)) {
+  behind_[0] = std::make_shared<const KeySets>(std::move(sets));
+}
+
+const std::shared_ptr<const KeySets>& LayerSets::of(int64_t layer) const {
+  const auto window = config_.window(layer).value_or(0);
+  auto& sets = behind_[window];
+  if (sets == nullptr) {
+    sets = std::make_shared<const KeySets>(
+        behind_window(*behind_.at(0), key_positions_, row_positions_, window));
+  }
+  return sets;
+}
+
+}  // namespace motet
