@@ -5,7 +5,7 @@
 
 #include "kernel/compute.h"
 #include "kernel/fused/fused.h"
-#include "kernel/portable.h"
+#include "kernel/portable/portable.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -45,7 +45,6 @@ Kernel& kernel() {
 
 /// The fused kernel that computes these, or null.
 const fused::Variant* variant_for(const RowArguments& arguments) {
-  TORCH_INTERNAL_ASSERT(!arguments.cap && !arguments.sets.hides_first_keys());
   return fused::supports(arguments) ? kernel().variant : nullptr;
 }
 

@@ -10,6 +10,7 @@
 
 #include "attention/shapes.h"
 #include "kernels.h"
+#include "motet/attention/rows.h"
 
 namespace motet {
 
@@ -76,6 +77,21 @@ inline std::vector<Case> cases() {
     }
   }
   return cases;
+}
+
+/// A loss that reads every output of a row that is differentiable, with fixed random coefficients.
+inline torch::Tensor loss(const Row& row) {
+  torch::manual_seed(11);
+  const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
+  auto sum = torch::zeros({}, f64);
+  for (const auto& x :
+       {row.out, row.lse, row.entropy, row.set_lse, row.set_entropy, row.top_mass}) {
+    if (x.defined()) {
+      const auto none = x == -std::numeric_limits<double>::infinity();
+      sum = sum + (x.masked_fill(none, 0) * torch::randn(x.sizes(), f64)).sum();
+    }
+  }
+  return sum;
 }
 
 /// Gradients are sums of many terms: fp32 is held to this share of their largest.

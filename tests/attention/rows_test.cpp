@@ -143,17 +143,6 @@ TEST_P(Rows, ScoresAreTheStatisticsOfEachSet) {
   }
 }
 
-/// A loss that reads every output of a row, with fixed random coefficients.
-Tensor loss(const Row& row) {
-  torch::manual_seed(11);
-  const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
-  const auto part = [&](const Tensor& x) {
-    return (x.masked_fill(x == -kInfinity, 0) * torch::randn(x.sizes(), f64)).sum();
-  };
-  return part(row.out) + part(row.lse) + part(row.entropy) + part(row.set_lse) +
-         part(row.set_entropy);
-}
-
 TEST_P(Rows, GradientsEqualTheTwins) {
   const auto& [shape, kernel, dtype, tolerance] = GetParam();
   const auto in = inputs(shape, dtype, true);

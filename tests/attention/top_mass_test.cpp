@@ -79,17 +79,6 @@ TEST_P(TopMass, IsThatOfTheKeysAboveItsThreshold) {
   EXPECT_TRUE(torch::equal(scores.top_threshold, plain.top_threshold));
 }
 
-/// A loss that reads every output of a row, with fixed random coefficients.
-Tensor loss(const Row& row) {
-  torch::manual_seed(11);
-  const auto f64 = torch::TensorOptions().dtype(torch::kFloat64);
-  const auto part = [&](const Tensor& x) {
-    return (x.masked_fill(x == -kInfinity, 0) * torch::randn(x.sizes(), f64)).sum();
-  };
-  return part(row.out) + part(row.lse) + part(row.entropy) + part(row.set_lse) +
-         part(row.set_entropy) + part(row.top_mass);
-}
-
 /// Gradients of `loss` through `row` and its twin, for all inputs of either.
 void expect_equal_gradients(const Case& c, const Tensor& loss, const Tensor& twin,
                             const std::vector<Tensor>& wanted) {

@@ -226,7 +226,8 @@ bool takes_engine(const RowArguments& arguments, const Variant& variant) {
 
 bool supports(const RowArguments& arguments) {
   const auto type = arguments.query.scalar_type();
-  return arguments.query.is_cpu() && (type == torch::kFloat32 || type == torch::kBFloat16);
+  return arguments.query.is_cpu() && (type == torch::kFloat32 || type == torch::kBFloat16) &&
+         !arguments.cap && !arguments.sets.hides_first_keys();
 }
 
 bool chooses(const RowArguments& arguments) { return !are_few(arguments); }

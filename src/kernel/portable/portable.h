@@ -2,8 +2,8 @@
 
 #include "kernel/arguments.h"
 
-/// Rows over sets of keys from LibTorch's own operations: any device, any dtype, one block of rows
-/// by keys at a time.
+/// Rows over sets of keys from LibTorch's own operations: any device, any dtype, any rule from q.k
+/// to a score, one block of rows by keys at a time.
 namespace motet::portable {
 
 RowResult forward(const RowArguments& arguments);
