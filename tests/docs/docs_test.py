@@ -49,7 +49,7 @@ NOT_RUN = {
     r"cmake --workflow|cmake --preset|cmake --build": "builds everything; this test is part of it, and `documented` of that",
     r"cmake --install|cmake -B build": "tests/package does it",
     r"sudo |apt": "changes the machine",
-    r"eval \"\$\(cmake/setup\.sh": "needs the internet",
+    r"(eval \"\$\()?cmake/setup\.sh --|eval \"\$\(cmake/setup\.sh": "needs the internet",
     r"\.venv/bin/python examples/python/import_model\.py SOURCE": "its words stand for the reader's; tests/python runs it",
     r"perf ": "the profiler is no part of what is set up",
 }
