@@ -126,8 +126,9 @@ if ! own_torch; then
   export CMAKE_PREFIX_PATH=$torch${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}
 fi
 if $tests; then
-  for package in tokenizers numpy safetensors "transformers>=5" gguf matplotlib nbclient ipykernel; do
-    installed "${package%%[<>=]*}" || pip_install "$package"
+  for package in tokenizers numpy safetensors "transformers>=5" gguf matplotlib nbclient ipykernel clang-format==14.0.6; do
+    name=${package%%[<>=]*}
+    installed "${name//-/_}" || pip_install "$package"
   done
 fi
 if $model && [ ! -e "$root/models/SmolLM2-135M-Instruct/model.safetensors" ]; then

@@ -3,7 +3,8 @@
     docs_test.py commands --build BUILD [--model DIR]     every command runs, every Python block too; those of README.md
                                                           and of the guide on the default model, the others on a tiny one
     docs_test.py cpp --compiler CXX --include DIR:...     every C++ block compiles
-    docs_test.py links                                    every relative link leads somewhere
+    docs_test.py links                                    every relative link leads somewhere, and every file of this
+                                                          repository that inline code names is there
 
 Commands are the lines of a block (indented by four spaces, or fenced without a language or as `sh`) and the inline code
 with arguments that begin with a program of PROGRAMS; every other line is output. Those of a page run from top to bottom, in a
@@ -48,7 +49,7 @@ NOT_RUN = {
     r"cmake --workflow|cmake --preset|cmake --build": "builds everything; this test is part of it, and `documented` of that",
     r"cmake --install|cmake -B build": "tests/package does it",
     r"sudo |apt": "changes the machine",
-    r"eval \"\$\(cmake/setup\.sh": "needs the internet",
+    r"(eval \"\$\()?cmake/setup\.sh --|eval \"\$\(cmake/setup\.sh": "needs the internet",
     r"\.venv/bin/python examples/python/import_model\.py SOURCE": "its words stand for the reader's; tests/python runs it",
     r"perf ": "the profiler is no part of what is set up",
 }
@@ -261,10 +262,20 @@ def anchors_of(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+# The changelog also names what was.
+FILES = re.compile(r"(?<![\w/.-])(?:src|include|tests|docs|examples|benchmarks|cmake|motet)/[\w./-]+\.(?:h|cpp|py|sh|md|ipynb|txt|json)\b")
+
+
 def test_links():
     wrong, count = [], 0
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        text = page.read_text(encoding="utf-8")
+        inline = [] if page.name == "CHANGELOG.md" else FILES.findall(" ".join(re.findall(r"`[^`\n]+`", text)))
+        for file in inline:
+            count += 1
+            if not (ROOT / file).exists() and not (ROOT / "include" / file).exists():
+                wrong.append(f"{page.relative_to(ROOT)}: there is no {file}")
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
             if re.match(r"[a-z]+:", target):
                 continue
             count += 1

@@ -14,8 +14,8 @@
 
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
-#include "motet/files/sha256.h"
 #include "motet/files/safetensors.h"
+#include "motet/files/sha256.h"
 
 /// Programs run as a user runs them.
 namespace motet {

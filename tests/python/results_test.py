@@ -110,6 +110,25 @@ class Sparsity(unittest.TestCase):
             self.assertIn(f"{path.parent} is not complete", done.stderr)
 
 
+class Performance(unittest.TestCase):
+    def test_rows(self):
+        machine = {"processor": "A processor", "cores": 2, "memory_bytes": 24 << 30, "kernel": "avx2", "revision": "abc",
+                   "date": "2026-11-23T10:00:00Z", "libtorch": "2.13.0"}
+        rows = [{"name": "a, b", "goal": 0.75, "measured": 0.61234, "low": 0.5, "high": 0.7, "met": True},
+                {"name": "c", "goal": 15, "better": "higher", "measured": 10.6, "low": 10.6, "high": 10.6, "met": False},
+                {"name": "d", "goal": None, "measured": 1051.3, "low": 900.0, "high": 1100.0, "met": None},
+                {"name": "e", "goal": 1, "measured": None, "met": None, "note": "left out"}]
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory) / "ratios.json"
+            path.write_text(json.dumps({"machine": machine, "quick": True, "verdict": "1 of 2 goals met", "rivals": [],
+                                        "rows": rows}), encoding="utf-8")
+            lines = run(sys.executable, RESULTS / "performance_csv.py", path).splitlines()
+        self.assertEqual(lines[0], "# A processor, 2 cores, 24 GiB; kernel avx2; revision abc; 2026-11-23")
+        self.assertEqual(lines[2:4], ["# command: benchmarks/run.sh --quick", "# 1 of 2 goals met"])
+        self.assertEqual(lines[6:], ["figure,better,goal,median,low,high,met", '"a, b",lower,0.75,0.612,0.5,0.7,yes',
+                                     "c,higher,15,10.6,,,no", "d,,,1.05e+03,900,1.1e+03,"])
+
+
 class Heads(unittest.TestCase):
     def test_tables_and_picture(self):
         with tempfile.TemporaryDirectory() as directory:
