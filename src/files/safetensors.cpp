@@ -9,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-#include "model/import_hint.h"
+#include "files/import_hint.h"
 #include "motet/error.h"
 
 namespace motet {

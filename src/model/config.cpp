@@ -1,6 +1,6 @@
 #include "motet/model/config.h"
 
-#include "model/import_hint.h"
+#include "files/import_hint.h"
 #include "motet/error.h"
 #include "motet/files/mapped.h"
 #include "motet/model/family.h"

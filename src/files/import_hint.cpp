@@ -1,4 +1,4 @@
-#include "model/import_hint.h"
+#include "files/import_hint.h"
 
 #include <set>
 #include <system_error>
