@@ -40,6 +40,8 @@ Decoder::Decoder(Config config) : config_(std::move(config)) {
   if (!config_.tied) {
     head_ = table("head", config_.vocabulary);
   }
+  require(!config_.logit_cap || *config_.logit_cap > 0, "motet::Decoder: a logit cap of ",
+          config_.logit_cap.value_or(0), "; it is above 0");
   known_fingerprint_ = std::make_shared<KnownFingerprint>();
 }
 
@@ -56,6 +58,9 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
             lowest < 0 ? lowest : highest, " is not in the vocabulary of ", config_.vocabulary);
   }
   auto x = at::embedding(tokens_->weight, tokens.to(device()));
+  if (config_.embedding_scale != 1) {
+    x = x * config_.embedding_scale;
+  }
   if (config_.learned_positions() && !positions.empty()) {
     const auto last = *std::max_element(positions.begin(), positions.end());
     require(last < config_.positions, "motet::Decoder: position ", last,
@@ -81,7 +86,9 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
 }
 
 Tensor Decoder::logits(const Tensor& hidden) const {
-  return linear(hidden, head(), Tensor(), /*single_precision_out=*/true);
+  const auto logits = linear(hidden, head(), Tensor(), /*single_precision_out=*/true);
+  const auto& cap = config_.logit_cap;
+  return cap ? *cap * torch::tanh(logits / *cap) : logits;
 }
 
 }  // namespace motet

@@ -42,17 +42,30 @@ ordered_json json_of(const Config& config) {
     rope = {config.rope->theta,
             std::visit([](const auto& kind) { return json_of(kind); }, config.rope->scaling)};
   }
-  return {config.model_type,     config.vocabulary,
-          config.width,          config.layers,
-          config.heads,          config.kv_heads,
-          config.features,       config.inner,
-          config.positions,      config.norm_epsilon,
-          config.activation,     config.tied,
-          config.attention_bias, config.attention_out_bias,
-          config.query_key_norm, config.mlp_bias,
-          config.gated,          rope,
-          config.scale_scores,   config.scale_scores_by_layer,
-          config.windows,        source};
+  return {config.model_type,
+          config.vocabulary,
+          config.width,
+          config.layers,
+          config.heads,
+          config.kv_heads,
+          config.features,
+          config.inner,
+          config.positions,
+          config.norm_epsilon,
+          config.activation,
+          config.tied,
+          config.attention_bias,
+          config.attention_out_bias,
+          config.query_key_norm,
+          config.mlp_bias,
+          config.gated,
+          rope,
+          config.scale_scores,
+          config.scale_scores_by_layer,
+          config.windows,
+          config.embedding_scale,
+          config.logit_cap ? ordered_json(*config.logit_cap) : ordered_json(),
+          source};
 }
 
 /// SHA-256 of a tensor's values: of the digests of its parts, which threads share.

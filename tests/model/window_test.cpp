@@ -206,6 +206,32 @@ TEST(Window, EstimatesOfWhatSomeRowsDoNotSeeAreErrors) {
       "otherwise");
 }
 
+TEST(Decoder, ScalesTheEmbeddingAndCapsLogits) {
+  const auto plain = golden("llama_default", torch::kFloat64);
+  auto config = plain->config();
+  config.embedding_scale = 3;
+  config.logit_cap = 0.5;
+  Decoder model(config), scaled(plain->config());
+  for (auto* made : {&model, &scaled}) {
+    made->to(torch::kFloat64);
+    const at::NoGradGuard no_grad;
+    auto parameters = made->parameters();
+    const auto values = plain->parameters();
+    for (std::size_t i = 0; i < parameters.size(); ++i) parameters[i].copy_(values[i]);
+  }
+  const at::NoGradGuard no_grad;
+  scaled.named_parameters()["tokens.weight"].mul_(3);
+  const auto row = torch::tensor(kContext).unsqueeze(0);
+  const auto layout = make_layout(2, {9, 4, 7});
+  const auto hidden = forward(model, row, layout);
+  EXPECT_LT(max_error(hidden, forward(scaled, row, layout)), 1e-12);
+  EXPECT_LT(max_error(model.logits(hidden), 0.5 * torch::tanh(plain->logits(hidden) / 0.5)), 1e-12);
+  EXPECT_LE(model.logits(hidden).abs().max().item<double>(), 0.5);
+  config.logit_cap = 0;
+  EXPECT_EQ(message([&] { Decoder wrong(config); }),
+            "motet::Decoder: a logit cap of 0; it is above 0");
+}
+
 TEST(Window, IsOneForEachLayer) {
   auto config = golden("llama_default", torch::kFloat64)->config();
   config.windows = {4};

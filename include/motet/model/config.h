@@ -37,6 +37,8 @@ struct Config {
   /// The window of each layer: its rows see keys less than so many positions behind their own; 0:
   /// all of them. Empty: no layer has one. See behind_window.
   std::vector<int64_t> windows;
+  double embedding_scale = 1;       ///< on the embedding of tokens, before the first block
+  std::optional<double> logit_cap;  ///< soft cap: logits are cap tanh(logit / cap)
   nlohmann::json
       source;  ///< config.json as it was read; kept for saving, and for families of one's own
 

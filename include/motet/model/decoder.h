@@ -44,7 +44,8 @@ class Decoder : public torch::nn::Module {
   /// The scores of the vocabulary, [..., vocabulary], fp32 (float64 in float64 models), of rows
   /// after the last norm.
   torch::Tensor logits(const torch::Tensor& hidden) const;
-  /// The matrix that makes them, [vocabulary, width]: the embedding of tokens where it is tied.
+  /// The matrix that makes them, before a cap, [vocabulary, width]: the embedding of tokens where
+  /// it is tied.
   const torch::Tensor& head() const { return config_.tied ? tokens_->weight : head_->weight; }
 
  private:
