@@ -11,6 +11,8 @@
 
 #include "files/import_hint.h"
 #include "motet/error.h"
+#include "motet/files/atomic.h"
+#include "motet/files/mapped.h"
 
 namespace motet {
 namespace {

@@ -15,7 +15,8 @@ namespace motet {
 enum class Positions {
   kSpread,      ///< p + floor(t L / l): PCE, arXiv 2412.16545
   kLeft,        ///< p + t: PCW, arXiv 2212.10947; APE, arXiv 2502.05431
-  kRight,       ///< p + L - l + t: pieces end where the query begins
+  kRight,       ///< p + L - l + t: pieces end where the query begins: Structured Prompting,
+                ///< arXiv 2212.06713
   kSequential,  ///< no reuse: every token where the whole text has it
 };
 
