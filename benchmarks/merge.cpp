@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "motet/attention/rows.h"
+#include "motet/attention/merge.h"
 #include "motet/attention/sets.h"
 #include "ways.h"
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attention/infinity.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -117,7 +116,5 @@ bool wants_gradient(const std::vector<Tensor>& inputs) {
          std::any_of(inputs.begin(), inputs.end(),
                      [](const Tensor& input) { return input.requires_grad(); });
 }
-
-Tensor finite(const Tensor& lse) { return lse.masked_fill(lse == -kInfinity, 0); }
 
 }  // namespace motet

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "attention/infinity.h"
+#include "attention/merging.h"
 #include "kernel/fused/plan.h"
 
 namespace motet::fused {
@@ -100,35 +101,6 @@ Job job_for(const RowArguments& arguments, const RowResult& result, std::optiona
   return job;
 }
 
-/// One row, or one set of it, over all parts of the keys (docs/rows.md).
-struct Merged {
-  float lse = -kInfinity, entropy = 0;  // NaN where that of a part is
-  std::vector<double> weights;          // of the parts
-
-  Merged(const float* lses, const float* entropies, int64_t stride, int64_t parts)
-      : weights(parts) {
-    double most = -kInfinity, total = 0, mean = 0;
-    for (int64_t i = 0; i < parts; ++i) {
-      const double x = lses[i * stride];
-      most = most < x || std::isnan(x) ? x : most;
-    }
-    if (most == -kInfinity) {
-      return;
-    }
-    for (int64_t i = 0; i < parts; ++i) {
-      total += weights[i] = std::exp(lses[i * stride] - most);
-    }
-    lse = static_cast<float>(most + std::log(total));
-    for (int64_t i = 0; i < parts; ++i) {
-      weights[i] /= total;
-      if (entropies != nullptr && weights[i] != 0) {
-        mean += weights[i] * (entropies[i * stride] - std::log(weights[i]));
-      }
-    }
-    entropy = static_cast<float>(std::max(mean, 0.0));
-  }
-};
-
 /// One row of `out`, [batch, heads, rows, features], from those of the parts. A part that the row
 /// does not see has out 0.
 void add_parts(const Tensor& parts, const std::vector<double>& weights, int64_t row,
@@ -161,22 +133,23 @@ void add_parts(const Tensor& parts, const std::vector<double>& weights, int64_t 
 RowResult merge_parts(const RowArguments& arguments, const RowResult& parts) {
   const auto count = parts.lse.size(0), rows = parts.lse.stride(0), sets = arguments.sets.sets();
   auto result = results_for(arguments, {});
+  std::vector<double> weights(count);
   const auto merge = [&](const Tensor& lses, const Tensor& entropies, const Tensor& lse,
                          const Tensor& entropy, int64_t index) {
     const auto* of_parts =
         entropies.defined() ? entropies.const_data_ptr<float>() + index : nullptr;
-    Merged merged(lses.const_data_ptr<float>() + index, of_parts, lses.stride(0), count);
+    const MergedRow merged(lses.const_data_ptr<float>() + index, of_parts, lses.stride(0),
+                           weights.data(), count);
     lse.data_ptr<float>()[index] = merged.lse;
     if (entropy.defined()) {
       entropy.data_ptr<float>()[index] = merged.entropy;
     }
-    return merged.weights;
   };
   for (int64_t row = 0; row < rows; ++row) {
-    const auto weights = merge(parts.lse, parts.entropy, result.lse, result.entropy, row);
     for (auto set = row * sets; set < (row + 1) * sets; ++set) {
       merge(parts.set_lse, parts.set_entropy, result.set_lse, result.set_entropy, set);
     }
+    merge(parts.lse, parts.entropy, result.lse, result.entropy, row);
     if (result.out.defined()) {
       add_parts(parts.out, weights, row, result.out);
     }

@@ -134,7 +134,7 @@ HWY_INLINE void Weights(Sums<kVectors>& sums, int64_t count, float* HWY_RESTRICT
   weigher.add_to(sums);
 }
 
-/// into := the row over the keys of both (docs/rows.md).
+/// into := the row over the keys of both: the form of vectors (see attention/merging.h).
 template <int kVectors>
 HWY_INLINE void Merge(Part<kVectors>& into, Part<kVectors>& part, int64_t value_features) {
   const D d;
