@@ -331,7 +331,7 @@ ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorLis
     auto arguments = checked("motet::read_rows", query, keys, values, prepared, {}, options);
     if (choice->pieces <= prepared.sets() - 2 && chooses(arguments) &&
         !wants_gradient(inputs_of(arguments))) {
-      arguments.keep = choice->pieces;
+      arguments.choice = {.first = 1, .sets = prepared.sets() - 2, .keep = choice->pieces};
       arguments.top = choice->top;
       const at::NoGradGuard no_grad;
       const auto result = compute(arguments);
