@@ -499,17 +499,6 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
             "motet::attend: a budget of a share of 1.5 of the keys; it is within (0, 1]");
 }
 
-TEST(Kernel, IsOneThatThereIs) {
-  EXPECT_EQ(kernel_name(), kernels().front());
-  EXPECT_EQ(kernels().back(), "portable");
-  const auto error = message([] { use_kernel("abacus"); });
-  EXPECT_TRUE(error.starts_with("motet::use_kernel: abacus: no such kernel; there are ")) << error;
-  for (const auto kernel : kernels()) {
-    EXPECT_NE(error.find(kernel), std::string::npos) << kernel;
-  }
-  EXPECT_EQ(kernel_name(), kernels().front());
-}
-
 TEST(KeySets, RefuseWhatARowCannotSee) {
   EXPECT_EQ(message([] { KeySets(1, 3, 5, {{.rows = 3, .keys = 6}}); }),
             "motet::KeySets: the span (set 0, rows 0+3, keys 0+6) leaves 1 sets, 3 rows, 5 keys");
