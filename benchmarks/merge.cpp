@@ -1,11 +1,12 @@
 // Merging the rows of P parts, and the plain formula for their outputs alone.
 
+#include "motet/attention/merge.h"
+
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
 #include <vector>
 
-#include "motet/attention/rows.h"
 #include "motet/attention/sets.h"
 #include "ways.h"
 

@@ -123,8 +123,8 @@ def attend(query, keys, values, spans, sets=1, **options):
     are read as if laid end to end, [batch or 1, kv_heads, keys, features], where kv_heads divides
     heads. Options: log_weight [batch, heads, rows, sets] (0 keeps a set, -inf drops it), factors
     (one for each set, on its scores), threshold [batch, heads, rows] (effective scores below it
-    are dropped), scale (1 / sqrt(features) unless given), entropy=False, top=r. Raises RuntimeError
-    where the shapes do not fit each other.
+    are dropped), scale (1 / sqrt(features) unless given), cap (a soft cap on scores before their
+    factors), entropy=False, top=r. Raises RuntimeError where the shapes do not fit each other.
     """
     rows = torch.ops.motet.attend(query, _list(keys), _list(values), _flat(spans), sets, **options)
     return Row(*_wanted(rows, Row._fields, options))
@@ -132,7 +132,7 @@ def attend(query, keys, values, spans, sets=1, **options):
 
 def score(query, keys, spans, sets=1, **options):
     """`Scores` for each query row: what `attend` would find of each set, without values. Options:
-    top, factors, threshold, scale, entropy."""
+    top, factors, threshold, scale, cap, entropy."""
     scores = torch.ops.motet.score(query, _list(keys), _flat(spans), sets, **options)
     return Scores(*_wanted(scores, Scores._fields, options))
 

@@ -3,6 +3,7 @@
 #include "motet/attention/budget.h"
 #include "motet/attention/kernel.h"
 #include "motet/attention/key_moments.h"
+#include "motet/attention/merge.h"
 #include "motet/attention/probabilities.h"
 #include "motet/attention/rows.h"
 #include "motet/attention/score_rule.h"

@@ -63,28 +63,87 @@ KeySets sets_of(const char* where, const Tensor& query, at::TensorList keys,
   return made;
 }
 
-RowArguments arguments_of(const Tensor& query, at::TensorList keys, at::TensorList values,
-                          at::IntArrayRef spans, int64_t sets, const OptionalTensor& log_weight,
-                          at::ArrayRef<double> factors, const OptionalTensor& threshold,
-                          std::optional<double> scale, bool entropy, int64_t top) {
-  const auto* where = values.empty() ? "motet::score" : "motet::attend";
-  return checked(where, query, keys, values, sets_of(where, query, keys, spans, sets, factors),
-                 log_weight, {{scale}, threshold, entropy, top});
+/// What the operators take, in the order of their schemas. `Spans` are numbers, or a tracer's.
+template <class Spans>
+struct Call {
+  Tensor query;
+  at::TensorList keys, values;
+  Spans spans;
+  int64_t sets;
+  OptionalTensor log_weight;
+  at::ArrayRef<double> factors;
+  OptionalTensor threshold;
+  std::optional<double> scale;
+  bool entropy;
+  int64_t top;
+  std::optional<double> cap;
+
+  const char* where() const { return values.empty() ? "motet::score" : "motet::attend"; }
+
+  /// The tensors that a row is differentiable in: query, keys ..., values ..., log weight.
+  variable_list inputs() const {
+    variable_list all{query};
+    all.insert(all.end(), keys.begin(), keys.end());
+    all.insert(all.end(), values.begin(), values.end());
+    if (log_weight) {
+      all.push_back(*log_weight);
+    }
+    return all;
+  }
+};
+using NumberCall = Call<at::IntArrayRef>;
+using TracedCall = Call<c10::SymIntArrayRef>;
+
+/// `function`, which takes a Call, as an operator takes its arguments; `Before` are those that come
+/// first.
+template <auto function, class Spans, class... Before>
+auto operator_of(Before... before, const Tensor& query, at::TensorList keys, at::TensorList values,
+                 Spans spans, int64_t sets, const OptionalTensor& log_weight,
+                 at::ArrayRef<double> factors, const OptionalTensor& threshold,
+                 std::optional<double> scale, bool entropy, int64_t top,
+                 std::optional<double> cap) {
+  return function(before..., Call<Spans>{query, keys, values, spans, sets, log_weight, factors,
+                                         threshold, scale, entropy, top, cap});
+}
+
+/// The operator of that name, by its place in `_rows` or `_rows_backward`.
+template <class Result, class... Before>
+Result call_operator(const char* name, Before... before, const TracedCall& call) {
+  using Function =
+      Result(Before..., const Tensor&, at::TensorList, at::TensorList, c10::SymIntArrayRef, int64_t,
+             const OptionalTensor&, at::ArrayRef<double>, const OptionalTensor&,
+             std::optional<double>, bool, int64_t, std::optional<double>);
+  static const auto handle =
+      c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Function>();
+  return handle.call(before..., call.query, call.keys, call.values, call.spans, call.sets,
+                     call.log_weight, call.factors, call.threshold, call.scale, call.entropy,
+                     call.top, call.cap);
+}
+
+RowTensors call_rows(const TracedCall& call) {
+  return call_operator<RowTensors>("motet::_rows", call);
+}
+
+RowArguments arguments_of(const NumberCall& call) {
+  const auto* where = call.where();
+  return checked(where, call.query, call.keys, call.values,
+                 sets_of(where, call.query, call.keys, call.spans, call.sets, call.factors),
+                 call.log_weight,
+                 {.rule = {.scale = call.scale, .cap = call.cap},
+                  .threshold = call.threshold,
+                  .entropy = call.entropy,
+                  .top = call.top});
 }
 
 /// Rows of all heads of a token side by side, whichever kernel computed them.
 Tensor side_by_side(const Tensor& out) { return out.transpose(1, 2).contiguous().transpose(1, 2); }
 
-RowTensors rows(const Tensor& query, at::TensorList keys, at::TensorList values,
-                at::IntArrayRef spans, int64_t sets, const OptionalTensor& log_weight,
-                at::ArrayRef<double> factors, const OptionalTensor& threshold,
-                std::optional<double> scale, bool entropy, int64_t top) {
-  const auto result = compute(arguments_of(query, keys, values, spans, sets, log_weight, factors,
-                                           threshold, scale, entropy, top));
+RowTensors rows(const NumberCall& call) {
+  const auto result = compute(arguments_of(call));
   const auto made = [&](const Tensor& x) {
     return x.defined() ? x.contiguous() : at::empty({0}, result.lse.options());
   };
-  return {values.empty() ? at::empty({0}, query.options()) : side_by_side(result.out),
+  return {call.values.empty() ? at::empty({0}, call.query.options()) : side_by_side(result.out),
           made(result.lse),
           made(result.entropy),
           made(result.set_lse),
@@ -92,49 +151,45 @@ RowTensors rows(const Tensor& query, at::TensorList keys, at::TensorList values,
           made(result.set_top)};
 }
 
-RowTensors rows_shapes(const Tensor& query, at::TensorList /*keys*/, at::TensorList values,
-                       c10::SymIntArrayRef /*spans*/, int64_t sets,
-                       const OptionalTensor& /*log_weight*/, at::ArrayRef<double> /*factors*/,
-                       const OptionalTensor& /*threshold*/, std::optional<double> /*scale*/,
-                       bool entropy, int64_t top) {
+RowTensors rows_shapes(const TracedCall& call) {
+  const auto& query = call.query;
   const auto statistics = query.options().dtype(
       query.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32);
   const auto batch = query.sym_size(0), heads = query.sym_size(1), length = query.sym_size(2);
   const std::vector<SymInt> nothing{0}, of_rows{batch, heads, length};
-  const auto of_sets = std::vector<SymInt>{batch, heads, length, sets};
-  const auto of_top = std::vector<SymInt>{batch, heads, length, sets, top};
+  const auto of_sets = std::vector<SymInt>{batch, heads, length, call.sets};
+  const auto of_top = std::vector<SymInt>{batch, heads, length, call.sets, call.top};
   const auto made = [&](const std::vector<SymInt>& shape, bool wanted = true) {
     return at::empty_symint(wanted ? shape : nothing, statistics);
   };
-  const auto out = values.empty() ? at::empty_symint(nothing, query.options())
-                                  : at::empty_symint({batch, length, heads, values[0].sym_size(3)},
-                                                     query.options())
-                                        .transpose(1, 2);
-  return {out,           made(of_rows),          made(of_rows, entropy),
-          made(of_sets), made(of_sets, entropy), made(of_top, top > 0)};
+  const auto out =
+      call.values.empty()
+          ? at::empty_symint(nothing, query.options())
+          : at::empty_symint({batch, length, heads, call.values[0].sym_size(3)}, query.options())
+                .transpose(1, 2);
+  return {out,
+          made(of_rows),
+          made(of_rows, call.entropy),
+          made(of_sets),
+          made(of_sets, call.entropy),
+          made(of_top, call.top > 0)};
 }
 
-/// Gradients of query, keys ..., values ... and, where there is one, log weight, from `gradient`
-/// and `result`, which are RowTensors without set_top.
+/// Gradients of `Call::inputs` from `gradient` and `result`, which are RowTensors without set_top.
 std::vector<Tensor> rows_backward(const OptionalTensors& gradient, at::TensorList result,
-                                  const Tensor& query, at::TensorList keys, at::TensorList values,
-                                  at::IntArrayRef spans, int64_t sets,
-                                  const OptionalTensor& log_weight, at::ArrayRef<double> factors,
-                                  const OptionalTensor& threshold, std::optional<double> scale,
-                                  bool entropy) {
-  const auto arguments = arguments_of(query, keys, values, spans, sets, log_weight, factors,
-                                      threshold, scale, entropy, 0);
+                                  const NumberCall& call) {
+  const auto arguments = arguments_of(call);
   const auto of = [&](std::size_t i) { return gradient.get(i).value_or(Tensor()); };
   const auto if_made = [&](bool made, const Tensor& x) { return made ? x : Tensor(); };
-  auto gradients =
-      differentiate(arguments,
-                    {if_made(!values.empty(), result[0]), result[1], if_made(entropy, result[2]),
-                     result[3], if_made(entropy, result[4]), Tensor(), Tensor()},
-                    {of(0), of(1), of(2), of(3), of(4), Tensor(), Tensor()});
+  auto gradients = differentiate(
+      arguments,
+      {if_made(!call.values.empty(), result[0]), result[1], if_made(call.entropy, result[2]),
+       result[3], if_made(call.entropy, result[4]), Tensor(), Tensor()},
+      {of(0), of(1), of(2), of(3), of(4), Tensor(), Tensor()});
   std::vector<Tensor> all{gradients.query};
   all.insert(all.end(), gradients.keys.begin(), gradients.keys.end());
   all.insert(all.end(), gradients.values.begin(), gradients.values.end());
-  if (log_weight) {
+  if (call.log_weight) {
     all.push_back(gradients.log_weight);
   }
   for (auto& tensor : all) {
@@ -143,48 +198,17 @@ std::vector<Tensor> rows_backward(const OptionalTensors& gradient, at::TensorLis
   return all;
 }
 
-std::vector<Tensor> rows_backward_shapes(
-    const OptionalTensors& /*gradient*/, at::TensorList /*result*/, const Tensor& query,
-    at::TensorList keys, at::TensorList values, c10::SymIntArrayRef /*spans*/, int64_t /*sets*/,
-    const OptionalTensor& log_weight, at::ArrayRef<double> /*factors*/,
-    const OptionalTensor& /*threshold*/, std::optional<double> /*scale*/, bool /*entropy*/) {
-  std::vector<Tensor> all{query};
-  all.insert(all.end(), keys.begin(), keys.end());
-  all.insert(all.end(), values.begin(), values.end());
-  if (log_weight) {
-    all.push_back(*log_weight);
-  }
+std::vector<Tensor> rows_backward_shapes(const OptionalTensors& /*gradient*/,
+                                         at::TensorList /*result*/, const TracedCall& call) {
+  auto all = call.inputs();
   for (auto& tensor : all) {
     tensor = at::empty_symint(tensor.sym_sizes(), tensor.options());
   }
   return all;
 }
 
-using RowsOperator = RowTensors(const Tensor&, at::TensorList, at::TensorList, c10::SymIntArrayRef,
-                                int64_t, const OptionalTensor&, at::ArrayRef<double>,
-                                const OptionalTensor&, std::optional<double>, bool, int64_t);
-using RowsBackwardOperator = std::vector<Tensor>(const OptionalTensors&, at::TensorList,
-                                                 const Tensor&, at::TensorList, at::TensorList,
-                                                 c10::SymIntArrayRef, int64_t,
-                                                 const OptionalTensor&, at::ArrayRef<double>,
-                                                 const OptionalTensor&, std::optional<double>,
-                                                 bool);
-
-const auto& rows_operator() {
-  static const auto handle =
-      c10::Dispatcher::singleton().findSchemaOrThrow("motet::_rows", "").typed<RowsOperator>();
-  return handle;
-}
-
-const auto& rows_backward_operator() {
-  static const auto handle = c10::Dispatcher::singleton()
-                                 .findSchemaOrThrow("motet::_rows_backward", "")
-                                 .typed<RowsBackwardOperator>();
-  return handle;
-}
-
-/// The arguments of one call, which its backward pass needs again; autograd keeps the tensors.
-struct Call : torch::CustomClassHolder {
+/// A call that its backward pass makes again; autograd keeps the tensors.
+struct KeptCall : torch::CustomClassHolder {
   std::size_t keys, values;
   std::vector<SymInt> spans;
   int64_t sets;
@@ -194,37 +218,47 @@ struct Call : torch::CustomClassHolder {
   std::optional<double> scale;
   bool entropy;
   int64_t top;
-};
+  std::optional<double> cap;
 
-/// Tensors in the order of `_rows`: query, keys ..., values ..., log weight, threshold.
-struct CallTensors {
-  Tensor query;
-  at::TensorList keys, values;
-  OptionalTensor log_weight, threshold;
+  explicit KeptCall(const TracedCall& call)
+      : keys(call.keys.size()),
+        values(call.values.size()),
+        spans(call.spans.vec()),
+        sets(call.sets),
+        log_weight(call.log_weight.has_value()),
+        factors(call.factors.vec()),
+        threshold(call.threshold.has_value()),
+        scale(call.scale),
+        entropy(call.entropy),
+        top(call.top),
+        cap(call.cap) {}
 
-  CallTensors(const Call& call, at::TensorList all)
-      : query(all[0]),
-        keys(all.slice(1, call.keys)),
-        values(all.slice(1 + call.keys, call.values)) {
-    auto next = 1 + call.keys + call.values;
-    if (call.log_weight) {
-      log_weight = all[next++];
-    }
-    if (call.threshold) {
-      threshold = all[next];
-    }
+  /// The call with these tensors: those of `Call::inputs`, then the threshold.
+  TracedCall with(at::TensorList all) const {
+    auto next = 1 + keys + values;
+    const auto one = [&](bool there) { return there ? OptionalTensor(all[next++]) : std::nullopt; };
+    const auto weights = one(log_weight), parting = one(threshold);
+    return {all[0],
+            all.slice(1, keys),
+            all.slice(1 + keys, values),
+            spans,
+            sets,
+            weights,
+            factors,
+            parting,
+            scale,
+            entropy,
+            top,
+            cap};
   }
 };
 
 class RowsFunction : public torch::autograd::Function<RowsFunction> {
  public:
   static variable_list forward(AutogradContext* context, at::TensorList inputs,
-                               const c10::intrusive_ptr<Call>& call) {
+                               const c10::intrusive_ptr<KeptCall>& call) {
     const at::AutoDispatchBelowADInplaceOrView guard;
-    const CallTensors tensors(*call, inputs);
-    const auto result = rows_operator().call(
-        tensors.query, tensors.keys, tensors.values, call->spans, call->sets, tensors.log_weight,
-        call->factors, tensors.threshold, call->scale, call->entropy, call->top);
+    const auto result = call_rows(call->with(inputs));
     auto outputs = std::apply([](const auto&... x) { return variable_list{x...}; }, result);
     context->saved_data["call"] = c10::IValue::make_capsule(call);
     auto saved = inputs.vec();
@@ -245,73 +279,47 @@ class RowsFunction : public torch::autograd::Function<RowsFunction> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradient) {
     const auto call =
-        c10::static_intrusive_pointer_cast<Call>(context->saved_data["call"].toCapsule());
+        c10::static_intrusive_pointer_cast<KeptCall>(context->saved_data["call"].toCapsule());
     const auto saved = context->get_saved_variables();
     const auto inputs = saved.size() - (gradient.size() - 1);
-    const CallTensors tensors(*call, at::TensorList(saved).slice(0, inputs));
     OptionalTensors given;
     for (std::size_t i = 0; i + 1 < gradient.size(); ++i) {
       given.push_back(gradient[i].defined() ? OptionalTensor(gradient[i]) : std::nullopt);
     }
-    auto gradients = rows_backward_operator().call(
-        given, at::TensorList(saved).slice(inputs), tensors.query, tensors.keys, tensors.values,
-        call->spans, call->sets, tensors.log_weight, call->factors, tensors.threshold, call->scale,
-        call->entropy);
+    auto gradients = call_operator<std::vector<Tensor>, const OptionalTensors&, at::TensorList>(
+        "motet::_rows_backward", given, at::TensorList(saved).slice(inputs),
+        call->with(at::TensorList(saved).slice(0, inputs)));
     gradients.resize(inputs + 1);  // none for the threshold, none for `call`
     return gradients;
   }
 };
 
-RowTensors rows_autograd(const Tensor& query, at::TensorList keys, at::TensorList values,
-                         c10::SymIntArrayRef spans, int64_t sets, const OptionalTensor& log_weight,
-                         at::ArrayRef<double> factors, const OptionalTensor& threshold,
-                         std::optional<double> scale, bool entropy, int64_t top) {
-  variable_list inputs{query};
-  inputs.insert(inputs.end(), keys.begin(), keys.end());
-  inputs.insert(inputs.end(), values.begin(), values.end());
-  if (log_weight) {
-    inputs.push_back(*log_weight);
-  }
+RowTensors rows_autograd(const TracedCall& call) {
+  auto inputs = call.inputs();
   if (!wants_gradient(inputs)) {
     const at::AutoDispatchBelowADInplaceOrView guard;
-    return rows_operator().call(query, keys, values, spans, sets, log_weight, factors, threshold,
-                                scale, entropy, top);
+    return call_rows(call);
   }
-  if (threshold) {
-    inputs.push_back(*threshold);
+  if (call.threshold) {
+    inputs.push_back(*call.threshold);
   }
-  auto call = c10::make_intrusive<Call>();
-  call->keys = keys.size();
-  call->values = values.size();
-  call->spans = spans.vec();
-  call->sets = sets;
-  call->log_weight = log_weight.has_value();
-  call->factors = factors.vec();
-  call->threshold = threshold.has_value();
-  call->scale = scale;
-  call->entropy = entropy;
-  call->top = top;
-  const auto all = RowsFunction::apply(at::TensorList(inputs), call);
+  const auto all = RowsFunction::apply(at::TensorList(inputs), c10::make_intrusive<KeptCall>(call));
   return {all[0], all[1], all[2], all[3], all[4], all[5]};
 }
 
-RowTensors attend_operator(const Tensor& query, at::TensorList keys, at::TensorList values,
-                           c10::SymIntArrayRef spans, int64_t sets,
-                           const OptionalTensor& log_weight, at::ArrayRef<double> factors,
-                           const OptionalTensor& threshold, std::optional<double> scale,
-                           bool entropy, int64_t top) {
-  require(!values.empty(), "motet::attend: no values; motet::score is for keys alone");
-  return rows_operator().call(query, keys, values, spans, sets, log_weight, factors, threshold,
-                              scale, entropy, top);
+RowTensors attend_operator(const TracedCall& call) {
+  require(!call.values.empty(), "motet::attend: no values; motet::score is for keys alone");
+  return call_rows(call);
 }
 
 std::tuple<Tensor, Tensor, Tensor> score_operator(const Tensor& query, at::TensorList keys,
                                                   c10::SymIntArrayRef spans, int64_t sets,
                                                   int64_t top, at::ArrayRef<double> factors,
                                                   const OptionalTensor& threshold,
-                                                  std::optional<double> scale, bool entropy) {
-  const auto result = rows_operator().call(query, keys, {}, spans, sets, {}, factors, threshold,
-                                           scale, entropy, top);
+                                                  std::optional<double> scale, bool entropy,
+                                                  std::optional<double> cap) {
+  const auto result =
+      call_rows({query, keys, {}, spans, sets, {}, factors, threshold, scale, entropy, top, cap});
   return {std::get<3>(result), std::get<4>(result), std::get<5>(result)};
 }
 
@@ -321,43 +329,45 @@ TORCH_LIBRARY(motet, m) {
   m.def(
       "attend(Tensor query, Tensor[] keys, Tensor[] values, SymInt[] spans, int sets=1, *, "
       "Tensor? log_weight=None, float[] factors=[], Tensor? threshold=None, float? scale=None, "
-      "bool entropy=True, int top=0) -> (Tensor out, Tensor lse, Tensor entropy, Tensor set_lse, "
-      "Tensor set_entropy, Tensor set_top)",
+      "bool entropy=True, int top=0, float? cap=None) -> (Tensor out, Tensor lse, Tensor entropy, "
+      "Tensor set_lse, Tensor set_entropy, Tensor set_top)",
       traceable);
   m.def(
       "score(Tensor query, Tensor[] keys, SymInt[] spans, int sets=1, *, int top=0, "
-      "float[] factors=[], Tensor? threshold=None, float? scale=None, bool entropy=True) -> "
-      "(Tensor lse, Tensor entropy, Tensor top)",
+      "float[] factors=[], Tensor? threshold=None, float? scale=None, bool entropy=True, "
+      "float? cap=None) -> (Tensor lse, Tensor entropy, Tensor top)",
       traceable);
   m.def(
       "_rows(Tensor query, Tensor[] keys, Tensor[] values, SymInt[] spans, int sets, "
       "Tensor? log_weight, float[] factors, Tensor? threshold, float? scale, bool entropy, "
-      "int top) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+      "int top, float? cap=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
       traceable);
   m.def(
       "_rows_backward(Tensor?[] gradient, Tensor[] result, Tensor query, Tensor[] keys, "
       "Tensor[] values, SymInt[] spans, int sets, Tensor? log_weight, float[] factors, "
-      "Tensor? threshold, float? scale, bool entropy) -> Tensor[]",
+      "Tensor? threshold, float? scale, bool entropy, int top, float? cap) -> Tensor[]",
       traceable);
 }
 
 TORCH_LIBRARY_IMPL(motet, CompositeImplicitAutograd, m) {
-  m.impl("attend", attend_operator);
+  m.impl("attend", operator_of<attend_operator, c10::SymIntArrayRef>);
   m.impl("score", score_operator);
 }
 
 TORCH_LIBRARY_IMPL(motet, CompositeExplicitAutograd, m) {
-  m.impl("_rows", rows);
-  m.impl("_rows_backward", rows_backward);
+  m.impl("_rows", operator_of<rows, at::IntArrayRef>);
+  m.impl("_rows_backward",
+         operator_of<rows_backward, at::IntArrayRef, const OptionalTensors&, at::TensorList>);
 }
 
 TORCH_LIBRARY_IMPL(motet, Meta, m) {
-  m.impl("_rows", rows_shapes);
-  m.impl("_rows_backward", rows_backward_shapes);
+  m.impl("_rows", operator_of<rows_shapes, c10::SymIntArrayRef>);
+  m.impl("_rows_backward", operator_of<rows_backward_shapes, c10::SymIntArrayRef,
+                                       const OptionalTensors&, at::TensorList>);
 }
 
 TORCH_LIBRARY_IMPL(motet, Autograd, m) {
-  m.impl("_rows", rows_autograd);
+  m.impl("_rows", operator_of<rows_autograd, c10::SymIntArrayRef>);
   m.impl("_rows_backward", torch::autograd::autogradNotImplementedFallback());
 }
 

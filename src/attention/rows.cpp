@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "attention/infinity.h"
+#include "attention/merging.h"
 #include "attention/once_differentiable.h"
 #include "attention/plain.h"
 #include "kernel/checked.h"
@@ -178,7 +179,7 @@ RowParts Row::parts() const {
     return parts_in_one_pass(*this);
   }
   const auto mass = (set_lse - finite(lse).unsqueeze(-1)).exp();
-  return {mass, -torch::xlogy(mass, mass).sum(-1),
+  return {mass, -times_log(mass).sum(-1),
           set_entropy.defined() ? (mass * set_entropy).sum(-1) : Tensor()};
 }
 
@@ -203,46 +204,6 @@ Scores score(const Tensor& query, torch::TensorList keys, const KeySets& sets, i
           .top = result.set_top,
           .top_threshold = result.top_threshold,
           .row_lse = result.lse};
-}
-
-Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights) {
-  require(!parts.empty(), "motet::merge: no rows to merge");
-  require(log_weights.empty() || log_weights.size() == parts.size(), "motet::merge: ", parts.size(),
-          " parts, ", log_weights.size(), " log weights");
-  std::vector<Tensor> lses, set_lses, set_entropies;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const auto& part = parts[i];
-    require(part.out.sizes() == parts[0].out.sizes(), "motet::merge: rows of ",
-            parts[0].out.sizes(), " and of ", part.out.sizes());
-    require(part.entropy.defined(), "motet::merge: part ", i, " was made without entropy");
-    require(!part.top_mass.defined(), "motet::merge: part ", i,
-            " has a top_mass, and the largest keys of the whole are not known from it; make the "
-            "parts without a budget, or the row at once");
-    const auto shift =
-        log_weights.empty() ? torch::zeros_like(part.lse) : log_weights[i].expand_as(part.lse);
-    lses.push_back(part.lse + shift);
-    set_lses.push_back(part.set_lse + shift.unsqueeze(-1));
-    set_entropies.push_back(part.set_entropy.masked_fill((shift == -kInfinity).unsqueeze(-1), 0));
-  }
-  const auto lse = torch::logsumexp(torch::stack(lses, 0), 0);
-  Row merged;
-  merged.lse = lse;
-  merged.set_lse = torch::cat(set_lses, -1);
-  merged.set_entropy = torch::cat(set_entropies, -1);
-  Tensor out, entropy;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const auto weight = (lses[i] - finite(lse)).exp();  // [batch, heads, query]
-    const auto none = weight == 0;
-    const auto part_out = (weight.unsqueeze(-1) * parts[i].out.to(weight.scalar_type()))
-                              .masked_fill(none.unsqueeze(-1), 0);  // 0 * NaN is NaN
-    const auto part_entropy =
-        (weight * parts[i].entropy).masked_fill(none, 0) - torch::xlogy(weight, weight);
-    out = out.defined() ? out + part_out : part_out;
-    entropy = entropy.defined() ? entropy + part_entropy : part_entropy;
-  }
-  merged.out = out.to(parts[0].out.scalar_type());
-  merged.entropy = entropy.clamp_min(0);
-  return merged;
 }
 
 }  // namespace motet

@@ -4,11 +4,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <utility>
 
-#include "attention/infinity.h"
+#include "attention/merging.h"
 #include "attention/plain.h"
 #include "motet/error.h"
 
@@ -73,32 +71,27 @@ void join_in_one_pass(Row& row, const PieceSets& meaning) {
   const auto* split_entropy = entropy.defined() ? row.set_entropy.const_data_ptr<float>() : nullptr;
   auto* joined = lse.data_ptr<float>();
   auto* joined_entropy = entropy.defined() ? entropy.data_ptr<float>() : nullptr;
-  constexpr auto kNone = -std::numeric_limits<float>::infinity();
   const auto rows = row.lse.numel();
   at::parallel_for(
       0, rows, std::max<int64_t>(1, (1 << 12) / sets), [&](int64_t first, int64_t last) {
         for (auto i = first; i < last; ++i) {
           for (int64_t set = 0; set < sets; ++set) {
-            const bool piece = meaning.is_piece(set);
             const auto to = i * sets + set, near = i * split + set;
-            const auto far = piece ? i * split + meaning.bulk(set - meaning.piece(0)) : near;
-            const auto a = split_lse[near], b = piece ? split_lse[far] : kNone;
-            const auto most = std::max(a, b);
-            if (b == kNone || a == kNone) {
-              joined[to] = most;
+            if (!meaning.is_piece(set)) {
+              joined[to] = split_lse[near];
               if (joined_entropy != nullptr) {
-                joined_entropy[to] = split_entropy[b == kNone ? near : far];
+                joined_entropy[to] = split_entropy[near];
               }
               continue;
             }
-            const double p = std::exp(static_cast<double>(a) - most);
-            const double q = std::exp(static_cast<double>(b) - most);
-            joined[to] = static_cast<float>(most + std::log(p + q));
+            const auto far = i * split + meaning.bulk(set - meaning.piece(0));
+            double weights[2];
+            const MergedRow piece(split_lse + near,
+                                  split_entropy != nullptr ? split_entropy + near : nullptr,
+                                  far - near, weights, 2);
+            joined[to] = piece.lse;
             if (joined_entropy != nullptr) {
-              const auto u = p / (p + q), v = q / (p + q);
-              const auto hesitation = (u > 0 ? u * std::log(u) : 0) + (v > 0 ? v * std::log(v) : 0);
-              joined_entropy[to] = static_cast<float>(
-                  std::max(u * split_entropy[near] + v * split_entropy[far] - hesitation, 0.0));
+              joined_entropy[to] = piece.entropy;
             }
           }
         }
@@ -121,20 +114,16 @@ Row join_window(Row row, const PieceSets& meaning) {
     return torch::cat({meaning.prefix_in(x).unsqueeze(3), joined, meaning.own_in(x).unsqueeze(3)},
                       3);
   };
-  const auto a = windows(row.set_lse), b = bulks(row.set_lse);
-  const auto none = (a == -kInfinity).logical_and(b == a);  // no gradient there
-  const auto lse = torch::logaddexp(a.masked_fill(none, 0), b.masked_fill(none, 0));
+  const Shares shares({windows(row.set_lse), bulks(row.set_lse)});
   if (row.set_entropy.defined()) {
-    const auto p = (a - lse).exp(), q = (b - lse).exp();
-    const auto entropy = p * windows(row.set_entropy) + q * bulks(row.set_entropy) -
-                         torch::xlogy(p, p) - torch::xlogy(q, q);
+    const auto entropy = shares.entropy({windows(row.set_entropy), bulks(row.set_entropy)});
     row.set_entropy = with(row.set_entropy, entropy.clamp_min(0));
   }
   if (row.set_top.defined()) {
     const auto both = torch::cat({windows(row.set_top), bulks(row.set_top)}, -1);
     row.set_top = with(row.set_top, std::get<0>(both.topk(row.set_top.size(-1), -1)));
   }
-  row.set_lse = with(row.set_lse, lse.masked_fill(none, -kInfinity));
+  row.set_lse = with(row.set_lse, shares.lse);
   return row;
 }
 

@@ -5,10 +5,11 @@
 #include <optional>
 #include <vector>
 
+#include "kernel/set_choice.h"
 #include "motet/attention/budget.h"
 #include "motet/attention/sets.h"
 
-/// What every way of computing rows takes and gives: `portable` and `fused` are two of them.
+/// What every way of computing rows (see Kernel) takes and gives.
 namespace motet {
 
 /// The checked arguments of `attend` and `score`. `values` is empty where no out is wanted.
@@ -19,13 +20,13 @@ struct RowArguments {
   KeySets sets;
   std::optional<torch::Tensor> log_weight;
   std::optional<torch::Tensor> threshold;
-  double scale = 1;
+  double scale = 1;  // ScoreRule's
+  std::optional<double> cap;
   bool entropy = true;
   int64_t top = 0;
   bool counts_first = true;  // KeyBudget's
   torch::Tensor budget;  // k of each row, [batch, heads, query], int64; undefined: none is wanted
-  std::optional<double> cap = {};  // ScoreRule's
-  int64_t keep = 0;  // pieces that each row keeps by its `top` largest scores of each; 0: all
+  SetChoice choice;      // by the `top` largest scores of each set
 };
 
 /// As in Row and Scores; what was not asked for is undefined.
@@ -33,7 +34,7 @@ struct RowResult {
   torch::Tensor out, lse, entropy;
   torch::Tensor set_lse, set_entropy, set_top;
   torch::Tensor top_mass, top_threshold;
-  torch::Tensor log_weight;  // what `keep` chose
+  torch::Tensor log_weight;  // what RowArguments::choice made
 };
 
 /// Gradients of a loss for the tensors of RowArguments.

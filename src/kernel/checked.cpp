@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attention/infinity.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -86,10 +85,16 @@ RowArguments checked(const char* where, const Tensor& query, torch::TensorList k
   require(options.top >= 0, where, ": top = ", options.top,
           "; 0 or more of the largest scores can be kept");
   options.rule.validate(where);
-  const auto scale = options.rule.scale_of(query.size(3));
-  RowArguments arguments{query, keys.vec(),      values.vec(), sets, log_weight, options.threshold,
-                         scale, options.entropy, options.top};
-  arguments.cap = options.rule.cap;
+  RowArguments arguments{.query = query,
+                         .keys = keys.vec(),
+                         .values = values.vec(),
+                         .sets = sets,
+                         .log_weight = log_weight,
+                         .threshold = options.threshold,
+                         .scale = options.rule.scale_of(query.size(3)),
+                         .cap = options.rule.cap,
+                         .entropy = options.entropy,
+                         .top = options.top};
   options.budget.validate(where);
   if (options.budget.wanted()) {
     const at::NoGradGuard no_grad;
@@ -117,7 +122,5 @@ bool wants_gradient(const std::vector<Tensor>& inputs) {
          std::any_of(inputs.begin(), inputs.end(),
                      [](const Tensor& input) { return input.requires_grad(); });
 }
-
-Tensor finite(const Tensor& lse) { return lse.masked_fill(lse == -kInfinity, 0); }
 
 }  // namespace motet

@@ -20,7 +20,4 @@ RowArguments checked(const char* where, const torch::Tensor& query, torch::Tenso
 std::vector<torch::Tensor> inputs_of(const RowArguments& arguments);
 bool wants_gradient(const std::vector<torch::Tensor>& inputs);
 
-/// lse with 0 for -inf: exp(-inf - 0) is 0, exp(-inf - -inf) would be NaN.
-torch::Tensor finite(const torch::Tensor& lse);
-
 }  // namespace motet

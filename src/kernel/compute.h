@@ -4,7 +4,8 @@
 
 namespace motet {
 
-/// Rows by the kernel of this process (see `kernel_name`).
+/// Rows by the kernel of this process (see `use_kernel`), or by the next one that has what it
+/// lacks.
 RowResult compute(const RowArguments& arguments);
 
 /// Gradients of a loss for the inputs of `compute`, from its `result` and the gradients of the loss
@@ -12,11 +13,7 @@ RowResult compute(const RowArguments& arguments);
 RowGradients differentiate(const RowArguments& arguments, const RowResult& result,
                            const RowResult& gradient);
 
-/// Whether that kernel is one of AVX-512's vectors: other code that is compiled for both takes its
-/// variant by this.
-bool takes_avx512();
-
-/// Whether that kernel makes a row's choice (`RowArguments::keep`) by itself for these.
+/// Whether `compute` makes the choice of RowArguments::choice by itself for these.
 bool chooses(const RowArguments& arguments);
 
 }  // namespace motet

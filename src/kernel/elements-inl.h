@@ -12,7 +12,9 @@
 
 #include <cstdint>
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#include "kernel/target.h"
+
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::elements {
 namespace HWY_NAMESPACE {
@@ -64,6 +66,6 @@ HWY_INLINE Pair LoadPair(const uint16_t* from) {  // even ones, then odd ones, w
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::elements
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #endif  // include guard

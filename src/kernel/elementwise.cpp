@@ -3,6 +3,8 @@
 
 #include "kernel/elementwise.h"
 
+#include "kernel/target.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/elementwise.cpp"
 #include <hwy/foreach_target.h>
@@ -16,11 +18,9 @@
 #include <cmath>
 
 #include "kernel/bfloat16.h"
-#include "kernel/compute.h"
 #include "kernel/elements-inl.h"
-#include "motet/attention/kernel.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::elementwise {
 namespace HWY_NAMESPACE {
@@ -138,7 +138,7 @@ Variant variant() { return {&NormAny, &RotateAny, &GateAny}; }
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::elementwise
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #if HWY_ONCE
 namespace motet {
@@ -149,16 +149,13 @@ using torch::Tensor;
 constexpr int64_t kGrain = 1 << 14;  // elements that are worth a thread
 
 elementwise::Variant variant() {
-#if HWY_TARGETS & HWY_AVX2
-  return takes_avx512() ? elementwise::N_AVX3::variant() : elementwise::N_AVX2::variant();
-#else
-  return {};  // not asked for: the portable kernel is all there is
-#endif
+  elementwise::Variant (*const of_set)() = MOTET_PICK(instruction_set(), elementwise, variant);
+  return of_set();
 }
 
 bool fused(const Tensor& x, torch::ScalarType type, bool gradient) {
   return x.is_cpu() && (type == torch::kFloat32 || type == torch::kBFloat16) &&
-         !(at::GradMode::is_enabled() && gradient) && kernel_name() != "portable";
+         !(at::GradMode::is_enabled() && gradient) && instruction_set() != InstructionSet::kNone;
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace motet {
 
 /// x / sqrt(mean(x^2) + epsilon) weight for each row of x, [..., width], fp32 (float64 with a
-/// weight in float64); in the weight's dtype. One pass over the rows where the fused kernel runs
+/// weight in float64); in the weight's dtype. One pass over the rows where vector code of ours runs
 /// and no gradient is wanted, LibTorch's operations elsewhere.
 torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, double epsilon);
 

@@ -3,6 +3,8 @@
 
 #include "kernel/few_rows.h"
 
+#include "kernel/target.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/few_rows.cpp"
 #include <hwy/foreach_target.h>
@@ -18,11 +20,9 @@
 #include <vector>
 
 #include "kernel/bfloat16.h"
-#include "kernel/compute.h"
 #include "kernel/elements-inl.h"
-#include "motet/attention/kernel.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::few_rows {
 namespace HWY_NAMESPACE {
@@ -146,7 +146,7 @@ Variant variant(bool bfloat16) {
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::few_rows
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #if HWY_ONCE
 namespace motet {
@@ -160,12 +160,8 @@ constexpr int64_t kBlockOuts = 32;  // rows of the weight that stay near for all
 constexpr int64_t kPadding = 32;    // floats: a pair of the longest vectors
 
 few_rows::Variant variant_for(torch::ScalarType type) {
-#if HWY_TARGETS & HWY_AVX2
-  const bool bfloat16 = type == torch::kBFloat16;
-  return takes_avx512() ? few_rows::N_AVX3::variant(bfloat16) : few_rows::N_AVX2::variant(bfloat16);
-#else
-  return {};  // not asked for: the portable kernel is all there is
-#endif
+  few_rows::Variant (*const of_set)(bool) = MOTET_PICK(instruction_set(), few_rows, variant);
+  return of_set(type == torch::kBFloat16);
 }
 
 }  // namespace
@@ -177,7 +173,8 @@ bool multiplies_few_rows(const Tensor& x, const Tensor& weight) {
   return (type == torch::kFloat32 || type == torch::kBFloat16) && weight.scalar_type() == type &&
          x.is_cpu() && weight.is_cpu() && weight.dim() == 2 && weight.is_contiguous() &&
          x.dim() > 0 && x.size(-1) == weight.size(1) && x.numel() > 0 &&
-         x.numel() / x.size(-1) <= kMostRows && !differentiated && kernel_name() != "portable";
+         x.numel() / x.size(-1) <= kMostRows && !differentiated &&
+         instruction_set() != InstructionSet::kNone;
 }
 
 Tensor multiply_few_rows(const Tensor& x, const Tensor& weight, const Tensor& bias,

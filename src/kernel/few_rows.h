@@ -7,7 +7,7 @@
 namespace motet {
 
 /// Whether `multiply_few_rows` computes x W^T, and is the faster way: fp32 or bf16 on a processor
-/// that runs the fused kernel, shapes that fit, few rows of x, no gradient.
+/// whose vectors we use, shapes that fit, few rows of x, no gradient.
 bool multiplies_few_rows(const torch::Tensor& x, const torch::Tensor& weight);
 
 /// x W^T + b for a few rows of x, as while generating: all the work is to read W, once. `weight` is

@@ -2,6 +2,8 @@
 
 #include "kernel/gaussian_mass.h"
 
+#include "kernel/target.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernel/gaussian_mass.cpp"
 #include <hwy/foreach_target.h>
@@ -13,10 +15,8 @@
 #include <algorithm>
 
 #include "kernel/bfloat16.h"
-#include "kernel/compute.h"
-#include "motet/attention/kernel.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::gaussian {
 namespace HWY_NAMESPACE {
@@ -133,7 +133,7 @@ void MassAny(const MassRows& rows, int64_t first, int64_t last) {
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::gaussian
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #if HWY_ONCE
 namespace motet {
@@ -145,7 +145,7 @@ std::optional<Tensor> gaussian_mass(const Tensor& query, const Tensor& mean,
   const auto features = query.size(3);
   const bool wanted = at::GradMode::is_enabled() && query.requires_grad();
   const auto type = query.scalar_type();
-  if (!query.is_cpu() || !mean.is_cpu() || wanted || kernel_name() == "portable" ||
+  if (!query.is_cpu() || !mean.is_cpu() || wanted || instruction_set() == InstructionSet::kNone ||
       mean.scalar_type() != torch::kFloat32 ||
       (type != torch::kFloat32 && type != torch::kBFloat16) || features % 8 != 0 ||
       features > gaussian::kMostFeatures || query.numel() == 0) {
@@ -167,11 +167,7 @@ std::optional<Tensor> gaussian_mass(const Tensor& query, const Tensor& mean,
                                 .batch_means = mean.size(0),
                                 .full = full,
                                 .out = out.data_ptr<float>()};
-#if HWY_TARGETS & HWY_AVX2
-  const auto mass = takes_avx512() ? &gaussian::N_AVX3::MassAny : &gaussian::N_AVX2::MassAny;
-#else
-  void (*const mass)(const gaussian::MassRows&, int64_t, int64_t) = nullptr;  // not asked for
-#endif
+  const gaussian::Mass mass = MOTET_PICK(instruction_set(), gaussian, MassAny);
   constexpr int64_t kGrain = 1 << 18;  // products that are worth a thread
   const auto of_row = full ? features * features : features;
   at::parallel_for(0, out.numel(), std::max<int64_t>(1, kGrain / of_row),

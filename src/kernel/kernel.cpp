@@ -1,30 +1,55 @@
-#include "motet/attention/kernel.h"
+#include "kernel/kernel.h"
 
+#include <c10/util/Exception.h>
+
+#include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "kernel/compute.h"
 #include "kernel/fused/fused.h"
+#include "kernel/fused/matrix_engine.h"
 #include "kernel/portable/portable.h"
+#include "motet/attention/kernel.h"
 #include "motet/error.h"
 
 namespace motet {
 namespace {
 
-struct Kernel {
-  std::string_view name;
-  const fused::Variant* variant;  // null: portable
-};
+bool always(const RowArguments& /*arguments*/) { return true; }
+bool never(const RowArguments& /*arguments*/) { return false; }
 
-Kernel kernel_named(std::string_view where, std::string_view name) {
-  if (name == "portable") {
-    return {"portable", nullptr};
-  }
-  for (const auto& variant : fused::variants()) {
-    if (name == variant.name) {
-      require(variant.supported, where, name, ": this processor lacks its instructions; it has ",
+/// The best first; a kernel for tests stands behind those that it could take the place of.
+const std::vector<Kernel>& all_kernels() {
+  static const std::vector<Kernel> kAll = [] {
+    auto amx = fused::kernel("amx", InstructionSet::kAvx512, fused::amx_engine());
+    amx.supported = amx.supported && fused::amx_engine() != nullptr;
+    auto emulated =
+        fused::kernel("amx_emulated", InstructionSet::kAvx512, fused::emulated_engine());
+    emulated.for_tests = true;
+    return std::vector<Kernel>{amx,
+                               fused::kernel("avx512", InstructionSet::kAvx512),
+                               fused::kernel("avx2", InstructionSet::kAvx2),
+                               emulated,
+                               {.name = "portable",
+                                .computes = always,
+                                .chooses = never,
+                                .forward = portable::forward,
+                                .backward = portable::backward}};
+  }();
+  return kAll;
+}
+
+bool is_offered(const Kernel& kernel) { return kernel.supported && !kernel.for_tests; }
+
+/// `where` begins the message of an error.
+const Kernel* kernel_named(std::string_view where, std::string_view name) {
+  for (const auto& kernel : all_kernels()) {
+    if (name == kernel.name) {
+      require(kernel.supported, where, name, ": this processor lacks its instructions; it has ",
               kernels().front());
-      return {variant.name, &variant};
+      return &kernel;
     }
   }
   std::string known;
@@ -34,8 +59,8 @@ Kernel kernel_named(std::string_view where, std::string_view name) {
   fail(where, name, ": no such kernel; there are ", known);
 }
 
-Kernel& kernel() {
-  static Kernel chosen = [] {
+const Kernel*& chosen_kernel() {
+  static const Kernel* chosen = [] {
     const char* forced = std::getenv("MOTET_KERNEL");
     return forced == nullptr ? kernel_named("", kernels().front())
                              : kernel_named("MOTET_KERNEL=", forced);
@@ -43,44 +68,46 @@ Kernel& kernel() {
   return chosen;
 }
 
-/// The fused kernel that computes these, or null.
-const fused::Variant* variant_for(const RowArguments& arguments) {
-  return fused::supports(arguments) ? kernel().variant : nullptr;
+const Kernel& kernel_for(const RowArguments& arguments) {
+  const auto* chosen = chosen_kernel();
+  if (chosen->computes(arguments)) {
+    return *chosen;
+  }
+  const auto next = std::find_if(chosen + 1, &all_kernels().back(), [&](const Kernel& kernel) {
+    return is_offered(kernel) && kernel.computes(arguments);
+  });
+  return *next;  // or the last one
 }
 
 }  // namespace
 
 std::vector<std::string_view> kernels() {
   std::vector<std::string_view> names;
-  for (const auto& variant : fused::variants()) {
-    if (variant.supported && !variant.for_tests) {
-      names.push_back(variant.name);
+  for (const auto& kernel : all_kernels()) {
+    if (is_offered(kernel)) {
+      names.push_back(kernel.name);
     }
   }
-  names.emplace_back("portable");
   return names;
 }
 
-std::string_view kernel_name() { return kernel().name; }
+std::string_view kernel_name() { return chosen_kernel()->name; }
 
-void use_kernel(std::string_view name) { kernel() = kernel_named("motet::use_kernel: ", name); }
+void use_kernel(std::string_view name) {
+  chosen_kernel() = kernel_named("motet::use_kernel: ", name);
+}
 
-bool takes_avx512() { return kernel_name() == "avx512" || kernel_name().starts_with("amx"); }
+InstructionSet instruction_set() { return chosen_kernel()->instructions; }
 
 RowResult compute(const RowArguments& arguments) {
-  const auto* variant = variant_for(arguments);
-  return variant != nullptr ? fused::forward(arguments, *variant) : portable::forward(arguments);
+  return kernel_for(arguments).forward(arguments);
 }
 
 RowGradients differentiate(const RowArguments& arguments, const RowResult& result,
                            const RowResult& gradient) {
-  const auto* variant = variant_for(arguments);
-  return variant != nullptr ? fused::backward(arguments, result, gradient, *variant)
-                            : portable::backward(arguments, result, gradient);
+  return kernel_for(arguments).backward(arguments, result, gradient);
 }
 
-bool chooses(const RowArguments& arguments) {
-  return variant_for(arguments) != nullptr && fused::chooses(arguments);
-}
+bool chooses(const RowArguments& arguments) { return kernel_for(arguments).chooses(arguments); }
 
 }  // namespace motet

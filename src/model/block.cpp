@@ -3,32 +3,17 @@
 #include <ATen/ATen.h>
 #include <torch/nn/functional.h>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 #include <map>
 
 #include "kernel/elementwise.h"
 #include "kernel/few_rows.h"
+#include "kernel/target.h"
 #include "motet/error.h"
 
 namespace motet {
 namespace {
 
 using torch::Tensor;
-
-/// Whether LibTorch's products of bf16 are faster than its fp32 ones: with AMX they are. Without
-/// any instructions they are far slower, and those of AVX512-BF16 take twice the time
-/// (docs/performance.md).
-bool multiplies_bfloat16() {
-#if defined(__x86_64__)
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  constexpr unsigned kAmxBfloat16 = 1U << 22;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBfloat16) != 0;
-#else
-  return true;
-#endif
-}
 
 torch::ScalarType statistics_type(const Tensor& x) {
   return x.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
@@ -47,8 +32,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
   if (multiplies_few_rows(x, weight)) {
     return multiply_few_rows(x, weight, bias, out);
   }
-  static const bool kMultipliesBfloat16 = multiplies_bfloat16();
-  const bool widen = x.scalar_type() == torch::kBFloat16 && x.is_cpu() && !kMultipliesBfloat16;
+  const bool widen = x.scalar_type() == torch::kBFloat16 && x.is_cpu() && !multiplies_bfloat16();
   if (widen || out != x.scalar_type()) {
     const auto wide = at::linear(x.to(torch::kFloat32), weight.to(torch::kFloat32),
                                  bias.defined() ? bias.to(torch::kFloat32) : bias);

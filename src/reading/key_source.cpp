@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "attention/place.h"
 #include "kernel/checked.h"
 #include "kernel/compute.h"
 #include "motet/error.h"
@@ -54,7 +55,7 @@ std::optional<ChosenRows> LocalKeys::choose(const Tensor& query, const KeySets& 
   if (!chooses(arguments) || wants_gradient(inputs_of(arguments))) {
     return {};
   }
-  arguments.keep = choice.pieces;
+  arguments.choice = {.first = meaning.piece(0), .sets = meaning.pieces(), .keep = choice.pieces};
   arguments.top = choice.top;
   const at::NoGradGuard no_grad;
   const auto result = compute(arguments);
@@ -65,12 +66,8 @@ std::optional<ChosenRows> LocalKeys::choose(const Tensor& query, const KeySets& 
 std::vector<KeyMoments> LocalKeys::moments(const KeySets& sets) const {
   std::vector<KeyMoments> of_sets(sets.sets());
   for (const auto& span : sets.spans()) {
-    auto first = span.first_key;
-    auto tensor = keys_.begin();
-    while (first >= tensor->size(2)) {
-      first -= (tensor++)->size(2);
-    }
-    of_sets[span.set] += moments_of(tensor->slice(2, first, first + span.keys));
+    const auto [tensor, first] = place_in(keys_, span.first_key);
+    of_sets[span.set] += moments_of(keys_[tensor].slice(2, first, first + span.keys));
   }
   return of_sets;
 }

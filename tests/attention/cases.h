@@ -1,5 +1,6 @@
 #pragma once
 
+#include <gtest/gtest.h>
 #include <torch/types.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "attention/shapes.h"
 #include "kernels.h"
 #include "motet/attention/rows.h"
+#include "reference/attention.h"
 
 namespace motet {
 
@@ -77,6 +79,14 @@ inline std::vector<Case> cases() {
     }
   }
   return cases;
+}
+
+inline void expect_near(const Row& row, const Row& expected, double tolerance) {
+  EXPECT_LT(reference::max_error(row.out, expected.out), tolerance);
+  EXPECT_LT(reference::max_error(row.lse, expected.lse), tolerance);
+  EXPECT_LT(reference::max_error(row.entropy, expected.entropy), tolerance);
+  EXPECT_LT(reference::max_error(row.set_lse, expected.set_lse), tolerance);
+  EXPECT_LT(reference::max_error(row.set_entropy, expected.set_entropy), tolerance);
 }
 
 /// A loss that reads every output of a row that is differentiable, with fixed random coefficients.

@@ -26,14 +26,6 @@ using torch::Tensor;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-void expect_near(const Row& row, const Row& expected, double tolerance) {
-  EXPECT_LT(max_error(row.out, expected.out), tolerance);
-  EXPECT_LT(max_error(row.lse, expected.lse), tolerance);
-  EXPECT_LT(max_error(row.entropy, expected.entropy), tolerance);
-  EXPECT_LT(max_error(row.set_lse, expected.set_lse), tolerance);
-  EXPECT_LT(max_error(row.set_entropy, expected.set_entropy), tolerance);
-}
-
 /// Every test of this suite runs with its case's kernel.
 class Rows : public testing::TestWithParam<Case> {
  protected:
@@ -440,6 +432,21 @@ TEST_P(RowByKernel, AnyFiniteLogWeightIsTaken) {
   }
 }
 
+TEST_P(RowByKernel, PartsHaveFiniteGradientsWhereASetIsDropped) {
+  const KeySets sets(5, 6, 26, reading_spans());
+  const Shape shape{"", 1, 4, 2, 8, sets, {26}, 1};
+  const auto in = inputs(shape, torch::kFloat32, true);
+  auto log_weight = torch::zeros({1, 4, 6, 5});
+  log_weight.select(3, 3).fill_(-kInfinity);
+  const auto row = attend(in.query, in.keys, in.values, sets, log_weight);
+  for (const auto& part : {row.between(), row.within(), row.mass()}) {
+    for (const auto& gradient :
+         torch::autograd::grad({part.sum()}, {in.query, in.keys}, {}, /*retain_graph=*/true)) {
+      EXPECT_TRUE(gradient.isfinite().all().item<bool>()) << part.sizes();
+    }
+  }
+}
+
 TEST_P(RowByKernel, WithoutEntropyIsTheSameRow) {
   const Shape shape{"", 1, 2, 1, 8, causal_keys(9, 9), {9}, 1};
   const auto in = inputs(shape, torch::kFloat32);
@@ -448,80 +455,6 @@ TEST_P(RowByKernel, WithoutEntropyIsTheSameRow) {
   EXPECT_TRUE(torch::equal(with.out, without.out));
   EXPECT_TRUE(torch::equal(with.lse, without.lse));
   EXPECT_FALSE(without.entropy.defined());
-}
-
-struct SplitAt {
-  int64_t keys;
-  std::vector<int64_t> parts;
-  friend std::ostream& operator<<(std::ostream& out, const SplitAt& split) {
-    for (const auto part : split.parts) out << part << "_";
-    return out << "of_" << split.keys;
-  }
-};
-
-class Merge : public testing::TestWithParam<SplitAt> {};
-
-INSTANTIATE_TEST_SUITE_P(Splits, Merge,
-                         testing::Values(SplitAt{1, {1}}, SplitAt{9, {4, 5}}, SplitAt{9, {9, 0}},
-                                         SplitAt{9, {0, 9}}, SplitAt{12, {1, 1, 1, 9}},
-                                         SplitAt{600, {100, 350, 150}}),
-                         testing::PrintToStringParamName());
-
-TEST_P(Merge, EqualsTheUnsplitRowInAnyOrder) {
-  torch::manual_seed(7);
-  const auto& [keys, sizes] = GetParam();
-  const auto q = torch::randn({2, 3, 4, 8}, torch::kFloat64);
-  const auto k = torch::randn({2, 3, keys, 8}, torch::kFloat64), v = torch::randn_like(k);
-  std::vector<Row> parts;
-  int64_t first = 0;
-  for (const auto size : sizes) {
-    parts.push_back(attend(q, k.slice(2, first, first + size), v.slice(2, first, first + size),
-                           all_keys(4, size)));
-    first += size;
-  }
-  const auto whole = attend(q, k, v, all_keys(4, keys));
-  const auto expect_whole = [&](const Row& row) {
-    EXPECT_LT(max_error(row.out, whole.out), 1e-12);
-    EXPECT_LT(max_error(row.lse, whole.lse), 1e-12);
-    EXPECT_LT(max_error(row.entropy, whole.entropy), 1e-12);
-    EXPECT_LT(max_error(row.between() + row.within(), whole.entropy), 1e-12);
-  };
-  expect_whole(merge(parts));
-  expect_whole(merge({parts.rbegin(), parts.rend()}));
-  auto row = parts[0];  // one after the other: associative
-  for (std::size_t i = 1; i < parts.size(); ++i) row = merge({row, parts[i]});
-  expect_whole(row);
-}
-
-TEST(Merge, ShiftsAndDropsParts) {
-  torch::manual_seed(7);
-  const auto q = torch::randn({1, 2, 3, 8}, torch::kFloat64);
-  const auto k = torch::randn({1, 2, 10, 8}, torch::kFloat64), v = torch::randn_like(k);
-  const KeySets sets(
-      2, 3, 10,
-      {{.set = 0, .rows = 3, .keys = 6}, {.set = 1, .rows = 3, .first_key = 6, .keys = 4}});
-  const auto a = attend(q, k.slice(2, 0, 6), v.slice(2, 0, 6), all_keys(3, 6));
-  auto b = attend(q, k.slice(2, 6), v.slice(2, 6), all_keys(3, 4));
-  for (const auto shift : {0.7, -kInfinity}) {
-    auto log_weight = torch::zeros({1, 2, 3, 2}, torch::kFloat64);
-    log_weight.select(3, 1).fill_(shift);
-    const auto zero = torch::zeros({}, torch::kFloat64);
-    expect_near(merge({a, b}, {zero, torch::full({}, shift, torch::kFloat64)}),
-                attend(q, k, v, sets, log_weight), 1e-12);
-    b.out.fill_(std::nan(""));  // the second shift drops it: no NaN may pass
-    if (shift != -kInfinity) continue;
-  }
-}
-
-TEST(Merge, OfEmptySetsIsTheEmptySet) {
-  const auto q = torch::randn({1, 1, 2, 4});
-  const auto none = torch::zeros({1, 1, 0, 4});
-  const auto empty = attend(q, none, none, all_keys(2, 0));
-  const auto row = merge({empty, empty});
-  EXPECT_TRUE((row.lse == -kInfinity).all().item<bool>());
-  EXPECT_TRUE((row.out == 0).all().item<bool>());
-  EXPECT_TRUE((row.entropy == 0).all().item<bool>());
-  EXPECT_TRUE((row.mass() == 0).all().item<bool>());
 }
 
 TEST(Row, ErrorsSayWhatDoesNotFit) {
@@ -560,28 +493,10 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
       "2");
   EXPECT_EQ(message([&] { score(q, k, sets, -1); }),
             "motet::score: top = -1; 0 or more of the largest scores can be kept");
-  EXPECT_EQ(message([&] { merge({}); }), "motet::merge: no rows to merge");
-  const auto with_mass = attend(q, k, k, sets, {}, {.budget = {.keys = 2}});
-  EXPECT_EQ(message([&] {
-              merge({with_mass, with_mass});
-            }),
-            "motet::merge: part 0 has a top_mass, and the largest keys of the whole are not known "
-            "from it; make the parts without a budget, or the row at once");
   EXPECT_EQ(message([&] { attend(q, k, k, sets, {}, {.budget = {.keys = -2}}); }),
             "motet::attend: a budget of -2 keys");
   EXPECT_EQ(message([&] { attend(q, k, k, sets, {}, {.budget = {.share = 1.5}}); }),
             "motet::attend: a budget of a share of 1.5 of the keys; it is within (0, 1]");
-}
-
-TEST(Kernel, IsOneThatThereIs) {
-  EXPECT_EQ(kernel_name(), kernels().front());
-  EXPECT_EQ(kernels().back(), "portable");
-  const auto error = message([] { use_kernel("abacus"); });
-  EXPECT_TRUE(error.starts_with("motet::use_kernel: abacus: no such kernel; there are ")) << error;
-  for (const auto kernel : kernels()) {
-    EXPECT_NE(error.find(kernel), std::string::npos) << kernel;
-  }
-  EXPECT_EQ(kernel_name(), kernels().front());
 }
 
 TEST(KeySets, RefuseWhatARowCannotSee) {

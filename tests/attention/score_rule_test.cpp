@@ -63,7 +63,7 @@ std::vector<Shape> hiding_shapes() {
        2,
        1,
        8,
-       one(300, 2600, true, behind_a_window(300, 2600, 700)),
+       one(140, 2600, true, behind_a_window(140, 2600, 2300)),
        {2600},
        1},
       {"ReadingInTensors", 1, 6, 2, 8, {5, 6, 26, hiding_spans()}, {3, 5, 1, 9, 8}, 1},
@@ -98,7 +98,9 @@ std::vector<RuleCase> rule_cases() {
     }
   }
   for (const auto& shape : shapes()) {
-    cases.push_back({{shape, "portable", torch::kFloat64, 1e-12}, kCap});
+    if (shape.name != "ManyBlocks") {  // those above do, too
+      cases.push_back({{shape, "portable", torch::kFloat64, 1e-12}, kCap});
+    }
   }
   return cases;
 }

@@ -18,7 +18,7 @@ from motet_torch import Span  # noqa: E402
 
 
 def twin(query, keys, values, spans, sets=1, log_weight=None, factors=None, threshold=None,
-         scale=None, top=0):  # fmt: skip
+         scale=None, top=0, cap=None):  # fmt: skip
     """The same row with a matrix of scores, from the definition."""
     batch, heads, rows, features = query.shape
     groups = heads // keys[0].size(1)
@@ -32,6 +32,8 @@ def twin(query, keys, values, spans, sets=1, log_weight=None, factors=None, thre
             seen = span.keys - (span.rows - 1 - row if span.causal else 0)
             belongs[span.first_row + row, span.first_key : span.first_key + seen] = span.set
     s = (scale or 1 / math.sqrt(features)) * (query @ k.transpose(2, 3))
+    if cap is not None:
+        s = cap * torch.tanh(s / cap)
     if factors is not None:
         s = s * torch.tensor(factors, dtype=s.dtype)[belongs]
     seen = (belongs >= 0).expand_as(s)
@@ -101,6 +103,7 @@ class Rows(unittest.TestCase):
             {"log_weight": log_weights()},
             {"factors": [1.0, 0.5, 2.0, 1.5]},
             {"scale": 0.2, "top": 3},
+            {"cap": 1.5, "top": 3, "factors": [1.0, 0.5, 2.0, 1.5]},
             {"threshold": threshold, "factors": [1.0, 2.0, 2.0, 1.0]},
             {"threshold": threshold, "log_weight": log_weights()},
         ):
@@ -205,10 +208,14 @@ class Gradients(unittest.TestCase):
 
         def outputs(*inputs):
             row = motet_torch.attend(inputs[0], inputs[1:4], inputs[4:7], SPANS, 4,
-                                     log_weight=inputs[7], factors=[1.0, 0.5, 2.0, 1.5])  # fmt: skip
+                                     log_weight=inputs[7], factors=[1.0, 0.5, 2.0, 1.5],
+                                     cap=cap)  # fmt: skip
             return tuple(x.masked_fill(x == -torch.inf, 0) for x in row[:5])
 
-        self.assertTrue(torch.autograd.gradcheck(lambda *x: outputs(*x, log_weights()), inputs[:7]))
+        for cap in (None, 2.0):
+            self.assertTrue(
+                torch.autograd.gradcheck(lambda *x: outputs(*x, log_weights()), inputs[:7])
+            )
         finite = torch.zeros(2, 4, 7, 4, dtype=torch.float64, requires_grad=True)
         self.assertTrue(torch.autograd.gradcheck(lambda w: outputs(*inputs[:7], w), [finite]))
 

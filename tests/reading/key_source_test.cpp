@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
+#include "motet/attention/merge.h"
 #include "motet/context/layout.h"
 #include "motet/context/window.h"
 #include "motet/reading/read_rows.h"

@@ -82,11 +82,4 @@ Row attend(const torch::Tensor& query, torch::TensorList keys, torch::TensorList
            const KeySets& sets, const std::optional<torch::Tensor>& log_weight = {},
            const RowOptions& options = {});
 
-/// The row over the union of disjoint parts, each with its log weight: exact, associative, free of
-/// order. `log_weights`: one for each part, broadcast to [batch, heads, query]; none means 0 for
-/// all. Sets are laid end to end. Rabe & Staats 2021, arXiv 2112.05682, with entropies by their
-/// chain rule (docs/rows.md). Throws Error when there is no part, their shapes differ, or a part
-/// has a top_mass: that of the whole does not follow from those of the parts.
-Row merge(const std::vector<Row>& parts, const std::vector<torch::Tensor>& log_weights = {});
-
 }  // namespace motet

@@ -14,7 +14,8 @@ namespace motet::fused {
 using torch::Tensor;
 
 RowGradients backward(const RowArguments& arguments, const RowResult& result,
-                      const RowResult& gradient, const Variant& variant) {
+                      const RowResult& gradient, InstructionSet set) {
+  const auto code = gradient_code(set);
   const auto& query = arguments.query;
   const auto keys = with_dense_features(arguments.keys);
   const auto values = with_dense_features(arguments.values);
@@ -68,8 +69,8 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
                                  .d_set_entropy = data_of(d_set_entropy),
                                  .d_query = data_of(gradients.query),
                                  .d_log_weight = data_of(gradients.log_weight),
-                                 .stride = variant.gradients.stride(job.features),
-                                 .value_stride = variant.gradients.stride(job.value_features)};
+                                 .stride = code.stride(job.features),
+                                 .value_stride = code.stride(job.value_features)};
 
   // Units that read the same keys add to the same gradients, one after the other: a task. Where
   // there are few such tasks, each is split into stripes with gradients of their own, which are
@@ -122,7 +123,7 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     for (auto i = next++; i < tasks.size(); i = next++) {
       for (const auto* unit : tasks[i]) {
-        variant.gradients.run(job, gradient_job, *unit);
+        code.run(job, gradient_job, *unit);
       }
     }
   });

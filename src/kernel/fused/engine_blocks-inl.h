@@ -12,7 +12,7 @@
 #include "kernel/fused/matrix_engine.h"
 #include "kernel/fused/softmax-inl.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
@@ -232,6 +232,6 @@ HWY_INLINE void LayOutPairs(const View& view, int64_t features, const Place* pla
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::fused
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #endif  // include guard

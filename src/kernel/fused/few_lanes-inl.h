@@ -13,7 +13,7 @@
 
 #include "kernel/fused/softmax-inl.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
@@ -286,6 +286,6 @@ HWY_INLINE void WithFewLanes(int64_t lanes, const Step& step) {
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::fused
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #endif  // include guard

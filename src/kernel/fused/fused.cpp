@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "attention/infinity.h"
+#include "attention/merging.h"
 #include "kernel/fused/plan.h"
 
 namespace motet::fused {
@@ -100,35 +101,6 @@ Job job_for(const RowArguments& arguments, const RowResult& result, std::optiona
   return job;
 }
 
-/// One row, or one set of it, over all parts of the keys (docs/rows.md).
-struct Merged {
-  float lse = -kInfinity, entropy = 0;  // NaN where that of a part is
-  std::vector<double> weights;          // of the parts
-
-  Merged(const float* lses, const float* entropies, int64_t stride, int64_t parts)
-      : weights(parts) {
-    double most = -kInfinity, total = 0, mean = 0;
-    for (int64_t i = 0; i < parts; ++i) {
-      const double x = lses[i * stride];
-      most = most < x || std::isnan(x) ? x : most;
-    }
-    if (most == -kInfinity) {
-      return;
-    }
-    for (int64_t i = 0; i < parts; ++i) {
-      total += weights[i] = std::exp(lses[i * stride] - most);
-    }
-    lse = static_cast<float>(most + std::log(total));
-    for (int64_t i = 0; i < parts; ++i) {
-      weights[i] /= total;
-      if (entropies != nullptr && weights[i] != 0) {
-        mean += weights[i] * (entropies[i * stride] - std::log(weights[i]));
-      }
-    }
-    entropy = static_cast<float>(std::max(mean, 0.0));
-  }
-};
-
 /// One row of `out`, [batch, heads, rows, features], from those of the parts. A part that the row
 /// does not see has out 0.
 void add_parts(const Tensor& parts, const std::vector<double>& weights, int64_t row,
@@ -161,22 +133,23 @@ void add_parts(const Tensor& parts, const std::vector<double>& weights, int64_t 
 RowResult merge_parts(const RowArguments& arguments, const RowResult& parts) {
   const auto count = parts.lse.size(0), rows = parts.lse.stride(0), sets = arguments.sets.sets();
   auto result = results_for(arguments, {});
+  std::vector<double> weights(count);
   const auto merge = [&](const Tensor& lses, const Tensor& entropies, const Tensor& lse,
                          const Tensor& entropy, int64_t index) {
     const auto* of_parts =
         entropies.defined() ? entropies.const_data_ptr<float>() + index : nullptr;
-    Merged merged(lses.const_data_ptr<float>() + index, of_parts, lses.stride(0), count);
+    const MergedRow merged(lses.const_data_ptr<float>() + index, of_parts, lses.stride(0),
+                           weights.data(), count);
     lse.data_ptr<float>()[index] = merged.lse;
     if (entropy.defined()) {
       entropy.data_ptr<float>()[index] = merged.entropy;
     }
-    return merged.weights;
   };
   for (int64_t row = 0; row < rows; ++row) {
-    const auto weights = merge(parts.lse, parts.entropy, result.lse, result.entropy, row);
     for (auto set = row * sets; set < (row + 1) * sets; ++set) {
       merge(parts.set_lse, parts.set_entropy, result.set_lse, result.set_entropy, set);
     }
+    merge(parts.lse, parts.entropy, result.lse, result.entropy, row);
     if (result.out.defined()) {
       add_parts(parts.out, weights, row, result.out);
     }
@@ -216,30 +189,34 @@ void leave_out_dropped(std::vector<Unit>& units, const RowArguments& arguments,
   }
 }
 
-/// Whether a matrix engine multiplies for these (see UnitRun).
-bool takes_engine(const RowArguments& arguments, const Variant& variant) {
-  return variant.has_engine && element_of(arguments.query) == Element::kBFloat16 &&
-         !arguments.threshold && !arguments.budget.defined();
+/// Whether a matrix engine multiplies for these. Where a threshold parts keys, every pass adds up
+/// their scores in the same order: the one with a budget, which finds it, and the next one and the
+/// backward pass, which are given it.
+bool takes_engine(const RowArguments& arguments) {
+  return element_of(arguments.query) == Element::kBFloat16 && !arguments.threshold &&
+         !arguments.budget.defined();
 }
 
-}  // namespace
-
-bool supports(const RowArguments& arguments) {
+bool computes(const RowArguments& arguments) {
   const auto type = arguments.query.scalar_type();
   return arguments.query.is_cpu() && (type == torch::kFloat32 || type == torch::kBFloat16) &&
          !arguments.cap && !arguments.sets.hides_first_keys();
 }
 
+/// Not where there are so few rows that their keys are split into parts, none of which sees all
+/// sets.
 bool chooses(const RowArguments& arguments) { return !are_few(arguments); }
 
-RowResult forward(const RowArguments& arguments, const Variant& variant) {
+RowResult forward(const RowArguments& arguments, InstructionSet set,
+                  const MatrixEngine* kernels_engine) {
+  const auto* engine = takes_engine(arguments) ? kernels_engine : nullptr;
   const auto keys = with_dense_features(arguments.keys);
   const auto values = with_dense_features(arguments.values);
   const auto floats = [](const std::optional<Tensor>& x) {
     return x ? x->to(torch::kFloat32).contiguous() : Tensor();
   };
   const auto log_weight = floats(arguments.log_weight), threshold = floats(arguments.threshold);
-  const auto lanes = takes_engine(arguments, variant) ? lanes_for_engine(arguments) : kUnitLanes;
+  const auto lanes = engine != nullptr ? lanes_for_engine(arguments) : kUnitLanes;
   auto units = units_of(arguments, keys, values, lanes);
   if (log_weight.defined()) {
     leave_out_dropped(units, arguments, log_weight);
@@ -247,7 +224,7 @@ RowResult forward(const RowArguments& arguments, const Variant& variant) {
   int64_t parts = 1;
   // No part of the keys knows which are the largest of all.
   if (are_few(arguments) && !arguments.budget.defined()) {
-    TORCH_INTERNAL_ASSERT(arguments.keep == 0, "no part of the keys sees all pieces");
+    TORCH_INTERNAL_ASSERT(!arguments.choice.wanted(), "no part of the keys sees all sets");
     std::vector<Unit> smaller;
     const auto keys_of_part = part_keys(units);
     for (const auto& unit : units) {
@@ -264,7 +241,7 @@ RowResult forward(const RowArguments& arguments, const Variant& variant) {
                    [](const Unit& a, const Unit& b) { return a.cost > b.cost; });
 
   auto result = results_for(arguments, parts > 1 ? std::optional(parts) : std::nullopt);
-  if (arguments.keep > 0) {
+  if (arguments.choice.wanted()) {
     result.log_weight = torch::zeros_like(result.set_lse);
   }
   std::vector<Job> jobs;
@@ -272,18 +249,36 @@ RowResult forward(const RowArguments& arguments, const Variant& variant) {
     auto job = job_for(arguments, result, parts > 1 ? std::optional(part) : std::nullopt);
     job.log_weight = data_of(log_weight);
     job.threshold = data_of(threshold);
-    job.keep = arguments.keep;
+    job.choice = arguments.choice;
+    job.engine = engine;
     job.chosen = data_of(result.log_weight);
     jobs.push_back(job);
   }
+  const auto run = run_unit(set);
   std::atomic<std::size_t> next{0};
   const auto threads = std::min<int64_t>(at::get_num_threads(), static_cast<int64_t>(units.size()));
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     for (auto i = next++; i < units.size(); i = next++) {
-      variant.run(jobs[units[i].part], units[i]);
+      run(jobs[units[i].part], units[i]);
     }
   });
   return parts > 1 ? merge_parts(arguments, result) : result;
+}
+
+}  // namespace
+
+Kernel kernel(std::string_view name, InstructionSet set, const MatrixEngine* engine) {
+  return {
+      .name = name,
+      .supported = has(set),
+      .instructions = set,
+      .computes = computes,
+      .chooses = chooses,
+      .forward = [=](const RowArguments& arguments) { return forward(arguments, set, engine); },
+      .backward =
+          [=](const RowArguments& arguments, const RowResult& result, const RowResult& gradient) {
+            return backward(arguments, result, gradient, set);
+          }};
 }
 
 }  // namespace motet::fused

@@ -1,6 +1,6 @@
 // The gradients of the fused kernel: docs/sparsity.md, over blocks of keys. Scores are
 // computed again from what the forward pass kept of each row (lse and entropy); no matrix of
-// queries by keys is held. Lanes are rows, as in fused_rows.cpp; the gradients of keys and values
+// queries by keys is held. Lanes are rows, as in rows.cpp; the gradients of keys and values
 // are sums over the lanes of a unit, and their vectors run along features.
 
 #include "kernel/fused/unit.h"
@@ -13,7 +13,7 @@
 
 #include "kernel/fused/lanes-inl.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
@@ -375,14 +375,13 @@ int64_t Stride(int64_t features) {
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::fused
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
-#if HWY_ONCE && (HWY_TARGETS & HWY_AVX2)  // on other processors the portable kernel is all there is
+#if HWY_ONCE
 namespace motet::fused {
 
-GradientVariant gradient_variant(std::string_view name) {
-  return name == "avx512" ? GradientVariant{&N_AVX3::RunGradients, &N_AVX3::Stride}
-                          : GradientVariant{&N_AVX2::RunGradients, &N_AVX2::Stride};
+GradientCode gradient_code(InstructionSet set) {
+  return {MOTET_PICK(set, fused, RunGradients), MOTET_PICK(set, fused, Stride)};
 }
 
 }  // namespace motet::fused

@@ -24,7 +24,7 @@
 #include "kernel/elements-inl.h"
 #include "kernel/fused/unit.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
@@ -464,6 +464,6 @@ HWY_INLINE void SeenOfBlock(const int64_t (&seen)[kLanes], int64_t first, int64_
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::fused
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #endif  // include guard

@@ -10,7 +10,7 @@
 
 #include "kernel/fused/lanes-inl.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
@@ -280,6 +280,6 @@ class Largest {
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::fused
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #endif  // include guard

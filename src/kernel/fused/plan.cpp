@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "attention/place.h"
+
 namespace motet::fused {
 namespace {
 
@@ -87,14 +89,12 @@ int64_t count_units(const RowArguments& arguments, int64_t lanes) {
 }  // namespace
 
 Elements find(const std::vector<Tensor>& list, int64_t batch, int64_t head, int64_t row) {
-  auto tensor = list.begin();
-  while (row >= tensor->size(2)) {
-    row -= (tensor++)->size(2);
-  }
-  const auto offset = (tensor->size(0) == 1 ? 0 : batch * tensor->stride(0)) +
-                      head * tensor->stride(1) + row * tensor->stride(2);
-  return {static_cast<const char*>(tensor->const_data_ptr()) + offset * tensor->element_size(),
-          tensor->stride(2)};
+  const auto place = place_in(list, row);
+  const auto& tensor = list[place.tensor];
+  const auto offset = (tensor.size(0) == 1 ? 0 : batch * tensor.stride(0)) +
+                      head * tensor.stride(1) + place.row * tensor.stride(2);
+  return {static_cast<const char*>(tensor.const_data_ptr()) + offset * tensor.element_size(),
+          tensor.stride(2)};
 }
 
 std::vector<Tensor> with_dense_features(const std::vector<Tensor>& list) {

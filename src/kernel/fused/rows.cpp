@@ -23,12 +23,12 @@
 #include "kernel/fused/largest-inl.h"
 #include "kernel/fused/softmax-inl.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
 
-/// A piece that lanes would keep.
+/// A set that lanes would keep.
 template <int kVectors>
 struct Candidate {
   static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
@@ -91,16 +91,15 @@ class UnitRun {
   static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
   static constexpr int64_t kTiles = kVectors == 1 ? 1 : kMostUnitLanes / kLanes;
 
-  UnitRun(const Job& job, const Unit& unit, Scratch& scratch, const MatrixEngine* engine = nullptr)
+  UnitRun(const Job& job, const Unit& unit, Scratch& scratch)
       : job_(job), unit_(unit), lanes_(unit.rows * unit.batches * unit.heads) {
     tiles_ = (lanes_ + kLanes - 1) / kLanes;
-    // Where a threshold parts keys, every pass adds up their scores in the same order: this one
-    // with a budget, which finds it, and the next one and the backward pass, which are given it.
+    // Where a threshold parts keys, every pass adds up their scores in the same order (fused.cpp).
     const bool parts_keys = job.budget != nullptr || job.threshold != nullptr;
     few_ = kVectors == 1 && lanes_ <= kFewLanes && !parts_keys && job.features % kVector == 0 &&
            job.value_features % kVector == 0;
-    if (kLanes == kEngineLanes && job.element == Element::kBFloat16 && !parts_keys) {
-      engine_ = engine;
+    if (kLanes == kEngineLanes) {
+      engine_ = job.engine;
     }
     block_keys_ = engine_ != nullptr ? kEngineKeys : kBlockKeys;
     depth_ = RoundedUp(job.features, kEngineDepth);
@@ -117,9 +116,9 @@ class UnitRun {
     const auto padded_keys = for_engine(kEngineKeys, depth_);
     const auto turned_values = for_engine(value_rows_, kEngineKeys);
     const auto weight_pairs = for_engine(kEngineKeys, kLanes);
-    const auto in_tile = Scratch::padded(query) + query_pairs + (2 + job.keep) * outs +
+    const auto in_tile = Scratch::padded(query) + query_pairs + (2 + job.choice.keep) * outs +
                          Scratch::padded(job.top * kLanes);
-    const auto in_candidates = Scratch::padded(job.keep * sizeof(Candidate<kVectors>) / 4);
+    const auto in_candidates = Scratch::padded(job.choice.keep * sizeof(Candidate<kVectors>) / 4);
     const auto in_block = Scratch::padded(kBlockKeys * job.features) +
                           Scratch::padded(kBlockKeys * job.value_features);
     const auto few_queries = Scratch::padded(few_ ? lanes_ * job.features : 0);
@@ -160,8 +159,8 @@ class UnitRun {
       begin(tile.row, scratch);
       begin(tile.set, scratch);
       candidates_[t] = reinterpret_cast<Candidate<kVectors>*>(
-          scratch.take(job.keep * static_cast<int64_t>(sizeof(Candidate<kVectors>)) / 4));
-      for (int64_t k = 0; k < job.keep; ++k) {
+          scratch.take(job.choice.keep * static_cast<int64_t>(sizeof(Candidate<kVectors>)) / 4));
+      for (int64_t k = 0; k < job.choice.keep; ++k) {
         auto& candidate = candidates_[t][k];
         begin(candidate.part, scratch);
         std::fill_n(candidate.score, kLanes, -kInfinity);
@@ -208,7 +207,7 @@ class UnitRun {
         end_set(span.set);
       }
     }
-    if (job_.keep > 0) {
+    if (job_.choice.wanted()) {
       keep();
     }
     finish();
@@ -549,7 +548,7 @@ class UnitRun {
       for (int64_t lane = 0; lane < kLanes; ++lane) {
         tile.set.sums.reference[lane] += tile.shift[lane];
       }
-      if (job_.keep > 0 && set > 0 && set + 1 < job_.sets) {
+      if (job_.choice.among(set)) {
         consider(tile, candidates_[t], set);
       } else {
         Merge(tile.row, tile.set, job_.value_features);
@@ -557,9 +556,8 @@ class UnitRun {
     }
   }
 
-  /// The current set takes the place of each lane's worst candidate, where it is better (PCE
-  /// section 5.2). The sum of a piece's largest probabilities orders pieces as that of their
-  /// exponentials.
+  /// The current set takes the place of each lane's worst candidate, where it is better. The sum of
+  /// a set's largest probabilities orders sets as that of their exponentials.
   void consider(Tile<kVectors>& tile, Candidate<kVectors>* candidates, int64_t set) const {
     const D d;
     for (int64_t at = 0; at < kLanes; at += kVector) {
@@ -572,12 +570,13 @@ class UnitRun {
       }
       auto mine = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), hn::Add(most, Log2(sum)),
                                  hn::Set(d, -kInfinity));
-      // A piece of NaN is kept, so that its rows show it.
+      // A set of NaN is kept, so that its rows show it.
       const auto broken = hn::IsNaN(hn::Load(d, tile.set.sums.weight + at));
       mine = hn::IfThenElse(broken, hn::Set(d, kInfinity), mine);
       auto worst = hn::Load(d, candidates[0].score + at);
       auto latest = hn::Load(d, candidates[0].set + at);
-      for (int64_t k = 1; k < job_.keep; ++k) {  // the lowest score, and of equal ones the latest
+      for (int64_t k = 1; k < job_.choice.keep;
+           ++k) {  // the lowest score, and of equal ones the latest
         const auto other = hn::Load(d, candidates[k].score + at);
         const auto other_set = hn::Load(d, candidates[k].set + at);
         const auto worse =
@@ -586,7 +585,7 @@ class UnitRun {
         latest = hn::IfThenElse(worse, other_set, latest);
       }
       auto open = hn::Gt(mine, worst);  // lanes that still have to put it somewhere
-      for (int64_t k = 0; k < job_.keep; ++k) {
+      for (int64_t k = 0; k < job_.choice.keep; ++k) {
         auto& candidate = candidates[k];
         const auto here = hn::And(open, hn::And(hn::Eq(hn::Load(d, candidate.score + at), worst),
                                                 hn::Eq(hn::Load(d, candidate.set + at), latest)));
@@ -613,14 +612,14 @@ class UnitRun {
     }
   }
 
-  /// The row of the candidates that are left; all other pieces are dropped.
+  /// The row of the candidates that are left; all others are dropped.
   void keep() {
     for (int64_t t = 0; t < tiles_; ++t) {
       for (int64_t lane = 0; lane < tile_[t].lanes; ++lane) {
         const auto first = tile_[t].place[lane].index * job_.sets;
-        for (int64_t set = 1; set + 1 < job_.sets; ++set) {
+        for (auto set = job_.choice.first; set < job_.choice.first + job_.choice.sets; ++set) {
           bool kept = false;
-          for (int64_t k = 0; k < job_.keep; ++k) {
+          for (int64_t k = 0; k < job_.choice.keep; ++k) {
             kept = kept || candidates_[t][k].set[lane] == static_cast<float>(set);
           }
           job_.chosen[first + set] = kept ? 0 : -kInfinity;
@@ -632,7 +631,7 @@ class UnitRun {
           }
         }
       }
-      for (int64_t k = 0; k < job_.keep; ++k) {
+      for (int64_t k = 0; k < job_.choice.keep; ++k) {
         Merge(tile_[t].row, candidates_[t][k].part, job_.value_features);
       }
     }
@@ -733,43 +732,24 @@ class UnitRun {
   Candidate<kVectors>* candidates_[kTiles];
 };
 
-void RunWith(const MatrixEngine* engine, const Job& job, const Unit& unit) {
+void Run(const Job& job, const Unit& unit) {
   thread_local Scratch scratch;
   if (unit.rows * unit.batches * unit.heads <= kVector) {  // a few rows, as while generating
     UnitRun<1>(job, unit, scratch).run();
   } else {
-    UnitRun<2>(job, unit, scratch, engine).run();
+    UnitRun<2>(job, unit, scratch).run();
   }
 }
-
-void Run(const Job& job, const Unit& unit) { RunWith(nullptr, job, unit); }
-void RunAmx(const Job& job, const Unit& unit) { RunWith(amx_engine(), job, unit); }
-void RunEmulatedAmx(const Job& job, const Unit& unit) { RunWith(emulated_engine(), job, unit); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::fused
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #if HWY_ONCE
 namespace motet::fused {
 
-const std::vector<Variant>& variants() {
-#if HWY_TARGETS & HWY_AVX2  // on other processors the portable kernel is all there is
-  const auto has = [](int64_t target) { return (hwy::SupportedTargets() & target) != 0; };
-  const auto avx512 = gradient_variant("avx512");
-  static const std::vector<Variant> kAll{
-      {"amx", has(HWY_AVX3) && amx_engine() != nullptr, &N_AVX3::RunAmx, avx512,
-       /*has_engine=*/true},
-      {"avx512", has(HWY_AVX3), &N_AVX3::Run, avx512},
-      {"avx2", has(HWY_AVX2), &N_AVX2::Run, gradient_variant("avx2")},
-      {"amx_emulated", has(HWY_AVX3), &N_AVX3::RunEmulatedAmx, avx512,
-       /*has_engine=*/true, /*for_tests=*/true}};
-#else
-  static const std::vector<Variant> kAll;
-#endif
-  return kAll;
-}
+RunUnit run_unit(InstructionSet set) { return MOTET_PICK(set, fused, Run); }
 
 }  // namespace motet::fused
 #endif  // HWY_ONCE

@@ -13,7 +13,7 @@
 
 #include "kernel/fused/lanes-inl.h"
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
+#if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
@@ -134,7 +134,7 @@ HWY_INLINE void Weights(Sums<kVectors>& sums, int64_t count, float* HWY_RESTRICT
   weigher.add_to(sums);
 }
 
-/// into := the row over the keys of both (docs/rows.md).
+/// into := the row over the keys of both: the form of vectors (see attention/merging.h).
 template <int kVectors>
 HWY_INLINE void Merge(Part<kVectors>& into, Part<kVectors>& part, int64_t value_features) {
   const D d;
@@ -184,6 +184,6 @@ HWY_INLINE void Merge(Part<kVectors>& into, Part<kVectors>& part, int64_t value_
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::fused
 HWY_AFTER_NAMESPACE();
-#endif  // HWY_TARGET
+#endif  // MOTET_IS_TARGET
 
 #endif  // include guard

@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
-/// One unit of work of the fused kernel, in plain numbers and pointers: what `fused.cpp` plans, and
-/// `fused_rows.cpp` and `fused_gradients.cpp`, compiled for several instruction sets, compute.
+#include "kernel/fused/matrix_engine.h"
+#include "kernel/set_choice.h"
+#include "kernel/target.h"
+
+/// One unit of work of the fused kernel, in plain numbers and pointers: what `plan.cpp` plans, and
+/// `rows.cpp` and `gradients.cpp`, compiled for several instruction sets, compute.
 namespace motet::fused {
 
 enum class Element { kFloat32, kBFloat16 };
@@ -23,8 +26,9 @@ struct Job {
   int64_t heads = 0, rows = 0, sets = 0;
   int64_t features = 0, value_features = 0;  // value_features 0: no out is wanted
   double scale = 1;
-  int64_t top = 0;   // largest scores that are kept of each set
-  int64_t keep = 0;  // pieces (all sets but the first and the last) that a row keeps; 0: all
+  int64_t top = 0;  // largest scores that are kept of each set
+  SetChoice choice;
+  const MatrixEngine* engine = nullptr;  // that multiplies; null: vectors do
   View query;
   const float* log_weight = nullptr;  // [batch, heads, rows, sets]
   const float* threshold = nullptr;   // [batch, heads, rows]
@@ -36,7 +40,7 @@ struct Job {
   float* set_lse = nullptr;
   float* set_entropy = nullptr;
   float* set_top = nullptr;
-  float* chosen = nullptr;          // log weights that `keep` made, [batch, heads, rows, sets]
+  float* chosen = nullptr;          // log weights that `choice` made, [batch, heads, rows, sets]
   const int64_t* budget = nullptr;  // k of each row, 0 where it sees no more keys than that
   bool counts_first = true;         // KeyBudget's
   float* top_mass = nullptr;        // [batch, heads, rows]
@@ -59,8 +63,9 @@ struct UnitSpan {
   float* value_gradient = nullptr;
 };
 
-/// The most (batch, head, row) of a unit: they share each block of keys while it is near. For an
-/// engine, which wants keys and values laid out anew, up to four times as many share that work.
+/// At most so many lanes (batch, head, row) in a unit; they share a block of keys while it is
+/// cached. For an engine, which wants keys and values laid out anew, up to four times as many share
+/// that work.
 constexpr int64_t kUnitLanes = 128, kMostUnitLanes = 512;
 
 /// Some rows of query heads, of some batches, that share keys. Every row sees the same spans, which
@@ -96,24 +101,14 @@ using RunUnit = void (*)(const Job& job, const Unit& unit);
 /// at the same time.
 using RunGradients = void (*)(const Job& job, const GradientJob& gradient, const Unit& unit);
 
-/// The kernel of gradients for one instruction set.
-struct GradientVariant {
+/// Rows by the vectors of an instruction set.
+RunUnit run_unit(InstructionSet set);
+
+/// Gradients by the vectors of an instruction set.
+struct GradientCode {
   RunGradients run;
   int64_t (*stride)(int64_t features);  // of a row of key or value gradients, in floats
 };
-GradientVariant gradient_variant(std::string_view name);
-
-/// The kernel for one instruction set.
-struct Variant {
-  std::string_view name;  // "avx2", "avx512", "amx"
-  bool supported;         // by this processor
-  RunUnit run;
-  GradientVariant gradients;
-  bool has_engine = false;
-  bool for_tests = false;  // runs where it is named, and is not offered
-};
-
-/// All that were compiled, the best first.
-const std::vector<Variant>& variants();
+GradientCode gradient_code(InstructionSet set);
 
 }  // namespace motet::fused

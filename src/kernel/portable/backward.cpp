@@ -1,7 +1,7 @@
 #include <ATen/ATen.h>
 
 #include "attention/infinity.h"
-#include "kernel/checked.h"
+#include "attention/merging.h"
 #include "kernel/portable/blocks.h"
 #include "kernel/portable/portable.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "attention/infinity.h"
-#include "kernel/checked.h"
+#include "attention/merging.h"
 #include "kernel/portable/blocks.h"
 #include "kernel/portable/portable.h"
 
@@ -23,25 +23,23 @@ Tensor largest(const Tensor& scores, int64_t count) {
   return found == count ? top : at::constant_pad_nd(top, {0, count - found}, -kInfinity);
 }
 
-/// into := the row over the keys of both (docs/rows.md).
+/// into := the row over the keys of both.
 void merge_into(Part& into, const Part& part) {
   if (!into.lse.defined()) {
     into = part;
     return;
   }
-  const auto lse = torch::logaddexp(into.lse, part.lse);
-  const auto total = finite(lse);
-  const auto a = (into.lse - total).exp_(), b = (part.lse - total).exp_();
+  const Shares shares({into.lse, part.lse});
   if (part.entropy.defined()) {
-    into.entropy = a * into.entropy + b * part.entropy - torch::xlogy(a, a) - torch::xlogy(b, b);
+    into.entropy = shares.entropy({into.entropy, part.entropy});
   }
   if (part.out.defined()) {
-    into.out = a.unsqueeze(-1) * into.out + b.unsqueeze(-1) * part.out;
+    into.out = shares.out({into.out, part.out});
   }
   if (part.top.defined()) {
     into.top = largest(torch::cat({into.top, part.top}, -1), part.top.size(-1));
   }
-  into.lse = lse;
+  into.lse = shares.lse;
 }
 
 /// One block: with c the largest score of a row, sum e^(s-c), sum e^(s-c) (s-c) and sum e^(s-c) v.
