@@ -125,22 +125,14 @@ Scores join(const std::vector<Scores>& parts) {
   require(!parts.empty(), kWhere, ": no scores to join");
   for (std::size_t i = 0; i < parts.size(); ++i) {
     require_no_budget(kWhere, i, parts[i].top_threshold, "top_threshold");
-    require(parts[i].queries == parts[0].queries, kWhere, ": part ", i,
-            " has other queries than part 0");
-    require(parts[i].layer == parts[0].layer, kWhere, ": part 0 is of layer ", parts[0].layer,
-            ", part ", i, " of layer ", parts[i].layer);
   }
   const Figure lse(kWhere, "lse", parts, &Scores::lse),
       entropy(kWhere, "entropy", parts, &Scores::entropy), top(kWhere, "top", parts, &Scores::top),
-      bulk(kWhere, "bulk", parts, &Scores::bulk),
       row_lse(kWhere, "row_lse", parts, &Scores::row_lse);
   const Shares shares(lse.of_parts());
   return {.lse = shares.lse,
           .entropy = entropy.entropy(shares),
           .top = top.largest(),
-          .queries = parts[0].queries,
-          .layer = parts[0].layer,
-          .bulk = bulk.log_sum(),
           .row_lse = row_lse.log_sum()};
 }
 

@@ -32,9 +32,9 @@ Scores score(const torch::Tensor& query, torch::TensorList keys, const KeySets& 
 
 /// The scores over the keys of all parts, each of which has some keys of the same sets: those of
 /// one host, for instance. Exact, associative, free of order; `top` has the largest scores of all.
-/// Differentiable but for `top`. Throws Error when there is no part, shapes, queries or layers
-/// differ, a figure is there in one part and not in another, or a part has a top_threshold: that of
-/// the whole does not follow from those of the parts.
+/// Differentiable but for `top`. Throws Error when there is no part, shapes differ, a figure is
+/// there in one part and not in another, or a part has a top_threshold: that of the whole does not
+/// follow from those of the parts.
 Scores join(const std::vector<Scores>& parts);
 
 }  // namespace motet
