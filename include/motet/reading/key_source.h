@@ -47,6 +47,7 @@ class KeySource {
 /// end, as by `attend`.
 class LocalKeys : public KeySource {
  public:
+  /// As `keys` and `values` of `attend`; refers to their memory.
   LocalKeys(torch::TensorList keys, torch::TensorList values)
       : keys_(keys.vec()), values_(values.vec()) {}
 
