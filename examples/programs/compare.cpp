@@ -2,7 +2,6 @@
 
 #include "motet/eval/compare.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -10,16 +9,15 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "motet/attention/kernel.h"
+#include "items.h"
 #include "motet/context/layout.h"
-#include "motet/eval/run.h"
+#include "motet/eval/compare_run.h"
 #include "motet/files/safetensors.h"
 #include "motet/reading/registry.h"
 #include "motet/report/json.h"
 #include "motet/report/table.h"
 #include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
-#include "motet/version.h"
 #include "program.h"
 #include "report_files.h"
 #include "run_files.h"
@@ -32,8 +30,8 @@ using program::UsageError;
 
 struct Options : program::Options {
   program::TextOptions text;
-  std::optional<int64_t> length, scored, select;
-  int64_t segments = 4, skip = 0;
+  program::SegmentOptions segments;
+  std::optional<int64_t> select;
   std::vector<int64_t> pieces{1, 2, 4, 8};
   std::vector<std::string> readings{"select"};
   std::vector<int64_t> keep_keys;
@@ -48,13 +46,7 @@ struct Options : program::Options {
 
 void add_options(CLI::App& app, Options& options) {
   program::add_text_options(app, options.text);
-  app.add_option(
-      "--length", options.length,
-      "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
-  app.add_option("--scored", options.scored,
-                 "tokens at its end that are scored; a quarter of --length, unless given");
-  app.add_option("--segments", options.segments)->capture_default_str();
-  app.add_option("--skip", options.skip, "segments to leave out first")->capture_default_str();
+  program::add_segment_options(app, options.segments);
   app.add_option("--pieces", options.pieces, "degrees P")->delimiter(',')->capture_default_str();
   app.add_option("--prefix", options.prefix, "shared prefix of sink and both; knows \\n")
       ->capture_default_str();
@@ -95,10 +87,7 @@ void add_options(CLI::App& app, Options& options) {
 motet::CompareOptions compare_options(const Options& options, const motet::Config& config,
                                       const motet::Tokenizer& tokenizer) {
   motet::CompareOptions compare;
-  compare.length = options.length.value_or(std::min<int64_t>(4096, config.positions));
-  compare.scored = options.scored.value_or(std::max<int64_t>(1, compare.length / 4));
-  compare.segments = options.segments;
-  compare.skip = options.skip;
+  options.segments.fill(compare, config);
   compare.pieces = options.pieces;
   compare.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
   compare.select = options.select.value_or(compare.select);
@@ -116,14 +105,12 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   compare.ablation = options.ablation.ablation();
   compare.diagnose = options.diagnose;
   compare.rows = options.rows;
-  try {
+  program::check_options(options, [&] {
     for (const auto& oracle : options.oracles) {
       compare.oracles.push_back(motet::oracle_named(oracle));
     }
     compare.validate();
-  } catch (const motet::Error& error) {
-    throw UsageError(error.what());
-  }
+  });
   const auto most = *std::max_element(compare.pieces.begin(), compare.pieces.end());
   if (options.select && *options.select >= most) {
     throw UsageError(
@@ -139,8 +126,8 @@ std::filesystem::path stats_path(const Options& options) {
 }
 
 /// Takes the run that --out holds already, where that is to go on.
-void go_on(const Options& options, motet::Run& run) {
-  if (!program::claim_out(options, motet::json_of(run))) {
+void go_on(const Options& options, motet::CompareRun& run) {
+  if (!program::goes_on(options, motet::json_of(run))) {
     return;
   }
   motet::require(options.save_stats || !std::filesystem::exists(stats_path(options)),
@@ -150,7 +137,7 @@ void go_on(const Options& options, motet::Run& run) {
 }
 
 /// Statistics of the segments that a run has already.
-motet::CompareStatistics earlier_stats(const Options& options, const motet::Run& run) {
+motet::CompareStatistics earlier_stats(const Options& options, const motet::CompareRun& run) {
   motet::CompareStatistics statistics;
   if (!options.save_stats || run.segment_rows.empty()) {
     return statistics;
@@ -166,7 +153,7 @@ motet::CompareStatistics earlier_stats(const Options& options, const motet::Run&
   return statistics;
 }
 
-void save(const Options& options, const motet::Run& run,
+void save(const Options& options, const motet::CompareRun& run,
           const motet::CompareStatistics& statistics) {
   if (options.out.empty()) {
     return;
@@ -190,7 +177,7 @@ void compare(const Options& options) {
   const auto compare = compare_options(options, config, tokenizer);
   const auto plan = motet::plan_compare(config, compare);
   const auto text = program::read_text(options, options.text, tokenizer);
-  text.check_segments(compare.skip, compare.segments, compare.length, compare.scored + 2);
+  text.check(compare.skip, compare.segments, compare.length, compare.scored + 2);
   if (!tokenizer.usual_prefix().empty() && !options.bos) {
     note(options,
          fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
@@ -198,23 +185,15 @@ void compare(const Options& options) {
   }
   const auto model = motet::load_model(options.model, options.load());
 
-  motet::Run run;
-  run.command = options.command;
-  run.version = motet::version();
-  run.revision = motet::revision();
-  run.model = program::model_source(options, config);
-  run.data = text.source();
-  run.data_tokens = text.tokens();
-  run.options = compare;
-  run.seed = options.seed;
-  run.dtype = options.dtype;
-  run.device = options.device;
-  run.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
-  run.threads = at::get_num_threads();
-  run.left_out = plan.left_out;
+  motet::CompareRun run{program::provenance_here(options), compare, plan.left_out, {}};
+  run.provenance.model = program::model_source(options, config);
+  run.provenance.data = text.source();
+  run.provenance.data_tokens = text.tokens();
   program::tell_changes(options, motet::json_of(run));
   motet::CompareStatistics statistics;
+  std::unique_ptr<motet::DirectoryLock> lock;
   if (!options.out.empty()) {
+    lock = program::claim_directory(options);
     go_on(options, run);
     statistics = earlier_stats(options, run);
     save(options, run, statistics);
@@ -229,35 +208,31 @@ void compare(const Options& options) {
   note(options, fmt::format("{} of {} segments of {} tokens to do, {} modes each: {:.2f} TFLOP",
                             open, compare.segments, compare.length, plan.modes.size(),
                             static_cast<double>(open) * plan.segment_flops / 1e12));
-  {
-    program::Progress progress("comparing", static_cast<double>(open) * plan.segment_flops,
-                               options.quiet);
-    const auto step = [&](double flops) {
-      if (program::interrupted()) {
-        const auto finished = run.segments_done().size();
-        throw program::Interrupted(
-            options.out.empty()
-                ? "interrupted; without --out nothing is kept"
-                : fmt::format("interrupted; {} of {} segments are in {}; --resume goes on with it",
-                              finished, compare.segments, (options.out / "run.json").string()));
-      }
-      progress.add(flops);
-    };
-    for (auto segment = compare.skip; segment < compare.skip + compare.segments; ++segment) {
-      if (std::find(done.begin(), done.end(), segment) != done.end()) {
-        continue;
-      }
-      const auto rows =
-          motet::compare_segment(*model, text.segment(segment, compare.length), compare, plan,
-                                 segment, step, options.save_stats ? &statistics : nullptr);
-      run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
-      save(options, run, statistics);
-    }
-  }
-  fmt::print("{}, {}, {} of {} tokens, {} scored, positions {}\n\n{}", run.model.name,
-             run.data.name,
-             compare.segments == 1 ? "a segment" : fmt::format("{} segments", compare.segments),
-             compare.length, compare.scored, options.positions, motet::table_of(run));
+  program::run_items(
+      options,
+      {.verb = "comparing",
+       .first = compare.skip,
+       .count = compare.segments,
+       .open =
+           [&](int64_t segment) {
+             const bool is_done = std::find(done.begin(), done.end(), segment) != done.end();
+             return is_done ? 0 : plan.segment_flops;
+           },
+       .run =
+           [&](int64_t segment, const motet::CompareProgress& step) {
+             const auto rows = motet::compare_segment(*model, text.segment(segment, compare.length),
+                                                      compare, plan, segment, step,
+                                                      options.save_stats ? &statistics : nullptr);
+             run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
+             save(options, run, statistics);
+           },
+       .kept =
+           [&] {
+             return fmt::format("{} of {} segments", run.segments_done().size(), compare.segments);
+           }});
+  fmt::print("{}, {}, {} of {} tokens, {} scored, positions {}\n\n{}", run.provenance.model.name,
+             run.provenance.data.name, program::segments_text(compare.segments), compare.length,
+             compare.scored, options.positions, motet::table_of(run));
   if (::isatty(STDOUT_FILENO) == 1) {
     fmt::print("\n{}\n", motet::heat_map_of(run));
   }
@@ -276,5 +251,6 @@ int main(int argc, char** argv) {
       "motet-compare");
   Options options;
   add_options(app, options);
+  options.flags = {{"oracles", "--oracle"}};
   return program::run(app, argc, argv, options, [&] { compare(options); });
 }

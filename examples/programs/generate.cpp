@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "generate_options.h"
 #include "motet/context/layout.h"
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
@@ -19,163 +19,12 @@
 #include "motet/reading/reading.h"
 #include "motet/reading/registry.h"
 #include "motet/text/tokenizer.h"
-#include "program.h"
 
 namespace {
 
+using program::Task;
 using program::UsageError;
-
-struct Options : program::Options {
-  std::vector<std::filesystem::path> pieces;
-  std::filesystem::path documents;
-  std::string query, mode = "parallel", reading, positions = "spread";
-  std::optional<std::string> prefix;
-  std::optional<int64_t> select;
-  std::optional<double> top_p;
-  program::AblationOptions ablation;
-  bool bos = false, chat = false, probe = false;
-  motet::GenerateOptions generate;
-};
-
-bool has_prefix(const Options& options) { return options.mode == "sink" || options.mode == "both"; }
-bool selects(const Options& options) {
-  return options.reading.empty() && (options.mode == "selective" || options.mode == "both");
-}
-
-void add_options(CLI::App& app, Options& options) {
-  auto* pieces = app.add_option("--pieces", options.pieces, "UTF-8 files, a piece each");
-  app.add_option("--documents", options.documents,
-                 "lines of {\"pieces\": [...], \"query\": ..., \"prefix\": ...}, prefix at choice")
-      ->excludes(pieces);
-  app.add_option("--query", options.query,
-                 "what comes after the pieces; knows \\n. With --documents: for lines without one");
-  app.add_option("--mode", options.mode)
-      ->check(CLI::IsMember({"full", "parallel", "sink", "selective", "both"}))
-      ->capture_default_str();
-  app.add_option("--reading", options.reading,
-                 "another reading in place of the mode's, as motet-compare's --readings");
-  app.add_option(
-      "--prefix", options.prefix,
-      "shared prefix, of sink and both; knows \\n. Lines of --documents may have their own");
-  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
-  app.add_option("--positions", options.positions, "of the pieces' tokens")
-      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
-      ->capture_default_str();
-  app.add_option("--tokens", options.generate.tokens, "at most")->capture_default_str();
-  app.add_option("--temperature", options.generate.sampling.temperature,
-                 "0: the most likely token, always")
-      ->capture_default_str();
-  app.add_option("--top-p", options.top_p,
-                 "draws from the most likely tokens that have this probability together; 1");
-  app.add_flag("--bos", options.bos, "put the tokenizer's first token before everything");
-  app.add_flag("--chat", options.chat, "the query is a user's message (ChatML models)");
-  app.add_flag("--probe", options.probe,
-               "a line a token: entropy, mass of own tokens, and the piece with the most");
-  program::add_ablation_options(app, options.ablation);
-  program::add_options(app, options);
-}
-
-/// What one answer is made from.
-struct Task {
-  std::vector<std::string> pieces;
-  std::string query;
-  std::optional<std::string> prefix;
-};
-
-std::vector<Task> tasks_of(const Options& options) {
-  std::vector<Task> tasks;
-  if (!options.pieces.empty()) {
-    if (options.query.empty()) {
-      throw UsageError("--pieces needs --query TEXT");
-    }
-    Task task{{}, program::unescaped(options.query), {}};
-    for (const auto& path : options.pieces) {
-      task.pieces.push_back(motet::read_file(path));
-      motet::require(!task.pieces.back().empty(), path.string(), ": is empty");
-    }
-    return {task};
-  }
-  if (options.documents.empty()) {
-    throw UsageError("give --pieces FILE... or --documents FILE.jsonl");
-  }
-  const auto text = motet::read_file(options.documents);
-  int64_t number = 0;
-  for (std::size_t first = 0; first < text.size();) {
-    const auto last = std::min(text.find('\n', first), text.size());
-    const auto line = text.substr(first, last - first);
-    first = last + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) {
-      continue;
-    }
-    const auto where = fmt::format("{}:{}", options.documents.string(), number);
-    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    motet::require(json.is_object() && json.contains("pieces") && json["pieces"].is_array() &&
-                       !json["pieces"].empty(),
-                   where, ": a line is {\"pieces\": [texts], \"query\": text}");
-    Task task;
-    for (const auto& piece : json["pieces"]) {
-      motet::require(piece.is_string() && !piece.get<std::string>().empty(), where,
-                     ": a piece is a text that is not empty");
-      task.pieces.push_back(piece);
-    }
-    const auto text_or = [&](const char* name, std::optional<std::string> otherwise) {
-      if (!json.contains(name)) {
-        return otherwise;
-      }
-      motet::require(json[name].is_string(), where, ": '", name, "' is a text");
-      return std::optional(json[name].get<std::string>());
-    };
-    const auto query =
-        text_or("query", options.query.empty() ? std::nullopt
-                                               : std::optional(program::unescaped(options.query)));
-    motet::require(query && !query->empty(), where, ": has no query, nor has the command line");
-    task.query = *query;
-    task.prefix = text_or("prefix", {});
-    tasks.push_back(std::move(task));
-  }
-  motet::require(!tasks.empty(), options.documents.string(), ": has no lines");
-  return tasks;
-}
-
-/// Options that would change nothing are mistakes.
-void check(Options& options, const std::vector<Task>& tasks) {
-  if (options.select && !selects(options)) {
-    throw UsageError(options.reading.empty()
-                         ? fmt::format("--select {}: --mode {} reads every piece; selective and "
-                                       "both select",
-                                       *options.select, options.mode)
-                         : fmt::format("--select {}: --reading {} takes the place of what the mode "
-                                       "selects; write --reading select:{}",
-                                       *options.select, options.reading, *options.select));
-  }
-  if (options.mode == "full" && !options.reading.empty()) {
-    throw UsageError(
-        fmt::format("--reading {}: --mode full has one piece, and reads it all", options.reading));
-  }
-  if (options.prefix && !has_prefix(options)) {
-    throw UsageError(fmt::format("--prefix: --mode {} has none; sink and both have", options.mode));
-  }
-  if (options.top_p && options.generate.sampling.temperature == 0) {
-    throw UsageError(fmt::format(
-        "--top-p {}: at --temperature 0 the most likely token is taken, always", *options.top_p));
-  }
-  options.generate.sampling.top_p = options.top_p.value_or(1);
-  if (options.out.empty() && (options.resume || options.overwrite)) {
-    throw UsageError("--resume and --overwrite need --out DIR");
-  }
-  try {
-    options.generate.sampling.validate();
-  } catch (const motet::Error& error) {
-    throw UsageError(error.what());
-  }
-  const auto left_out =
-      std::count_if(tasks.begin(), tasks.end(), [](const Task& task) { return task.prefix; });
-  if (left_out > 0 && !has_prefix(options) && !options.quiet) {
-    fmt::print(stderr, "note: --mode {} leaves out the prefix of {} line{}\n", options.mode,
-               left_out, left_out == 1 ? "" : "s");
-  }
-}
+using Options = program::GenerateOptions;
 
 /// The user's message as ChatML models have it: Hugging Face's template of that name.
 void check_chat(const Options& options, const motet::Tokenizer& tokenizer) {
@@ -216,8 +65,8 @@ class Answering {
   Answering(const Options& options, const motet::Decoder& model, const motet::Tokenizer& tokenizer)
       : options_(options), model_(model), tokenizer_(tokenizer) {
     const auto reading = !options.reading.empty() ? options.reading
-                         : selects(options) ? fmt::format("select:{}", options.select.value_or(2))
-                                            : "all";
+                         : options.selects() ? fmt::format("select:{}", options.select.value_or(2))
+                                             : "all";
     try {
       reading_ = motet::reading_named(reading);
     } catch (const motet::Error& error) {
@@ -236,7 +85,7 @@ class Answering {
                                 {"top_p", options_.generate.sampling.top_p},
                                 {"seed", options_.seed},
                                 {"query", task.query}};
-    if (has_prefix(options_)) {
+    if (options_.has_prefix()) {
       json["prefix"] = prefix_of(task);
     }
     if (!options_.ablation.heads.empty()) {
@@ -251,12 +100,12 @@ class Answering {
     auto query = task.query;
     if (options_.chat) {
       prefix = "<|im_start|>user\n" + prefix;
-      query = (has_prefix(options_) ? "" : "<|im_start|>user\n") + query +
+      query = (options_.has_prefix() ? "" : "<|im_start|>user\n") + query +
               "<|im_end|>\n<|im_start|>assistant\n";
     }
     auto tokens = options_.bos ? program::bos_of(options_.model, model_.config(), tokenizer_)
                                : std::vector<int64_t>();
-    if (has_prefix(options_)) {
+    if (options_.has_prefix()) {
       const auto more = ids(prefix);
       tokens.insert(tokens.end(), more.begin(), more.end());
     }
@@ -397,21 +246,16 @@ std::vector<std::string> earlier_answers(const Options& options, const std::vect
 }
 
 void generate(Options& options) {
-  const auto tasks = tasks_of(options);
-  check(options, tasks);
+  const auto tasks = program::tasks_of(options);
+  program::check(options, tasks);
   const auto tokenizer = motet::Tokenizer::load(options.model);
   if (options.chat) {
     check_chat(options, tokenizer);
   }
   const auto model = motet::load_model(options.model, options.load());
   Answering answering(options, *model, tokenizer);
+  const auto lock = options.out.empty() ? nullptr : program::claim_directory(options);
   auto answers = earlier_answers(options, tasks, answering);
-  if (!options.out.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(options.out, error);
-    motet::require(std::filesystem::is_directory(options.out), options.out.string(),
-                   ": cannot be made: ", error.message());
-  }
   if (!answers.empty() && !options.quiet) {
     fmt::print(stderr, "{} of {} answers are in {} already\n", answers.size(), tasks.size(),
                options.out.string());
@@ -444,6 +288,6 @@ int main(int argc, char** argv) {
       "token.",
       "motet-generate");
   Options options;
-  add_options(app, options);
+  program::add_generate_options(app, options);
   return program::run(app, argc, argv, options, [&] { generate(options); });
 }

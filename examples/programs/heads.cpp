@@ -3,20 +3,18 @@
 
 #include "motet/eval/heads.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "alice.h"
-#include "motet/attention/kernel.h"
+#include "items.h"
 #include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
 #include "motet/files/sha256.h"
 #include "motet/report/heads.h"
 #include "motet/text/tokenizer.h"
-#include "motet/version.h"
 #include "program.h"
 #include "report_files.h"
 #include "run_files.h"
@@ -30,8 +28,8 @@ using program::UsageError;
 struct Options : program::Options {
   program::TextOptions text;
   std::filesystem::path calibrate, pattern;
-  std::optional<int64_t> length, scored;
-  int64_t segments = 4, skip = 0, pieces = 8, window_first = 16, window_last = 128;
+  program::SegmentOptions segments;
+  int64_t pieces = 8, window_first = 16, window_last = 128;
   std::vector<double> tau, share, loss;
   std::vector<std::string> methods{"adaptive", "oracle", "static", "random"};
   std::string covariance = "full";
@@ -42,13 +40,7 @@ struct Options : program::Options {
 
 void add_options(CLI::App& app, Options& options) {
   program::add_text_options(app, options.text);
-  app.add_option(
-      "--length", options.length,
-      "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
-  app.add_option("--scored", options.scored,
-                 "tokens at its end that are scored; a quarter of --length, unless given");
-  app.add_option("--segments", options.segments)->capture_default_str();
-  app.add_option("--skip", options.skip, "segments to leave out first")->capture_default_str();
+  program::add_segment_options(app, options.segments);
   app.add_option("--tau", options.tau,
                  "shares of a row's mass that its window must have; 0.6,0.8,0.9,0.95,0.99, unless\n"
                  "tau is chosen by --share or --loss")
@@ -157,10 +149,7 @@ std::optional<motet::HeadCalibration> calibrate(const Options& options, const mo
 
 motet::HeadsOptions heads_options(const Options& options, const motet::Config& config) {
   motet::HeadsOptions heads;
-  heads.length = options.length.value_or(std::min<int64_t>(4096, config.positions));
-  heads.scored = options.scored.value_or(std::max<int64_t>(1, heads.length / 4));
-  heads.segments = options.segments;
-  heads.skip = options.skip;
+  options.segments.fill(heads, config);
   const bool chosen = !options.share.empty() || !options.loss.empty();
   heads.tau = options.tau.empty() && !chosen ? heads.tau : options.tau;
   heads.methods = options.methods;
@@ -176,7 +165,7 @@ motet::HeadsOptions heads_options(const Options& options, const motet::Config& c
   if (!options.pattern.empty()) {
     heads.pattern = motet::load_pattern(options.pattern, config, options.gate);
   }
-  try {
+  program::check_options(options, [&] {
     auto checked = heads;
     if (checked.tau.empty()) {
       checked.tau = {0.5};  // is chosen later
@@ -190,15 +179,13 @@ motet::HeadsOptions heads_options(const Options& options, const motet::Config& c
     }
     motet::require(!config.learned_positions() || heads.length <= config.positions, "--length ",
                    heads.length, ": the model has ", config.positions, " positions");
-  } catch (const motet::Error& error) {
-    throw UsageError(error.what());
-  }
+  });
   return heads;
 }
 
 /// Takes what the run that --out holds has already, where that is to go on.
 void go_on(const Options& options, motet::HeadsRun& run) {
-  if (!program::claim_out(options, motet::json_of(run), {"calibration"})) {
+  if (!program::goes_on(options, motet::json_of(run), {"calibration"})) {
     return;
   }
   auto earlier = motet::load_heads_run(options.out / "run.json");
@@ -274,29 +261,24 @@ void heads(const Options& options) {
   if (options.save_stats && options.out.empty()) {
     throw UsageError("--save-stats needs --out DIR");
   }
-  motet::HeadsRun run;
-  run.options = heads_options(options, config);
+  motet::HeadsRun run{
+      program::provenance_here(options), heads_options(options, config), {}, {}, {}};
   const auto& wanted = run.options;
   const auto text = program::read_text(options, options.text, tokenizer);
-  text.check_segments(wanted.skip, wanted.segments, wanted.length, wanted.scored + 2);
+  text.check(wanted.skip, wanted.segments, wanted.length, wanted.scored + 2);
   const auto model = motet::load_model(options.model, options.load());
   const auto calibration = calibrate(options, *model, tokenizer, run.options);
 
-  run.command = options.command;
-  run.version = motet::version();
-  run.revision = motet::revision();
-  run.model = program::model_source(options, config);
-  run.data = text.source();
-  run.data_tokens = text.tokens();
+  run.provenance.model = program::model_source(options, config);
+  run.provenance.data = text.source();
+  run.provenance.data_tokens = text.tokens();
   if (calibration) {
     run.calibration = {calibration->text, calibration->hash};
   }
-  run.dtype = options.dtype;
-  run.device = options.device;
-  run.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
-  run.threads = at::get_num_threads();
   program::tell_changes(options, motet::json_of(run));
+  std::unique_ptr<motet::DirectoryLock> lock;
   if (!options.out.empty()) {
+    lock = program::claim_directory(options);
     go_on(options, run);
     if (options.save_stats) {
       std::filesystem::create_directories(options.out / "stats");
@@ -307,42 +289,34 @@ void heads(const Options& options) {
     save(options, run);
   }
 
-  double work = 0;
   std::size_t rows = 0;
   for (auto segment = wanted.skip; segment < wanted.skip + wanted.segments; ++segment) {
-    const auto open = open_rows(run, segment);
-    rows += open;
-    work += open > 0 ? motet::segment_work(config, wanted, open) : 0;
+    rows += open_rows(run, segment);
   }
   note(options,
        fmt::format("{} of {} tokens, {} readings of {} tokens to do",
-                   wanted.segments == 1 ? "a segment" : fmt::format("{} segments", wanted.segments),
-                   wanted.length, rows, wanted.scored));
-  {
-    program::Progress progress("reading", work, options.quiet);
-    const motet::HeadsProgress step = [&](double done) {
-      if (program::interrupted()) {
-        throw program::Interrupted(
-            options.out.empty()
-                ? "interrupted; without --out nothing is kept"
-                : fmt::format("interrupted; {} readings are in {}; --resume goes on with it",
-                              run.segment_rows.size(), (options.out / "run.json").string()));
-      }
-      progress.add(done);
-    };
-    for (auto segment = wanted.skip; segment < wanted.skip + wanted.segments; ++segment) {
-      if (open_rows(run, segment) > 0) {
-        run_segment(options, *model, text.segment(segment, wanted.length), segment,
-                    calibration ? &*calibration : nullptr, step, run);
-      }
-    }
-  }
+                   program::segments_text(wanted.segments), wanted.length, rows, wanted.scored));
+  program::run_items(options,
+                     {.verb = "reading",
+                      .first = wanted.skip,
+                      .count = wanted.segments,
+                      .open =
+                          [&](int64_t segment) {
+                            const auto open = open_rows(run, segment);
+                            return open > 0 ? motet::segment_work(config, wanted, open) : 0;
+                          },
+                      .run =
+                          [&](int64_t segment, const motet::HeadsProgress& step) {
+                            run_segment(options, *model, text.segment(segment, wanted.length),
+                                        segment, calibration ? &*calibration : nullptr, step, run);
+                          },
+                      .kept = [&] { return fmt::format("{} readings", run.segment_rows.size()); }});
   save(options, run);
-  fmt::print(
-      "{}, {}, {} of {} tokens, {} scored, covariance {}{}\n\n{}", run.model.name, run.data.name,
-      wanted.segments == 1 ? "a segment" : fmt::format("{} segments", wanted.segments),
-      wanted.length, wanted.scored, options.covariance,
-      calibration ? ", static heads calibrated on " + calibration->text : "", motet::table_of(run));
+  fmt::print("{}, {}, {} of {} tokens, {} scored, covariance {}{}\n\n{}", run.provenance.model.name,
+             run.provenance.data.name, program::segments_text(wanted.segments), wanted.length,
+             wanted.scored, options.covariance,
+             calibration ? ", static heads calibrated on " + calibration->text : "",
+             motet::table_of(run));
   if (!options.out.empty()) {
     fmt::print("Results: {}\n", (options.out / "run.json").string());
     fmt::print(
@@ -360,5 +334,6 @@ int main(int argc, char** argv) {
       "motet-heads");
   Options options;
   add_options(app, options);
+  options.flags = {{"methods", "--method"}, {"pattern", "--pattern FILE"}};
   return program::run(app, argc, argv, options, [&] { heads(options); });
 }

@@ -240,10 +240,51 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
     fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(),
                error.what());
     return 2;
+  } catch (const motet::FieldError& error) {
+    fmt::print(stderr, "{}: {}\n", app.get_name(), flagged(options, error));
+    return 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
     return 1;
   }
+}
+
+std::string flagged(const Options& options, const motet::FieldError& error) {
+  return error.named([&](std::string_view field) {
+    const auto flag = options.flags.find(field);
+    if (flag != options.flags.end()) {
+      return flag->second;
+    }
+    auto name = fmt::format("--{}", field);
+    std::replace(name.begin(), name.end(), '_', '-');
+    return name;
+  });
+}
+
+void check_options(const Options& options, const std::function<void()>& check) {
+  try {
+    check();
+  } catch (const motet::FieldError& error) {
+    throw UsageError(flagged(options, error));
+  } catch (const motet::Error& error) {
+    throw UsageError(error.what());
+  }
+}
+
+std::unique_ptr<motet::DirectoryLock> claim_directory(const Options& options,
+                                                      const std::filesystem::path& directory) {
+  const auto where = directory.empty() ? std::filesystem::path(".") : directory;
+  std::error_code error;
+  std::filesystem::create_directories(where, error);
+  motet::require(std::filesystem::is_directory(where), where.string(),
+                 ": cannot be made: ", error.message());
+  auto lock = std::make_unique<motet::DirectoryLock>(where);
+  if (!lock->held()) {
+    note(options, fmt::format("note: the file system of {} knows no locks; see to it that no other "
+                              "program writes there",
+                              where.string()));
+  }
+  return lock;
 }
 
 bool interrupted() { return stopped != 0; }

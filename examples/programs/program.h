@@ -4,10 +4,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "motet/error.h"
+#include "motet/files/lock.h"
 #include "motet/model/ablation.h"
 #include "motet/model/weights.h"
 #include "motet/text/documents.h"
@@ -43,6 +46,8 @@ struct Options {
   std::vector<std::string> libraries;  ///< of `--load`; they are loaded before anything is parsed
   /// Called when they are: what they registered belongs into the help of options.
   std::function<void()> describe;
+  /// Flags of the library's options that are not called --FIELD, by the field.
+  std::map<std::string, std::string, std::less<>> flags;
 
   motet::LoadOptions load() const;
 };
@@ -68,6 +73,22 @@ void add_ablation_options(CLI::App& app, AblationOptions& options);
 /// 0, 1 (the run failed) or 2 (the command line is wrong). Errors go to stderr, behind the
 /// program's name.
 int run(CLI::App& app, int argc, char** argv, Options& options, const std::function<void()>& body);
+
+/// What the library says of an option, with the program's flags in place of its fields.
+std::string flagged(const Options& options, const motet::FieldError& error);
+
+/// Runs `check`; what the library finds wrong there is an error of the command line.
+void check_options(const Options& options, const std::function<void()>& check);
+
+/// Makes the directory that a program writes to where it is not there, and keeps every other
+/// program out of it for as long as the lock lives. Throws Error; a file system without locks is
+/// noted.
+std::unique_ptr<motet::DirectoryLock> claim_directory(const Options& options,
+                                                      const std::filesystem::path& directory);
+/// That of --out.
+inline std::unique_ptr<motet::DirectoryLock> claim_directory(const Options& options) {
+  return claim_directory(options, options.out);
+}
 
 /// Whether Ctrl-C (or SIGTERM) has come since `run` began.
 bool interrupted();

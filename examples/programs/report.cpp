@@ -56,6 +56,7 @@ void report(const Options& options) {
     throw UsageError("several runs on one page need a folder of their own: --out DIR");
   }
   const auto out = options.out.empty() ? paths[0].parent_path() : options.out;
+  const auto lock = html ? program::claim_directory(options, out) : nullptr;
   if (programs[0] == "motet-heads") {
     if (html && paths.size() > 1) {
       throw UsageError(
@@ -70,7 +71,7 @@ void report(const Options& options) {
                           : table_of(runs, options.format));
     return;
   }
-  std::vector<motet::Run> runs;
+  std::vector<motet::CompareRun> runs;
   std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_run);
   fmt::print("{}", html ? program::write_report(runs, out).string() + "\n"
                         : table_of(runs, options.format));

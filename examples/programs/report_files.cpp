@@ -70,7 +70,7 @@ std::filesystem::path write_report(const std::vector<motet::Picture>& pictures,
   return directory / "index.html";
 }
 
-std::filesystem::path write_report(const std::vector<motet::Run>& runs,
+std::filesystem::path write_report(const std::vector<motet::CompareRun>& runs,
                                    const std::filesystem::path& directory) {
   return write_report(motet::pictures_of(runs), motet::html_of(runs), directory);
 }

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "motet/eval/run.h"
+#include "motet/eval/compare_run.h"
 #include "motet/report/picture.h"
 
 namespace program {
@@ -17,7 +17,7 @@ std::string png_of(const std::string& svg);
 std::filesystem::path write_report(const std::vector<motet::Picture>& pictures,
                                    const std::string& page, const std::filesystem::path& directory);
 /// Those of runs of motet-compare.
-std::filesystem::path write_report(const std::vector<motet::Run>& runs,
+std::filesystem::path write_report(const std::vector<motet::CompareRun>& runs,
                                    const std::filesystem::path& directory);
 
 }  // namespace program

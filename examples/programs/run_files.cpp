@@ -1,13 +1,16 @@
 #include "run_files.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "motet/attention/kernel.h"
 #include "motet/files/mapped.h"
 #include "motet/model/weights.h"
+#include "motet/version.h"
 
 namespace program {
 namespace {
@@ -65,12 +68,21 @@ motet::Source model_source(const Options& options, const motet::Config& config) 
   return {name.empty() ? directory : name, motet::model_hash(options.model)};
 }
 
-bool claim_out(const Options& options, const ordered_json& wanted,
-               const std::vector<std::string>& also) {
-  std::error_code error;
-  fs::create_directories(options.out, error);
-  motet::require(fs::is_directory(options.out), options.out.string(),
-                 ": cannot be made: ", error.message());
+motet::Provenance provenance_here(const Options& options) {
+  motet::Provenance provenance;
+  provenance.command = options.command;
+  provenance.version = motet::version();
+  provenance.revision = motet::revision();
+  provenance.seed = options.seed;
+  provenance.dtype = options.dtype;
+  provenance.device = options.device;
+  provenance.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
+  provenance.threads = at::get_num_threads();
+  return provenance;
+}
+
+bool goes_on(const Options& options, const ordered_json& wanted,
+             const std::vector<std::string>& also) {
   if (options.overwrite) {
     remove_run(options.out);
   }

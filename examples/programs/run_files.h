@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 
-#include "motet/eval/run.h"
+#include "motet/eval/provenance.h"
 #include "motet/model/config.h"
 #include "program.h"
 
@@ -13,12 +13,15 @@ namespace program {
 /// The model's own name, or its directory's, and its hash.
 motet::Source model_source(const Options& options, const motet::Config& config);
 
-/// Makes --out, and sees to it that it is free for the run `wanted`, or holds it. Returns whether
-/// it holds it: --resume was given and the run agrees in every field that makes figures (`also`
-/// names more of them). With --overwrite the earlier run, where there is one, goes first: its
-/// files, .svg and .png in pictures/, .safetensors in stats/. Throws Error.
-bool claim_out(const Options& options, const nlohmann::ordered_json& wanted,
-               const std::vector<std::string>& also = {});
+/// How this run comes about, but for its model and text.
+motet::Provenance provenance_here(const Options& options);
+
+/// Sees to it that --out, which is claimed, is free for the run `wanted`, or holds it. Returns
+/// whether it holds it: --resume was given and the run agrees in every field that makes figures
+/// (`also` names more of them). With --overwrite the earlier run, where there is one, goes first:
+/// its files, .svg and .png in pictures/, .safetensors in stats/. Throws Error.
+bool goes_on(const Options& options, const nlohmann::ordered_json& wanted,
+             const std::vector<std::string>& also = {});
 
 /// Notes where the run that --config names was of another model or text than `wanted`.
 void tell_changes(const Options& options, const nlohmann::ordered_json& wanted);

@@ -18,53 +18,22 @@ void add_text_options(CLI::App& app, TextOptions& options) {
       ->capture_default_str();
 }
 
-int64_t Text::tokens() const {
-  int64_t sum = 0;
-  for (const auto& document : documents_) {
-    sum += static_cast<int64_t>(document.size());
-  }
-  return sum;
+void add_segment_options(CLI::App& app, SegmentOptions& options) {
+  app.add_option(
+      "--length", options.length,
+      "tokens of a segment; the smaller of 4096 and the model's positions, unless given");
+  app.add_option("--scored", options.scored,
+                 "tokens at its end that are scored; a quarter of --length, unless given");
+  app.add_option("--segments", options.segments)->capture_default_str();
+  app.add_option("--skip", options.skip, "segments to leave out first")->capture_default_str();
 }
 
-int64_t Text::segments(int64_t length) const {
-  int64_t sum = 0;
-  for (const auto& document : documents_) {
-    sum += static_cast<int64_t>(document.size()) / length;
-  }
-  return sum;
+std::string segments_text(int64_t segments) {
+  return segments == 1 ? "a segment" : fmt::format("{} segments", segments);
 }
 
-std::vector<int64_t> Text::segment(int64_t index, int64_t length) const {
-  for (const auto& document : documents_) {
-    const auto here = static_cast<int64_t>(document.size()) / length;
-    if (index < here) {
-      const auto first = document.begin() + index * length;
-      return {first, first + length};
-    }
-    index -= here;
-  }
-  motet::fail(names_, ": there is no segment ", index, " behind the last one");
-}
-
-void Text::check_segments(int64_t skip, int64_t segments, int64_t length, int64_t least) const {
-  const auto wanted = skip + segments;
-  if (this->segments(length) >= wanted) {
-    return;
-  }
-  auto largest = length;
-  while (largest > 0 && this->segments(largest) < wanted) {
-    --largest;
-  }
-  motet::fail(
-      names_, ": ", tokens(), " tokens ",
-      documents_.size() == 1 ? std::string() : fmt::format("in {} texts ", documents_.size()),
-      "are too few for ", wanted, " segments (--skip ", skip, " --segments ", segments,
-      ") of --length ", length,
-      largest >= least ? fmt::format("; the largest --length that would do is {}", largest)
-                       : "; choose fewer segments or a longer text");
-}
-
-Text read_text(const Options& options, const TextOptions& text, const motet::Tokenizer& tokenizer) {
+motet::Segments read_text(const Options& options, const TextOptions& text,
+                          const motet::Tokenizer& tokenizer) {
   const auto documents = motet::read_documents(text.paths, text.field);
   std::vector<std::vector<int64_t>> tokens;
   std::string hashes, names;

@@ -1,15 +1,18 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "motet/eval/run.h"
+#include "motet/eval/segments.h"
+#include "motet/model/config.h"
 #include "motet/text/tokenizer.h"
 #include "program.h"
 
-/// The texts that a run is made from, and its segments.
+/// The texts that a run is made from, and how they are cut.
 namespace program {
 
 struct TextOptions {
@@ -20,29 +23,29 @@ struct TextOptions {
 /// Adds --text and --field.
 void add_text_options(CLI::App& app, TextOptions& options);
 
-/// Texts in tokens. Segments of one length are cut from each text for itself: none crosses from
-/// text to text.
-class Text {
- public:
-  /// `names` are what messages call the texts, all together.
-  Text(std::string names, motet::Source source, std::vector<std::vector<int64_t>> documents)
-      : names_(std::move(names)), source_(std::move(source)), documents_(std::move(documents)) {}
+/// How segments are cut from the texts.
+struct SegmentOptions {
+  std::optional<int64_t> length, scored;
+  int64_t segments = 4, skip = 0;
 
-  const motet::Source& source() const { return source_; }
-  int64_t tokens() const;                  ///< of all texts
-  int64_t segments(int64_t length) const;  ///< that there are
-  std::vector<int64_t> segment(int64_t index, int64_t length) const;
-  /// Throws Error, with the numbers and what would do, where there are too few segments. `least` is
-  /// the shortest length that makes sense.
-  void check_segments(int64_t skip, int64_t segments, int64_t length, int64_t least) const;
-
- private:
-  std::string names_;
-  motet::Source source_;
-  std::vector<std::vector<int64_t>> documents_;
+  /// Takes them over into a task's options.
+  template <class Task>
+  void fill(Task& task, const motet::Config& config) const {
+    task.length = length.value_or(std::min<int64_t>(4096, config.positions));
+    task.scored = scored.value_or(std::max<int64_t>(1, task.length / 4));
+    task.segments = segments;
+    task.skip = skip;
+  }
 };
 
+/// Adds --length, --scored, --segments and --skip.
+void add_segment_options(CLI::App& app, SegmentOptions& options);
+
+/// "a segment", "4 segments".
+std::string segments_text(int64_t segments);
+
 /// Reads and encodes what --text names. Throws Error that names the text.
-Text read_text(const Options& options, const TextOptions& text, const motet::Tokenizer& tokenizer);
+motet::Segments read_text(const Options& options, const TextOptions& text,
+                          const motet::Tokenizer& tokenizer);
 
 }  // namespace program

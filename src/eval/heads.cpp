@@ -3,11 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
-#include "eval/sums.h"
+#include "attention/nested.h"
 #include "motet/error.h"
 #include "motet/eval/predictions.h"
 #include "motet/heads/judge.h"
@@ -22,19 +21,8 @@ namespace {
 
 using torch::Tensor;
 
-constexpr std::array kMethods{"adaptive", "oracle", "static", "random", "pattern"};
-
-HeadTable table_of(const Tensor& heads) {
-  HeadTable table;
-  for (const auto& layer : heads.unbind(0)) {
-    const auto row = layer.to(torch::kFloat64).contiguous();
-    table.emplace_back(row.data_ptr<double>(), row.data_ptr<double>() + row.numel());
-  }
-  return table;
-}
-
 /// Means over rows, of [layers, batch, heads, rows] as [layers, heads].
-HeadTable mean_table(const Tensor& rows) { return table_of(rows.to(torch::kFloat64).mean({1, 3})); }
+HeadTable mean_table(const Tensor& rows) { return nested(rows.to(torch::kFloat64).mean({1, 3})); }
 
 double average(const Tensor& x) { return x.to(torch::kFloat64).mean().item<double>(); }
 
@@ -47,7 +35,7 @@ HeadTable margin_map(const Tensor& truth, const Tensor& estimated) {
   };
   const auto counts =
       torch::bincount(bin(truth) * kBins + bin(estimated), {}, kBins * kBins).to(torch::kFloat64);
-  return table_of((counts / counts.sum()).view({kBins, kBins}));
+  return nested((counts / counts.sum()).view({kBins, kBins}));
 }
 
 }  // namespace
@@ -66,43 +54,6 @@ class HeadsSegment::Progress : public Probe {
  private:
   const HeadsProgress& report_;
 };
-
-void HeadsOptions::validate() const {
-  require(scored >= 1, "--scored ", scored, ": at least 1 token must be scored");
-  require(segments >= 1, "--segments ", segments, ": at least 1 is needed");
-  require(skip >= 0, "--skip ", skip, ": a number of segments is wanted");
-  window.validate();
-  require(
-      context() - window.first - window.last >= 2, "--length ", length, " --scored ", scored,
-      ": a context of ", context(), " tokens beside a window of ", window.first, " + ", window.last,
-      " keys leaves a bulk of ", std::max<int64_t>(0, context() - window.first - window.last),
-      ", and 2 are needed; --length must be at least ", scored + 3 + window.first + window.last);
-  require(!tau.empty(), "--tau: none is given");
-  for (const auto one : tau) {
-    require(one >= 0 && one <= 1, "--tau ", one, ": it is within [0, 1]");
-    require(std::count(tau.begin(), tau.end(), one) == 1, "--tau ", one, " is given twice");
-  }
-  require(!methods.empty(), "--method: none is given");
-  for (const auto& method : methods) {
-    require(std::find(kMethods.begin(), kMethods.end(), method) != kMethods.end(), "--method ",
-            method, ": one of adaptive, oracle, static, random, pattern is wanted");
-    require(std::count(methods.begin(), methods.end(), method) == 1, "--method ", method,
-            " is given twice");
-    require((method != "static" && method != "random") || methods[0] == "adaptive", "--method ",
-            method,
-            ": it is run at the share of local decisions that adaptive has; name adaptive "
-            "first");
-    require((method == "pattern") <= pattern.has_value(),
-            "--method pattern: --pattern FILE says which heads are long");
-  }
-  require(pieces >= 2, "--pieces ", pieces, ": at least 2 are read in parallel");
-  split_tokens(context(), pieces);
-}
-
-bool HeadsRun::complete() const {
-  return segment_rows.size() ==
-         static_cast<std::size_t>(options.segments) * options.methods.size() * options.tau.size();
-}
 
 double segment_work(const Config& config, const HeadsOptions& options, std::size_t rows) {
   const auto context = static_cast<double>(options.context());
@@ -133,7 +84,7 @@ HeadsSegment::HeadsSegment(const Decoder& model, const std::vector<int64_t>& tok
     const auto hidden =
         Reader(model, pieces, all, {&entropy, &step}, options.ablation).read(query_);
     full_.parallel_nll = average(predict(model, hidden, targets_).nll);
-    full_.parallel_entropy = table_of(entropy.entropy().heads());
+    full_.parallel_entropy = nested(entropy.entropy().heads());
   }
   context_ = encode(model, before, make_layout(0, {options.context()}), {&step}, {.moments = true});
   // Full attention, in which every head reads its bulk, so that there is one to judge.
@@ -148,14 +99,14 @@ HeadsSegment::HeadsSegment(const Decoder& model, const std::vector<int64_t>& tok
   full_.nll = nll.value;
   full_.nll_stderr = nll.standard_error;
   full_.entropy_tok = entropy.entropy().mean().item<double>();
-  full_.entropy_heads = table_of(entropy.entropy().heads());
+  full_.entropy_heads = nested(entropy.entropy().heads());
   const auto error = judge.estimate().rows().to(torch::kFloat64) - judge.bulk().rows();
   full_.error = mean_table(error);
   full_.absolute_error = mean_table(error.abs());
   full_.margins = margin_map(judge.margin(), judge.estimated_margin());
-  full_.distance = table_of(fit.distance());
+  full_.distance = nested(fit.distance());
   for (const auto& layer : fit.histogram().unbind(0)) {
-    full_.histogram.push_back(table_of(layer));
+    full_.histogram.push_back(nested(layer));
   }
 }
 
@@ -229,100 +180,6 @@ HeadsRow HeadsSegment::row(const std::string& method, double tau, std::optional<
                    {"entropy", plain(entropy.entropy().rows())}};
   }
   return row;
-}
-
-namespace {
-
-/// Adds a share of `from` to `into`, field by field.
-void add(HeadTable& into, const HeadTable& from, double share) {
-  into.resize(from.size());
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    into[i].resize(from[i].size(), 0);
-    for (std::size_t j = 0; j < from[i].size(); ++j) {
-      into[i][j] += share * from[i][j];
-    }
-  }
-}
-
-double share_of_tokens(int64_t tokens, int64_t all) {
-  return static_cast<double>(tokens) / static_cast<double>(all);
-}
-
-HeadsRow joined(const std::vector<const HeadsRow*>& rows) {
-  HeadsRow all;
-  all.method = rows[0]->method;
-  all.tau = rows[0]->tau;
-  all.segments = 0;
-  for (const auto* row : rows) {
-    all.tokens += row->tokens;
-  }
-  Sums nll, delta;
-  for (const auto* row : rows) {
-    const auto share = share_of_tokens(row->tokens, all.tokens);
-    ++all.segments;
-    nll.add(static_cast<double>(row->tokens), row->nll, row->nll_stderr);
-    delta.add(static_cast<double>(row->tokens), row->delta_nll, row->delta_stderr);
-    for (const auto field :
-         {&HeadsRow::local_share, &HeadsRow::entropy_tok, &HeadsRow::false_local,
-          &HeadsRow::false_long, &HeadsRow::log_mass_error, &HeadsRow::read_share}) {
-      all.*field += share * row->*field;
-    }
-    for (const auto field : {&HeadsRow::long_share, &HeadsRow::oracle_long, &HeadsRow::switching,
-                             &HeadsRow::false_local_heads, &HeadsRow::false_long_heads}) {
-      add(all.*field, row->*field, share);
-    }
-  }
-  all.nll = nll.mean().value;
-  all.nll_stderr = nll.mean().standard_error;
-  all.delta_nll = delta.mean().value;
-  all.delta_stderr = delta.mean().standard_error;
-  return all;
-}
-
-}  // namespace
-
-std::vector<HeadsRow> over_segments(const std::vector<HeadsRow>& rows) {
-  std::vector<std::vector<const HeadsRow*>> groups;
-  for (const auto& row : rows) {
-    const auto found = std::find_if(groups.begin(), groups.end(), [&](const auto& group) {
-      return group[0]->method == row.method && group[0]->tau == row.tau;
-    });
-    (found == groups.end() ? groups.emplace_back() : *found).push_back(&row);
-  }
-  std::vector<HeadsRow> all;
-  for (const auto& group : groups) {
-    all.push_back(joined(group));
-  }
-  return all;
-}
-
-HeadsFull over_segments(const std::vector<HeadsFull>& full) {
-  HeadsFull all;
-  all.segments = 0;
-  for (const auto& segment : full) {
-    all.tokens += segment.tokens;
-    all.pieces = segment.pieces;
-  }
-  Sums nll;
-  for (const auto& segment : full) {
-    const auto share = share_of_tokens(segment.tokens, all.tokens);
-    ++all.segments;
-    nll.add(static_cast<double>(segment.tokens), segment.nll, segment.nll_stderr);
-    all.entropy_tok += share * segment.entropy_tok;
-    all.parallel_nll += share * segment.parallel_nll;
-    for (const auto field :
-         {&HeadsFull::entropy_heads, &HeadsFull::parallel_entropy, &HeadsFull::error,
-          &HeadsFull::absolute_error, &HeadsFull::distance, &HeadsFull::margins}) {
-      add(all.*field, segment.*field, share);
-    }
-    all.histogram.resize(segment.histogram.size());
-    for (std::size_t layer = 0; layer < segment.histogram.size(); ++layer) {
-      add(all.histogram[layer], segment.histogram[layer], share);
-    }
-  }
-  all.nll = nll.mean().value;
-  all.nll_stderr = nll.mean().standard_error;
-  return all;
 }
 
 double tau_for_loss(const Decoder& model, const std::vector<int64_t>& tokens, int64_t query,

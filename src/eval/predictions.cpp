@@ -41,13 +41,4 @@ Predictions predict(const Decoder& model, const torch::Tensor& hidden,
   return predictions;
 }
 
-Mean mean_of(const torch::Tensor& x) {
-  const auto count = static_cast<double>(x.numel());
-  Mean mean{x.mean().item<double>(), {}};
-  if (count > 1) {
-    mean.standard_error = x.std().item<double>() / std::sqrt(count);
-  }
-  return mean;
-}
-
 }  // namespace motet

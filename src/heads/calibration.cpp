@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "attention/nested.h"
 #include "motet/error.h"
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
@@ -33,16 +34,6 @@ int64_t count_long(int64_t all, double local_share) {
   require(local_share >= 0 && local_share <= 1, "motet: a share of ", local_share,
           " local decisions; it is within [0, 1]");
   return std::llround((1 - local_share) * static_cast<double>(all));
-}
-
-ordered_json nested(const Tensor& table) {
-  auto rows = ordered_json::array();
-  for (const auto& layer : table.unbind(0)) {
-    const auto row = layer.to(torch::kFloat64).contiguous();
-    rows.push_back(
-        std::vector<double>(row.data_ptr<double>(), row.data_ptr<double>() + row.numel()));
-  }
-  return rows;
 }
 
 /// Rows of numbers as [rows, columns], float64.

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "motet/error.h"
@@ -41,10 +40,11 @@ std::string quoted(const std::string& text) {
 
 Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs) {
   require(!grids.empty(), "motet: a table of no run");
-  Grid all{grids[0].columns, {}, grids[0].words};
+  Grid all{grids[0].columns, {}, grids[0].words, grids[0].widths};
   const bool several = grids.size() > 1;
   if (several) {
     all.columns.insert(all.columns.begin(), "run");
+    all.widths.insert(all.widths.begin(), 0);
     ++all.words;
   }
   for (std::size_t i = 0; i < grids.size(); ++i) {
@@ -58,8 +58,12 @@ Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs
   return all;
 }
 
-std::string text_of(const Grid& grid, const std::vector<std::size_t>& widths) {
+std::string text_of(const Grid& grid) {
   std::string text;
+  auto widths = grid.widths;
+  for (const auto& row : grid.rows) {
+    widths[0] = std::max(widths[0], row[0].size());
+  }
   const auto add = [&](const std::vector<std::string>& cells) {
     text += fmt::format("{:<{}}", cells[0], widths[0]);
     for (std::size_t i = 1; i < cells.size(); ++i) {
@@ -114,28 +118,17 @@ std::string html_of(const Grid& grid) {
   return text + "</tbody>\n</table>\n";
 }
 
-std::string csv_of(const std::vector<nlohmann::ordered_json>& documents) {
+std::string csv_of(const std::vector<Grid>& grids) {
   std::string text;
-  for (const auto& document : documents) {
-    for (const auto& row : document.at("rows")) {
-      std::vector<std::string> names{"model", "data"}, cells;
-      for (const auto& name : names) {
-        cells.push_back(quoted(document.at(name).at("name").get<std::string>()));
-      }
-      for (const auto& [name, value] : row.items()) {
-        if (value.is_structured() || name == "diagnosis") {
-          continue;
-        }
-        names.push_back(name);
-        cells.push_back(value.is_null()     ? ""
-                        : value.is_string() ? quoted(value.get<std::string>())
-                                            : value.dump());
-      }
-      if (text.empty()) {
-        text = line_of(names, ",") + "\n";
-      }
-      text += line_of(cells, ",") + "\n";
+  const auto add = [&](std::vector<std::string> cells) {
+    std::transform(cells.begin(), cells.end(), cells.begin(), quoted);
+    text += line_of(cells, ",") + "\n";
+  };
+  for (const auto& grid : grids) {
+    if (text.empty() && !grid.rows.empty()) {
+      add(grid.columns);
     }
+    std::for_each(grid.rows.begin(), grid.rows.end(), add);
   }
   return text;
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -10,22 +9,24 @@ namespace motet::report {
 struct Grid {
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;
-  std::size_t words = 1;  ///< columns with words, at the left; the others are numbers
+  std::size_t words = 1;            ///< columns with words, at the left; the others are numbers
+  std::vector<std::size_t> widths;  ///< of columns in plain text, characters
 };
 
 /// The rows of one or more tables of the same columns, behind a column with the names of the runs
 /// that they are of where there are several.
 Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs);
 
-/// Columns of these widths, the first one aligned to the left.
-std::string text_of(const Grid& grid, const std::vector<std::size_t>& widths);
+/// Plain text: columns of the grid's widths, the first one aligned to the left and as wide as its
+/// words.
+std::string text_of(const Grid& grid);
 std::string markdown_of(const Grid& grid);
 /// Wants the package booktabs.
 std::string latex_of(const Grid& grid);
 std::string html_of(const Grid& grid);
 
-/// The fields of every row of these `run.json` that are single values, in full precision, behind
-/// the names of model and text.
-std::string csv_of(const std::vector<nlohmann::ordered_json>& documents);
+/// Comma-separated values of tables of the same columns, below one line with their names. Nothing
+/// where there is no row.
+std::string csv_of(const std::vector<Grid>& grids);
 
 }  // namespace motet::report

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "motet/eval/run.h"
+#include "motet/eval/compare_run.h"
 #include "motet/report/picture.h"
 
 /// The page around pictures and figures: self-contained, no network, no script.

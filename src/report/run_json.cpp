@@ -28,8 +28,51 @@ std::string program_of(const std::filesystem::path& path) {
 
 namespace report {
 
-ordered_json read_run(const std::filesystem::path& path, const std::string& program,
-                      int64_t schema) {
+ordered_json json_of(const Source& source) {
+  return {{"name", source.name}, {"hash", source.hash}};
+}
+
+Source source_of(const ordered_json& json) { return {json.at("name"), json.at("hash")}; }
+
+ordered_json document_of(const std::string& program, int64_t schema, const Provenance& provenance,
+                         const DocumentHead& head, bool complete) {
+  ordered_json document{{"schema", schema},
+                        {"program", program},
+                        {"command", provenance.command},
+                        {"version", provenance.version},
+                        {"revision", provenance.revision},
+                        {"model", json_of(provenance.model)},
+                        {"data", json_of(provenance.data)}};
+  document["data"]["tokens"] = provenance.data_tokens;
+  for (const auto& [name, source] : head.sources.items()) {
+    document[name] = source;
+  }
+  document["configuration"] = head.configuration;
+  document["seed"] = provenance.seed;
+  document["dtype"] = provenance.dtype;
+  document["threads"] = provenance.threads;
+  document["device"] = provenance.device;
+  document["kernel"] = provenance.kernel;
+  document["complete"] = complete;
+  return document;
+}
+
+Provenance provenance_of(const ordered_json& document) {
+  return {.command = document.at("command").get<std::vector<std::string>>(),
+          .version = document.at("version"),
+          .revision = document.at("revision"),
+          .model = source_of(document.at("model")),
+          .data = source_of(document.at("data")),
+          .data_tokens = document.at("data").at("tokens"),
+          .seed = document.at("seed"),
+          .dtype = document.at("dtype"),
+          .device = document.at("device"),
+          .kernel = document.at("kernel"),
+          .threads = document.at("threads")};
+}
+
+ordered_json read_document(const std::filesystem::path& path, const std::string& program,
+                           int64_t schema) {
   auto json = any_run(path);
   require(json["program"] == program, path.string(), ": is a run of ",
           json["program"].get<std::string>(), ", not of ", program);

@@ -4,88 +4,79 @@
 
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "motet/error.h"
-#include "motet/report/json.h"
-#include "report/grid.h"
+#include "report/columns.h"
 
 namespace motet {
 namespace {
 
-template <class T>
-std::string cell(const std::optional<T>& value, fmt::format_string<const T&> format) {
-  return value ? fmt::format(format, *value) : "-";
-}
+using report::Column;
+using report::column;
 
 /// Two decimals, while that says something.
 std::string perplexity(double value) {
   return value < 10000 ? fmt::format("{:.2f}", value) : fmt::format("{:.3g}", value);
 }
 
-const std::vector<std::string> kColumns{"mode",   "P",   "nll",     "ppl",     "Δnll",
-                                        "±",      "KL",  "entropy", "between", "within",
-                                        "prefix", "own", "cost"};
-
-std::vector<std::string> cells_of(const CompareRow& row) {
-  return {label_of(row),
-          std::to_string(row.pieces),
-          fmt::format("{:.3f}", row.nll),
-          perplexity(row.perplexity),
-          cell(row.delta_nll, "{:+.3f}"),
-          cell(row.delta_stderr, "{:.3f}"),
-          cell(row.kl, "{:.3f}"),
-          fmt::format("{:.3f}", row.entropy_tok),
-          fmt::format("{:.3f}", row.entropy_between),
-          fmt::format("{:.3f}", row.entropy_within),
-          fmt::format("{:.2f}", row.mass_prefix),
-          fmt::format("{:.2f}", row.mass_own),
-          fmt::format("{:.3f}", row.cost_ratio)};
+std::vector<Column<CompareRow>> columns() {
+  using Row = CompareRow;
+  return {{"mode", 10, label_of},
+          column("P", 3, &Row::pieces, "{}"),
+          column("nll", 7, &Row::nll, "{:.3f}"),
+          {"ppl", 8, [](const Row& row) { return perplexity(row.perplexity); }},
+          column("Δnll", 7, &Row::delta_nll, "{:+.3f}"),
+          column("±", 6, &Row::delta_stderr, "{:.3f}"),
+          column("KL", 6, &Row::kl, "{:.3f}"),
+          column("entropy", 7, &Row::entropy_tok, "{:.3f}"),
+          column("between", 7, &Row::entropy_between, "{:.3f}"),
+          column("within", 7, &Row::entropy_within, "{:.3f}"),
+          column("prefix", 6, &Row::mass_prefix, "{:.2f}"),
+          column("own", 5, &Row::mass_own, "{:.2f}"),
+          column("cost", 6, &Row::cost_ratio, "{:.3f}")};
 }
 
-report::Grid grid_of(const std::vector<Run>& runs) {
+report::Grid grid_of(const std::vector<CompareRun>& runs) {
   std::vector<report::Grid> grids;
   std::vector<std::string> names;
   for (const auto& run : runs) {
-    auto& grid = grids.emplace_back(report::Grid{kColumns, {}});
-    for (const auto& row : over_segments(run.segment_rows)) {
-      grid.rows.push_back(cells_of(row));
-    }
-    names.push_back(fmt::format("{}, {}", run.model.name, run.data.name));
+    grids.push_back(report::grid_of(columns(), over_segments(run.segment_rows)));
+    names.push_back(report::name_of(run.provenance));
   }
   return report::joined(grids, names);
 }
 
 }  // namespace
 
-std::string table_of(const Run& run) {
-  const auto table = grid_of({run});
-  std::vector<std::size_t> widths{10, 3, 7, 8, 7, 6, 6, 7, 7, 7, 6, 5, 6};
-  for (const auto& row : table.rows) {
-    widths[0] = std::max(widths[0], row[0].size());
-  }
-  return report::text_of(table, widths) +
+std::string table_of(const CompareRun& run) {
+  return report::text_of(grid_of({run})) +
          "nll, Δnll (against full, ± its standard error) and KL(full || mode) in nats a token; "
          "entropy of\nattention in nats, mean over layers, heads and query tokens, = between the "
          "sets (prefix, pieces,\nown) + within them; prefix, own: probability; cost: of attention "
          "inside the pieces, P = 1 is 1.\n";
 }
 
-std::string markdown_of(const std::vector<Run>& runs) { return report::markdown_of(grid_of(runs)); }
-
-std::string latex_of(const std::vector<Run>& runs) { return report::latex_of(grid_of(runs)); }
-
-std::string html_table_of(const std::vector<Run>& runs) { return report::html_of(grid_of(runs)); }
-
-std::string csv_of(const std::vector<Run>& runs) {
-  std::vector<nlohmann::ordered_json> documents;
-  for (const auto& run : runs) {
-    documents.push_back(json_of(run));
-  }
-  return report::csv_of(documents);
+std::string markdown_of(const std::vector<CompareRun>& runs) {
+  return report::markdown_of(grid_of(runs));
 }
 
-std::string heat_map_of(const Run& run) {
+std::string latex_of(const std::vector<CompareRun>& runs) {
+  return report::latex_of(grid_of(runs));
+}
+
+std::string html_table_of(const std::vector<CompareRun>& runs) {
+  return report::html_of(grid_of(runs));
+}
+
+std::string csv_of(const std::vector<CompareRun>& runs) {
+  std::vector<report::Grid> grids;
+  for (const auto& run : runs) {
+    grids.push_back(report::figures_of(run.provenance, over_segments(run.segment_rows)));
+  }
+  return report::csv_of(grids);
+}
+
+std::string heat_map_of(const CompareRun& run) {
   const auto rows = over_segments(run.segment_rows);
   if (rows.empty()) {
     return "";

@@ -29,8 +29,8 @@ void add_lines(const fs::path& path, const std::string& field, std::vector<Docum
     auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     require(!json.is_discarded(), where, ": is not JSON");
     if (json.is_object()) {
-      require(json.contains(field), where, ": has no field '", field,
-              "'; --field names the one that holds the text");
+      require(json.contains(field), where, ": has no field '", field, "'; ", Field("field"),
+              " names the one that holds the text");
       json = json[field];
     }
     require(json.is_string() && !json.get<std::string>().empty(), where,

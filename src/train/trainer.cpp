@@ -65,15 +65,15 @@ Cut cut_of(const Decoder& model, int64_t length, const TrainOptions& options) {
 }  // namespace
 
 void TrainOptions::validate() const {
-  require(steps >= 1, "steps ", steps, ": at least 1 is wanted");
-  require(batch >= 1, "batch ", batch, ": at least 1 row is wanted");
-  require(accumulate >= 1, "accumulate ", accumulate, ": at least 1 pass is wanted");
-  require(std::isfinite(learning_rate) && learning_rate > 0, "lr ", learning_rate,
-          ": a number above 0 is wanted");
-  require(warmup >= 0 && warmup < steps, "warmup ", warmup, ": 0 to ", steps - 1, " of the ", steps,
-          " steps are wanted");
-  require(std::isfinite(decay) && decay >= 0, "decay ", decay, ": 0 or more is wanted");
-  require(std::isfinite(clip) && clip >= 0, "clip ", clip, ": 0 or more is wanted");
+  require(steps >= 1, Field("steps"), " ", steps, ": at least 1 is wanted");
+  require(batch >= 1, Field("batch"), " ", batch, ": at least 1 row is wanted");
+  require(accumulate >= 1, Field("accumulate"), " ", accumulate, ": at least 1 pass is wanted");
+  require(std::isfinite(learning_rate) && learning_rate > 0, Field("learning_rate"), " ",
+          learning_rate, ": a number above 0 is wanted");
+  require(warmup >= 0 && warmup < steps, Field("warmup"), " ", warmup, ": 0 to ", steps - 1,
+          " of the ", steps, " steps are wanted");
+  require(std::isfinite(decay) && decay >= 0, Field("decay"), " ", decay, ": 0 or more is wanted");
+  require(std::isfinite(clip) && clip >= 0, Field("clip"), " ", clip, ": 0 or more is wanted");
 }
 
 Trainer::Trainer(std::shared_ptr<Decoder> model, Tensor rows, TrainOptions options)

@@ -10,8 +10,8 @@
 
 #include "golden_models.h"
 #include "motet/context/layout.h"
+#include "motet/eval/compare_run.h"
 #include "motet/eval/predictions.h"
-#include "motet/eval/run.h"
 #include "motet/files/atomic.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
@@ -64,7 +64,7 @@ TEST(Plan, KeepsTheLargestKeysAtEveryDegree) {
             (Names{"full1", "parallel2", "sink2", "topk2", "topk2", "soft2", "soft2", "topk2",
                    "topk2", "topk1", "topk1"}));
   options.readings = {"topk:4", "topk:4"};
-  EXPECT_EQ(message([&] { options.validate(); }), "--readings: topk:4 is given twice");
+  EXPECT_EQ(message([&] { options.validate(); }), "readings: topk:4 is given twice");
 }
 
 TEST(Plan, LeavesOutWhatPositionsCannotHold) {
@@ -86,19 +86,19 @@ TEST(Options, ErrorsNameTheValues) {
     edit(options);
     return message([&] { options.validate(); });
   };
-  EXPECT_EQ(error([](auto& o) { o.scored = 0; }), "--scored 0: at least 1 token must be scored");
+  EXPECT_EQ(error([](auto& o) { o.scored = 0; }), "scored 0: at least 1 token must be scored");
   EXPECT_EQ(error([](auto& o) { o.scored = 35; }),
-            "--length 36 --scored 35: a segment needs a context; --length must be at least 37");
-  EXPECT_EQ(error([](auto& o) { o.segments = 0; }), "--segments 0: at least 1 is needed");
-  EXPECT_EQ(error([](auto& o) { o.skip = -1; }), "--skip -1: a number of segments is wanted");
-  EXPECT_EQ(error([](auto& o) { o.select = 0; }), "--select 0: at least 1 piece must be kept");
-  EXPECT_EQ(error([](auto& o) { o.pieces = {}; }), "--pieces: no degree is given");
-  EXPECT_EQ(error([](auto& o) { o.pieces = {2, 0}; }), "--pieces 0: a degree is at least 1");
-  EXPECT_EQ(error([](auto& o) { o.pieces = {2, 2}; }), "--pieces: the degree 2 is given twice");
+            "length 36 scored 35: a segment needs a context; length must be at least 37");
+  EXPECT_EQ(error([](auto& o) { o.segments = 0; }), "segments 0: at least 1 is needed");
+  EXPECT_EQ(error([](auto& o) { o.skip = -1; }), "skip -1: a number of segments is wanted");
+  EXPECT_EQ(error([](auto& o) { o.select = 0; }), "select 0: at least 1 piece must be kept");
+  EXPECT_EQ(error([](auto& o) { o.pieces = {}; }), "pieces: no degree is given");
+  EXPECT_EQ(error([](auto& o) { o.pieces = {2, 0}; }), "pieces 0: a degree is at least 1");
+  EXPECT_EQ(error([](auto& o) { o.pieces = {2, 2}; }), "pieces: the degree 2 is given twice");
   EXPECT_EQ(
       error([](auto& o) { o.pieces = {20}; }),
-      "--pieces 20: the context of 27 tokens in pieces of 2 fills only 14; choose fewer pieces or "
-      "a longer --length");
+      "pieces 20: the context of 27 tokens in pieces of 2 fills only 14; choose fewer pieces or "
+      "a longer length");
 }
 
 TEST(Predictions, EqualTheDefinition) {
@@ -132,10 +132,10 @@ TEST(Mean, HasTheStandardErrorOfTokens) {
 }
 
 /// Two segments of a tiny model, all modes.
-Run small_run(int64_t segments = 2) {
+CompareRun small_run(int64_t segments = 2) {
   const auto model = golden("llama_default", torch::kFloat32);
-  Run run;
-  run.command = {"motet-compare"};
+  CompareRun run;
+  run.provenance.command = {"motet-compare"};
   run.options = small_options();
   const auto plan = plan_compare(model->config(), run.options);
   run.left_out = plan.left_out;

@@ -52,9 +52,9 @@ HeadsRun small_run() {
   const auto model = golden("llama_default", torch::kFloat32);
   HeadsRun run;
   run.options = small_options();
-  run.command = {"motet-heads", "--tau", "0.3,0.6"};
-  run.model = {"golden", "12"};
-  run.data = {"numbers", "34"};
+  run.provenance.command = {"motet-heads", "--tau", "0.3,0.6"};
+  run.provenance.model = {"golden", "12"};
+  run.provenance.data = {"numbers", "34"};
   for (int64_t segment = 0; segment < 2; ++segment) {
     const auto tokens = some_tokens(40, 3 + segment);
     HeadsSegment reader(*model, tokens, run.options, segment);
@@ -174,7 +174,7 @@ TEST(HeadsReport, HasEveryPicture) {
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 9 + 4);
   EXPECT_NE(table.find("\nstatic       0.3"), std::string::npos) << table;
   EXPECT_EQ(message([] { pictures_of(HeadsRun()); }),
-            "motet::pictures_of: the run on  has no method yet; --resume it first");
+            "motet::pictures_of: the run on  has no method yet; resume it first");
 }
 
 TEST(HeadsOptions, ErrorsNameTheValues) {
@@ -184,23 +184,19 @@ TEST(HeadsOptions, ErrorsNameTheValues) {
     return message([&] { options.validate(); });
   };
   EXPECT_EQ(error([](auto&) {}), "no error");
-  EXPECT_EQ(error([](auto& options) {
-              options.tau = {0.5, 1.5};
-            }),
-            "--tau 1.5: it is within [0, 1]");
+  EXPECT_EQ(error([](auto& options) { options.tau = {0.5, 1.5}; }), "tau 1.5: it is within [0, 1]");
   EXPECT_EQ(error([](auto& options) {
               options.methods = {"oracle", "static"};
             }),
-            "--method static: it is run at the share of local decisions that adaptive has; name "
+            "methods static: it is run at the share of local decisions that adaptive has; name "
             "adaptive first");
   EXPECT_EQ(error([](auto& options) { options.methods = {"dynamic"}; }),
-            "--method dynamic: one of adaptive, oracle, static, random, pattern is wanted");
+            "methods dynamic: one of adaptive, oracle, static, random, pattern is wanted");
   EXPECT_EQ(error([](auto& options) { options.methods = {"pattern"}; }),
-            "--method pattern: --pattern FILE says which heads are long");
-  EXPECT_EQ(
-      error([](auto& options) { options.window = {}; }),
-      "--length 40 --scored 10: a context of 29 tokens beside a window of 16 + 128 keys leaves "
-      "a bulk of 0, and 2 are needed; --length must be at least 157");
+            "methods pattern: pattern says which heads are long");
+  EXPECT_EQ(error([](auto& options) { options.window = {}; }),
+            "length 40 scored 10: a context of 29 tokens beside a window of 16 + 128 keys leaves "
+            "a bulk of 0, and 2 are needed; length must be at least 157");
 }
 
 TEST(TauForLoss, KeepsToTheLossWithTheSmallestTau) {

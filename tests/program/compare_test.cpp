@@ -10,7 +10,8 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/attention/kernel.h"
-#include "motet/eval/run.h"
+#include "motet/eval/compare_run.h"
+#include "motet/files/lock.h"
 #include "motet/files/safetensors.h"
 #include "motet/report/json.h"
 #include "program/program.h"
@@ -116,7 +117,7 @@ TEST_F(Compare, SkippedSegmentsKeepTheirNumbers) {
 }
 
 /// A run's figures, without what differs from one time to the next.
-json figures(const Run& run) {
+json figures(const CompareRun& run) {
   auto document = json_of(run);
   for (const auto* rows : {"rows", "segment_rows"}) {
     for (auto& row : document[rows]) {
@@ -185,6 +186,22 @@ TEST_F(Compare, ResumeRefusesAnotherRun) {
   EXPECT_EQ(outcome.code, 1);
   EXPECT_EQ(outcome.err.substr(0, outcome.err.find(": it has")),
             "motet-compare: " + out_ + "/run.json: is a run with another configuration");
+}
+
+TEST_F(Compare, OneProgramAtATime) {
+  ASSERT_EQ(run(small_).code, 0);
+  const auto before = read_file(out_ + "/run.json");
+  {
+    const DirectoryLock at_work(out_);  // as another program
+    for (const auto* how : {"--resume", "--overwrite"}) {
+      expect_error(small({"--quiet", how}), 1,
+                   out_ +
+                       ": another process is at work in it; wait, stop that one first, or "
+                       "choose another directory");
+    }
+  }
+  EXPECT_EQ(read_file(out_ + "/run.json"), before);
+  EXPECT_EQ(run(small({"--overwrite"})).code, 0);
 }
 
 TEST_F(Compare, CommandLineErrors) {
@@ -305,7 +322,7 @@ TEST_F(Compare, SegmentsNeverCrossTexts) {
   const auto outcome = with_text(options);
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const auto all = load_run(out_ + "/run.json");
-  EXPECT_EQ(all.data.name, "texts (3 texts)");
+  EXPECT_EQ(all.provenance.data.name, "texts (3 texts)");
   // What each text gives by itself, in the order of their names: about 70 tokens, one segment.
   std::vector<double> expected;
   const std::vector<std::pair<std::size_t, std::size_t>> parts{{0, 300}, {300, 300}, {600, 300}};
@@ -361,8 +378,9 @@ TEST_F(Compare, ConfigRepeatsARun) {
   const auto shorter = load_run(directory_ / "again/run.json");
   EXPECT_EQ(shorter.options.segments, 1);
   EXPECT_EQ(shorter.options.readings, (std::vector<std::string>{"soft:0.5"}));
-  EXPECT_NE(std::find(shorter.command.begin(), shorter.command.end(), "soft:0.5"),
-            shorter.command.end());
+  EXPECT_NE(
+      std::find(shorter.provenance.command.begin(), shorter.provenance.command.end(), "soft:0.5"),
+      shorter.provenance.command.end());
   write_file(text_, read_file(text_) + "more");
   EXPECT_NE(repeat({}).err.find("note: the text is not that of " + out_ + "/run.json"),
             std::string::npos);

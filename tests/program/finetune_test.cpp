@@ -2,16 +2,17 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
 #include <torch/types.h>
 
 #include <algorithm>
 #include <csignal>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "motet/files/lock.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
 #include "motet/model/weights.h"
@@ -365,13 +366,14 @@ TEST_F(Finetune, AConfigGivesWayToWhatExcludesItsOptions) {
 
 TEST_F(Finetune, OneProcessAtATime) {
   ASSERT_EQ(run(out_, {"--steps", "1"}).code, 0);
-  const int file = ::open((out_ + "/training.json").c_str(), O_RDONLY | O_CLOEXEC);
-  ASSERT_EQ(::flock(file, LOCK_EX), 0);  // as one that is at work
+  auto at_work = std::make_unique<DirectoryLock>(out_);  // as one that is
   for (const auto* how : {"--resume", "--overwrite"}) {
     expect_error({"--steps", "1", "--quiet", how}, 1,
-                 out_ + ": another motet-finetune is at work in it; wait, or stop that one first");
+                 out_ +
+                     ": another process is at work in it; wait, stop that one first, or choose "
+                     "another directory");
   }
-  ::close(file);
+  at_work.reset();
   EXPECT_EQ(run(out_, {"--steps", "1", "--overwrite"}).code, 0);
 }
 

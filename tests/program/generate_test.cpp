@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/context/layout.h"
+#include "motet/files/lock.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
 #include "motet/model/weights.h"
@@ -151,6 +152,19 @@ TEST_F(Generate, AnswersLinesOfDocumentsAndKeepsThem) {
                 "choose another --out\n");
   const auto left_out = run({"--documents", lines, "--tokens", "1"});
   EXPECT_EQ(left_out.err, "note: --mode parallel leaves out the prefix of 1 line\n");
+}
+
+TEST_F(Generate, OneProgramAtATime) {
+  const auto lines = directory_ / "lines.jsonl";
+  write_file(lines, R"({"pieces": ["one two"], "query": "three"})");
+  std::filesystem::create_directory(out_);
+  const DirectoryLock at_work(out_);  // as another program
+  const auto outcome = run({"--documents", lines, "--tokens", "1", "--out", out_, "--quiet"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.err, "motet-generate: " + out_ +
+                             ": another process is at work in it; wait, stop that one first, or "
+                             "choose another directory\n");
+  EXPECT_TRUE(std::filesystem::is_empty(out_));
 }
 
 TEST_F(Generate, AnAblatedHeadChangesWhatIsRead) {

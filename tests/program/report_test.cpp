@@ -17,10 +17,10 @@ class Report : public testing::Test {
  protected:
   Report() {
     const auto model = load_model(std::filesystem::path(MOTET_GOLDEN) / "llama_default");
-    motet::Run run;
-    run.command = {"motet-compare"};
-    run.model.name = "tiny";
-    run.data.name = "text";
+    motet::CompareRun run;
+    run.provenance.command = {"motet-compare"};
+    run.provenance.model.name = "tiny";
+    run.provenance.data.name = "text";
     run.options.length = 36;
     run.options.scored = 8;
     run.options.segments = 1;

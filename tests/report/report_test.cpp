@@ -40,18 +40,18 @@ CompareRow row(const std::string& mode, int64_t pieces, double nll, double entro
   return row;
 }
 
-Run run(const std::string& text = "a & b.txt") {
-  Run run;
-  run.command = {"motet-compare", "--prefix", "<s>"};
-  run.version = "1";
-  run.revision = "abc";
-  run.model = {"tiny", "hash"};
-  run.data = {text, "hash"};
+CompareRun run(const std::string& text = "a & b.txt") {
+  CompareRun run;
+  run.provenance.command = {"motet-compare", "--prefix", "<s>"};
+  run.provenance.version = "1";
+  run.provenance.revision = "abc";
+  run.provenance.model = {"tiny", "hash"};
+  run.provenance.data = {text, "hash"};
   run.options.length = 21;
   run.options.scored = 4;
   run.options.segments = 1;
   run.options.pieces = {1, 2};
-  run.dtype = "float32";
+  run.provenance.dtype = "float32";
   run.segment_rows = {row("full", 1, 2, 2), row("parallel", 2, 2.5, 3), row("sink", 2, 2.25, 2.5),
                       row("selective", 2, 2.375, 1.5)};
   return run;
@@ -128,7 +128,7 @@ TEST(Pictures, ErrorsNameTheRun) {
   auto empty = run("novel.txt");
   empty.segment_rows.clear();
   EXPECT_EQ(message([&] { pictures_of({empty}); }),
-            "motet::pictures_of: the run on novel.txt has no segment yet; --resume it first");
+            "motet::pictures_of: the run on novel.txt has no segment yet; resume it first");
 }
 
 TEST(Html, IsOnePageThatNeedsNothingElse) {

@@ -413,7 +413,7 @@ TEST(Trainer, RefusesOptionsThatCannotBe) {
   EXPECT_EQ(validate({.steps = 0}), "steps 0: at least 1 is wanted");
   EXPECT_EQ(validate({.batch = 0}), "batch 0: at least 1 row is wanted");
   EXPECT_EQ(validate({.accumulate = 0}), "accumulate 0: at least 1 pass is wanted");
-  EXPECT_EQ(validate({.learning_rate = 0}), "lr 0: a number above 0 is wanted");
+  EXPECT_EQ(validate({.learning_rate = 0}), "learning_rate 0: a number above 0 is wanted");
   EXPECT_EQ(validate({.steps = 5, .warmup = 5}), "warmup 5: 0 to 4 of the 5 steps are wanted");
   EXPECT_EQ(validate({.decay = -1}), "decay -1: 0 or more is wanted");
   EXPECT_EQ(validate({.clip = std::numeric_limits<double>::quiet_NaN()}),

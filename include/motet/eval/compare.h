@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "motet/context/layout.h"
+#include "motet/eval/compare_row.h"
 #include "motet/model/ablation.h"
 #include "motet/model/decoder.h"
 #include "motet/model/oracle.h"
@@ -37,8 +38,8 @@ struct CompareOptions {
 
   /// The tokens of a segment before its query.
   int64_t context() const { return length - scored - 1; }
-  /// Throws Error naming the first option that cannot be: also a degree that the context cannot
-  /// fill.
+  /// Throws FieldError naming the first option that cannot be: also a degree that the context
+  /// cannot fill.
   void validate() const;
 };
 
@@ -69,86 +70,6 @@ struct ComparePlan {
 /// What will be run. Throws Error for options that cannot be, and where no mode is left.
 ComparePlan plan_compare(const Config& config, const CompareOptions& options);
 
-/// Some neighbouring tokens of a segment, in the prefix's absence counted from its start; none of
-/// them are of two pieces, or of a piece and the query.
-struct TextBin {
-  int64_t first = 0;   ///< token of the segment
-  int64_t tokens = 0;  ///< how many
-  double entropy = 0;  ///< mean over layers, heads and these tokens, nats
-};
-
-/// Figures of DiagnosisProbe: means over query rows and pieces.
-struct Diagnosis {
-  /// Some neighbouring places inside a piece; means over layers and heads.
-  struct Place {
-    int64_t first = 0;      ///< counted from the start of the piece
-    int64_t tokens = 0;     ///< how many
-    double key_norm = 0;    ///< |k|
-    double value_norm = 0;  ///< |v|
-    double cosine = 0;      ///< q.k / (|q| |k|)
-    double abs_score = 0;   ///< |scale q.k|
-  };
-  // Means over places.
-  std::vector<std::vector<double>> query_norm;  ///< |q|, [layers][heads]
-  std::vector<std::vector<double>> key_norm;    ///< |k|, [layers][kv_heads]
-  std::vector<std::vector<double>> value_norm;  ///< |v|, [layers][kv_heads]
-  std::vector<std::vector<double>> cosine;      ///< q.k / (|q| |k|), [layers][heads]
-  std::vector<std::vector<double>> abs_score;   ///< |scale q.k|, [layers][heads]
-  std::vector<Place> places;                    ///< from the start of a piece to its end
-};
-
-/// Attention itself, of one query row: how much of the probability neighbouring tokens have, mean
-/// over heads.
-struct RowAttention {
-  int64_t row = 0;                          ///< of the query, from 0
-  std::vector<int64_t> edges;               ///< tokens of the segment, rising; what is before the
-                                            ///< first (BOS and prefix) is the first bin
-  std::vector<std::vector<double>> layers;  ///< [layers][bins], of 1 in all
-};
-
-/// The figures of one mode over one or more segments; `run.json` has the same names. Means are over
-/// scored tokens, entropies and masses over layers, heads and query tokens, in nats.
-struct CompareRow {
-  std::string mode;           ///< as CompareMode::name
-  std::string reading;        ///< with its options, as Reading::name; or what an oracle takes
-  int64_t pieces = 1;         ///< the degree P
-  int64_t prefix_tokens = 0;  ///< of the shared prefix
-  int64_t selected = 0;       ///< K; 0 where every piece is read
-  std::string positions;      ///< as name_of(Positions)
-  int64_t segments = 1;       ///< that these figures are over
-  int64_t tokens = 0;         ///< scored, in all
-  /// Of the file, counted from its start; nothing for several segments.
-  std::optional<int64_t> segment;
-  double nll = 0;                    ///< mean over tokens, nats
-  std::optional<double> nll_stderr;  ///< its standard error; nothing for a single token
-  double perplexity = 0;             ///< exp(nll)
-  // Against `full` on the same tokens; nothing where that was left out.
-  std::optional<double> delta_nll;     ///< nll - that of `full`
-  std::optional<double> delta_stderr;  ///< standard error of the paired difference
-  std::optional<double> kl;            ///< mean KL(full || mode)
-  std::optional<double> same_top1;     ///< share of tokens with the same most likely prediction
-  double entropy_pce = 0;              ///< unweighted mean over forward calls, as the paper's code
-  double entropy_tok = 0;              ///< mean over layers, heads and query tokens
-  double entropy_between = 0;          ///< its part between prefix, pieces and own
-  double entropy_within = 0;           ///< its part inside them
-  double mass_prefix = 0;              ///< probability of the prefix
-  double mass_own = 0;                 ///< of the query's own keys
-  double mass_top_piece = 0;           ///< of the piece with the most
-  std::vector<std::vector<double>> entropy_heads;  ///< [layers][heads]
-  std::vector<TextBin> entropy_text;               ///< along the segment, context and query
-  std::optional<Diagnosis> diagnosis;              ///< where it was asked for
-  std::vector<RowAttention> attention;             ///< of the rows that were asked for
-  double cost_ratio = 1;                           ///< as Layout::cost_ratio
-  double encode_seconds = 0;                       ///< of prefix and pieces
-  double read_seconds = 0;                         ///< of the query
-  /// High-water mark of memory; nothing where the system does not tell.
-  std::optional<int64_t> peak_bytes;
-};
-
-/// How a table or a picture names the row's mode: with the options of a reading that is not of the
-/// named modes, and `+ prefix`.
-std::string label_of(const CompareRow& row);
-
 /// Told of every step of work, in FLOPs of those that ComparePlan::segment_flops counts. What it
 /// throws ends the run.
 using CompareProgress = std::function<void(double flops)>;
@@ -169,8 +90,5 @@ std::vector<CompareRow> compare_segment(const Decoder& model, const std::vector<
                                         const CompareOptions& options, const ComparePlan& plan,
                                         int64_t segment, const CompareProgress& progress = {},
                                         CompareStatistics* statistics = nullptr);
-
-/// Rows of single segments joined to one row a mode, in the order of their first appearance.
-std::vector<CompareRow> over_segments(const std::vector<CompareRow>& segment_rows);
 
 }  // namespace motet

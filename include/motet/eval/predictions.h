@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "motet/eval/mean.h"
 #include "motet/model/decoder.h"
 
 namespace motet {
@@ -25,15 +26,5 @@ struct Predictions {
 Predictions predict(const Decoder& model, const torch::Tensor& hidden,
                     const std::vector<int64_t>& targets,
                     const std::optional<torch::Tensor>& reference = {});
-
-/// A mean over tokens and its standard error: the standard deviation over the square root of their
-/// number.
-struct Mean {
-  double value = 0;                      ///< the mean
-  std::optional<double> standard_error;  ///< nothing for a single token
-};
-
-/// Of a tensor's elements.
-Mean mean_of(const torch::Tensor& x);
 
 }  // namespace motet

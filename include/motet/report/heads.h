@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "motet/eval/heads.h"
+#include "motet/eval/heads_run.h"
 #include "motet/report/picture.h"
 
 namespace motet {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "motet/eval/run.h"
+#include "motet/eval/compare_run.h"
 
 namespace motet {
 
@@ -19,6 +19,6 @@ struct Picture {
 /// entropy against the degree (the layout of PCE's figure 2, arXiv 2412.16545), entropy of each
 /// head and its change, its parts, entropy along the text, and where the probability goes. Readable
 /// in black and white. Throws Error for no run, and for one without rows.
-std::vector<Picture> pictures_of(const std::vector<Run>& runs);
+std::vector<Picture> pictures_of(const std::vector<CompareRun>& runs);
 
 }  // namespace motet

@@ -27,7 +27,7 @@ struct TrainOptions {
   std::optional<torch::ScalarType> dtype = {};  ///< of passes (see MixedPrecision); the model's own
   bool checkpoint = false;                      ///< see ForwardOptions
 
-  /// Throws Error naming the first field out of range.
+  /// Throws FieldError naming the first field out of range.
   void validate() const;
 };
 

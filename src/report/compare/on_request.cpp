@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "report/compare/shown.h"
 #include "report/panel.h"
 
 /// Pictures of what runs keep on request only.

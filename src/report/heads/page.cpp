@@ -1,49 +1,46 @@
+#include "report/page.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "motet/report/heads.h"
-#include "report/grid.h"
-#include "report/page.h"
+#include "report/columns.h"
 #include "report/svg.h"
 
 namespace motet {
 namespace {
 
-const std::vector<std::string> kColumns{"method",     "tau",   "local",   "nll",
-                                        "Δnll",       "±",     "entropy", "false local",
-                                        "false long", "error", "read"};
+using report::Column;
+using report::column;
 
-std::vector<std::string> cells_of(const HeadsRow& row) {
-  const auto share = [](double x) { return fmt::format("{:.3f}", x); };
-  return {row.method,
-          fmt::format("{}", row.tau),
-          share(row.local_share),
-          share(row.nll),
-          fmt::format("{:+.4f}", row.delta_nll),
-          row.delta_stderr ? fmt::format("{:.4f}", *row.delta_stderr) : "-",
-          share(row.entropy_tok),
-          share(row.false_local),
-          share(row.false_long),
-          share(row.log_mass_error),
-          share(row.read_share)};
+std::vector<Column<HeadsRow>> columns() {
+  using Row = HeadsRow;
+  return {column("method", 9, &Row::method, "{}"),
+          column("tau", 6, &Row::tau, "{}"),
+          column("local", 6, &Row::local_share, "{:.3f}"),
+          column("nll", 7, &Row::nll, "{:.3f}"),
+          column("Δnll", 8, &Row::delta_nll, "{:+.4f}"),
+          column("±", 7, &Row::delta_stderr, "{:.4f}"),
+          column("entropy", 8, &Row::entropy_tok, "{:.3f}"),
+          column("false local", 12, &Row::false_local, "{:.3f}"),
+          column("false long", 11, &Row::false_long, "{:.3f}"),
+          column("error", 7, &Row::log_mass_error, "{:.3f}"),
+          column("read", 6, &Row::read_share, "{:.3f}")};
 }
 
 report::Grid grid_of(const std::vector<HeadsRun>& runs) {
   std::vector<report::Grid> grids;
   std::vector<std::string> names;
   for (const auto& run : runs) {
-    auto& grid = grids.emplace_back(report::Grid{kColumns, {}});
+    auto& grid = grids.emplace_back(report::grid_of(columns(), over_segments(run.segment_rows)));
     if (!run.segment_full.empty()) {
       const auto full = over_segments(run.segment_full);
-      grid.rows.push_back({"full", "-", "0.000", fmt::format("{:.3f}", full.nll), "-", "-",
-                           fmt::format("{:.3f}", full.entropy_tok), "-", "-", "-", "1.000"});
+      grid.rows.insert(grid.rows.begin(),
+                       {"full", "-", "0.000", fmt::format("{:.3f}", full.nll), "-", "-",
+                        fmt::format("{:.3f}", full.entropy_tok), "-", "-", "-", "1.000"});
     }
-    for (const auto& row : over_segments(run.segment_rows)) {
-      grid.rows.push_back(cells_of(row));
-    }
-    names.push_back(fmt::format("{}, {}", run.model.name, run.data.name));
+    names.push_back(report::name_of(run.provenance));
   }
   return report::joined(grids, names);
 }
@@ -58,8 +55,9 @@ constexpr const char* kUnits =
 std::string summary_of(const HeadsRun& run) {
   const auto& options = run.options;
   report::Summary summary;
-  summary.add("model", run.model.name);
-  summary.add("text", fmt::format("{}, {} tokens", run.data.name, run.data_tokens));
+  summary.add("model", run.provenance.model.name);
+  summary.add("text",
+              fmt::format("{}, {} tokens", run.provenance.data.name, run.provenance.data_tokens));
   summary.add("segments",
               fmt::format("{} of {} tokens from segment {} on, {} scored{}", options.segments,
                           options.length, options.skip, options.scored,
@@ -71,17 +69,18 @@ std::string summary_of(const HeadsRun& run) {
   if (!run.calibration.name.empty()) {
     summary.add("static heads", "calibrated on " + run.calibration.name);
   }
-  summary.add("numbers", fmt::format("{}, {} threads, {}, kernel {}, seed {}", run.dtype,
-                                     run.threads, run.device, run.kernel, options.seed));
-  summary.add("motet", fmt::format("{} ({})", run.version, run.revision));
-  summary.add_command(run.command);
+  summary.add("numbers", fmt::format("{}, {} threads, {}, kernel {}, seed {}", run.provenance.dtype,
+                                     run.provenance.threads, run.provenance.device,
+                                     run.provenance.kernel, options.seed));
+  summary.add("motet", fmt::format("{} ({})", run.provenance.version, run.provenance.revision));
+  summary.add_command(run.provenance.command);
   return summary.html();
 }
 
 }  // namespace
 
 std::string table_of(const HeadsRun& run) {
-  auto text = report::text_of(grid_of({run}), {9, 6, 6, 7, 8, 7, 8, 12, 11, 7, 6});
+  auto text = report::text_of(grid_of({run}));
   std::string line;
   const std::string units = kUnits;
   for (std::size_t first = 0; first < units.size();) {
@@ -104,16 +103,17 @@ std::string markdown_of(const std::vector<HeadsRun>& runs) {
 std::string latex_of(const std::vector<HeadsRun>& runs) { return report::latex_of(grid_of(runs)); }
 
 std::string csv_of(const std::vector<HeadsRun>& runs) {
-  std::vector<nlohmann::ordered_json> documents;
+  std::vector<report::Grid> grids;
   for (const auto& run : runs) {
-    documents.push_back(json_of(run));
+    grids.push_back(report::figures_of(run.provenance, over_segments(run.segment_rows)));
   }
-  return report::csv_of(documents);
+  return report::csv_of(grids);
 }
 
 std::string html_of(const HeadsRun& run) {
   return report::page_of(
-      fmt::format("Which heads of {} need far keys: {}", run.model.name, run.data.name),
+      fmt::format("Which heads of {} need far keys: {}", run.provenance.model.name,
+                  run.provenance.data.name),
       "Adaptive long-context heads (QAdA, arXiv 2502.09647): every row of every head decides "
       "whether the keys outside its window are needed. Point at a mark for its values.",
       pictures_of(run),

@@ -1,0 +1,235 @@
+#include "finetune_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "motet/context/layout.h"
+#include "motet/model/hub.h"
+
+namespace program {
+
+using nlohmann::ordered_json;
+
+namespace {
+
+void add_training_options(CLI::App& app, FinetuneOptions& options) {
+  auto& train = options.train;
+  app.add_option("--text", options.text,
+                 "UTF-8 files, folders of .txt and .jsonl files, or - for standard input; rows do\n"
+                 "not run from one text into the next")
+      ->required();
+  app.add_option("--field", options.field, "of a .jsonl line that is an object")
+      ->capture_default_str();
+  app.add_option("--steps", train.steps)->capture_default_str();
+  app.add_option("--batch", train.batch, "rows of one pass")->capture_default_str();
+  app.add_option("--accumulate", train.accumulate, "passes of one step")->capture_default_str();
+  app.add_option("--length", options.length,
+                 "tokens of a row; the smaller of 1024 and the model's positions, unless given");
+  app.add_option("--lr", train.learning_rate, "largest learning rate")->capture_default_str();
+  app.add_option("--warmup", options.warmup,
+                 "steps over which the learning rate rises; a tenth of --steps, unless given. It\n"
+                 "falls along half a cosine after them");
+  app.add_option("--clip", train.clip, "largest norm of a gradient; 0: any")->capture_default_str();
+  app.add_option("--decay", train.decay, "of weights, not of norms and biases")
+      ->capture_default_str();
+  app.add_flag("--checkpoint-activations", train.checkpoint,
+               "keep only each layer's input, and compute the rest twice: less memory, more time");
+  app.add_option("--save-every", options.save_every, "steps between checkpoints")
+      ->capture_default_str();
+  auto* valid = app.add_option("--valid", options.valid, "UTF-8 file to validate on");
+  app.add_option("--valid-every", options.valid_every, "steps between validations")
+      ->needs(valid)
+      ->capture_default_str();
+  app.add_option("--valid-rows", options.valid_rows, "rows to validate on, evenly from the file")
+      ->needs(valid)
+      ->capture_default_str();
+}
+
+void add_piece_options(CLI::App& app, FinetuneOptions& options) {
+  auto* pieces = app.add_option("--pieces", options.pieces,
+                                "degree P: rows are read in pieces, as motet-compare reads a "
+                                "segment;\nplain causal rows, unless given");
+  app.add_option("--scored", options.scored,
+                 "tokens at a row's end that are predicted; a quarter of --length, unless given")
+      ->needs(pieces);
+  app.add_option("--prefix", options.prefix, "shared prefix before the pieces; knows \\n")
+      ->needs(pieces);
+  app.add_option("--positions", options.positions, "of the pieces' tokens")
+      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
+      ->needs(pieces)
+      ->capture_default_str();
+  app.add_option("--loss", options.loss, "over scored tokens, or the pieces' own next tokens too")
+      ->check(CLI::IsMember({"scored", "all"}))
+      ->needs(pieces)
+      ->capture_default_str();
+}
+
+void add_sparsity_options(CLI::App& app, FinetuneOptions& options) {
+  auto& sparse = options.sparse;
+  auto* sparsity = app.add_option("--sparsity", options.sparsity,
+                                  "adds a penalty on attention rows: tail (mass outside a row's "
+                                  "largest keys),\nlog, hinge or entropy")
+                       ->check(CLI::IsMember({"tail", "log", "hinge", "entropy"}));
+  auto* keys = app.add_option("--keys", sparse.keys, "a row's largest keys")
+                   ->needs(sparsity)
+                   ->capture_default_str();
+  app.add_option("--share", sparse.share, "or this share of those that it sees")
+      ->needs(sparsity)
+      ->excludes(keys);
+  app.add_option("--weight", sparse.weight, "lambda, of the penalty")
+      ->needs(sparsity)
+      ->capture_default_str();
+  app.add_option("--weight-warmup", sparse.warmup, "steps over which lambda rises")
+      ->needs(sparsity)
+      ->capture_default_str();
+  app.add_option("--layers", sparse.layers, "that are penalised, from 0; all, unless given")
+      ->delimiter(',')
+      ->needs(sparsity);
+  app.add_option("--heads", sparse.heads, "that are penalised, from 0; all, unless given")
+      ->delimiter(',')
+      ->needs(sparsity);
+  app.add_option("--floor", sparse.floor, "of hinge: mass outside that goes free")
+      ->needs(sparsity)
+      ->capture_default_str();
+  app.add_flag("--first-is-free", options.first_is_free,
+               "token 0 does not count among a row's keys")
+      ->needs(sparsity);
+}
+
+}  // namespace
+
+void add_finetune_options(CLI::App& app, FinetuneOptions& options) {
+  add_options(app, options);
+  add_config_option(app, options);
+  app.get_option("--config")
+      ->description("training.json of a run to repeat; options beside it replace its own");
+  app.get_option("--model")
+      ->required(false)
+      ->envname("")  // which would clash with --init
+      ->description(
+          "directory of a model in Hugging Face format, or its id in the local hub cache;\n"
+          "$MOTET_MODEL, unless given");
+  app.get_option("--dtype")->description("of passes; weights and their steps are float32");
+  app.get_option("--out")->required()->description(
+      "directory for the trained model, checkpoints and log.jsonl");
+  auto* init = app.add_option("--init", options.init, "config.json: trains from scratch instead")
+                   ->excludes(app.get_option("--model"));
+  auto* tokenizer =
+      app.add_option("--tokenizer", options.tokenizer, "directory with that model's tokenizer")
+          ->needs(init);
+  init->needs(tokenizer);
+  add_training_options(app, options);
+  add_piece_options(app, options);
+  add_sparsity_options(app, options);
+}
+
+fs::path model_path(const FinetuneOptions& options) {
+  if (!options.init.empty()) {
+    return options.init;
+  }
+  if (!options.model.empty()) {
+    return options.model;
+  }
+  const auto* variable = std::getenv("MOTET_MODEL");
+  if (variable == nullptr) {
+    throw UsageError("give --model DIR, or --init CONFIG.json and --tokenizer DIR");
+  }
+  return motet::model_directory(variable);
+}
+
+namespace {
+
+motet::SparsityOptions sparsity_options(const FinetuneOptions& options,
+                                        const motet::Config& config) {
+  auto sparse = options.sparse;
+  sparse.penalty = motet::penalty_named(options.sparsity);
+  sparse.counts_first = !options.first_is_free;
+  if (sparse.floor != 0 && sparse.penalty != motet::Penalty::kHinge) {
+    throw UsageError("--floor is of --sparsity hinge alone");
+  }
+  check_options(options, [&] { sparse.validate(); });
+  const auto check = [](const char* option, const std::vector<int64_t>& chosen, int64_t count) {
+    for (const auto one : chosen) {
+      if (one >= count) {
+        throw UsageError(
+            fmt::format("{} {}: the model has {}, counted from 0", option, one, count));
+      }
+    }
+  };
+  check("--layers", sparse.layers, config.layers);
+  check("--heads", sparse.heads, config.heads);
+  return sparse;
+}
+
+}  // namespace
+
+motet::TrainOptions train_options(const FinetuneOptions& options, const motet::Config& config,
+                                  const motet::Tokenizer& tokenizer, int64_t length) {
+  auto train = options.train;
+  train.warmup = options.warmup.value_or(train.steps / 10);
+  train.seed = static_cast<uint64_t>(options.seed);
+  train.dtype = options.load().dtype;
+  if (options.valid_rows < 1) {
+    throw UsageError(fmt::format("--valid-rows {}: at least 1 is wanted", options.valid_rows));
+  }
+  if (options.pieces) {
+    train.cut = {.pieces = *options.pieces,
+                 .scored = options.scored.value_or(std::max<int64_t>(1, length / 4)),
+                 .prefix = tokenizer.encode(unescaped(options.prefix)).ids,
+                 .positions = motet::positions_named(options.positions),
+                 .context = options.loss == "all"};
+  }
+  if (!options.sparsity.empty()) {
+    train.sparsity = sparsity_options(options, config);
+  }
+  check_options(options, [&] {
+    options.saving().validate();
+    train.validate();
+    const auto fits = train.cut ? motet::Cut(length, *train.cut) : motet::Cut(length);
+  });
+  return train;
+}
+
+ordered_json configuration_of(const FinetuneOptions& options, const motet::TrainOptions& train,
+                              int64_t length) {
+  ordered_json json{{"steps", train.steps},
+                    {"batch", train.batch},
+                    {"accumulate", train.accumulate},
+                    {"length", length},
+                    {"lr", train.learning_rate},
+                    {"warmup", train.warmup},
+                    {"clip", train.clip},
+                    {"decay", train.decay},
+                    {"checkpoint_activations", train.checkpoint},
+                    {"cut", nullptr},
+                    {"sparsity", nullptr},
+                    {"valid", nullptr}};
+  if (train.cut) {
+    json["cut"] = {{"pieces", train.cut->pieces},
+                   {"scored", train.cut->scored},
+                   {"prefix", train.cut->prefix},
+                   {"positions", options.positions},
+                   {"loss", options.loss}};
+  }
+  if (train.sparsity) {
+    const auto& sparse = *train.sparsity;
+    json["sparsity"] = {{"penalty", motet::name_of(sparse.penalty)},
+                        {"weight", sparse.weight},
+                        {"weight_warmup", sparse.warmup},
+                        {"layers", sparse.layers},
+                        {"heads", sparse.heads},
+                        {"keys", sparse.share ? ordered_json() : ordered_json(sparse.keys)},
+                        {"share", sparse.share ? ordered_json(*sparse.share) : ordered_json()},
+                        {"first_is_free", options.first_is_free},
+                        {"floor", sparse.floor}};
+  }
+  if (!options.valid.empty()) {
+    json["valid"] = {{"every", options.valid_every}, {"rows", options.valid_rows}};
+  }
+  return json;
+}
+
+}  // namespace program

@@ -1,0 +1,134 @@
+#include "generate_options.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "motet/files/mapped.h"
+
+namespace program {
+
+void add_generate_options(CLI::App& app, GenerateOptions& options) {
+  auto* pieces = app.add_option("--pieces", options.pieces, "UTF-8 files, a piece each");
+  app.add_option("--documents", options.documents,
+                 "lines of {\"pieces\": [...], \"query\": ..., \"prefix\": ...}, prefix at choice")
+      ->excludes(pieces);
+  app.add_option("--query", options.query,
+                 "what comes after the pieces; knows \\n. With --documents: for lines without one");
+  app.add_option("--mode", options.mode)
+      ->check(CLI::IsMember({"full", "parallel", "sink", "selective", "both"}))
+      ->capture_default_str();
+  app.add_option("--reading", options.reading,
+                 "another reading in place of the mode's, as motet-compare's --readings");
+  app.add_option(
+      "--prefix", options.prefix,
+      "shared prefix, of sink and both; knows \\n. Lines of --documents may have their own");
+  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
+  app.add_option("--positions", options.positions, "of the pieces' tokens")
+      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
+      ->capture_default_str();
+  app.add_option("--tokens", options.generate.tokens, "at most")->capture_default_str();
+  app.add_option("--temperature", options.generate.sampling.temperature,
+                 "0: the most likely token, always")
+      ->capture_default_str();
+  app.add_option("--top-p", options.top_p,
+                 "draws from the most likely tokens that have this probability together; 1");
+  app.add_flag("--bos", options.bos, "put the tokenizer's first token before everything");
+  app.add_flag("--chat", options.chat, "the query is a user's message (ChatML models)");
+  app.add_flag("--probe", options.probe,
+               "a line a token: entropy, mass of own tokens, and the piece with the most");
+  add_ablation_options(app, options.ablation);
+  add_options(app, options);
+}
+
+std::vector<Task> tasks_of(const GenerateOptions& options) {
+  std::vector<Task> tasks;
+  if (!options.pieces.empty()) {
+    if (options.query.empty()) {
+      throw UsageError("--pieces needs --query TEXT");
+    }
+    Task task{{}, unescaped(options.query), {}};
+    for (const auto& path : options.pieces) {
+      task.pieces.push_back(motet::read_file(path));
+      motet::require(!task.pieces.back().empty(), path.string(), ": is empty");
+    }
+    return {task};
+  }
+  if (options.documents.empty()) {
+    throw UsageError("give --pieces FILE... or --documents FILE.jsonl");
+  }
+  const auto text = motet::read_file(options.documents);
+  int64_t number = 0;
+  for (std::size_t first = 0; first < text.size();) {
+    const auto last = std::min(text.find('\n', first), text.size());
+    const auto line = text.substr(first, last - first);
+    first = last + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) {
+      continue;
+    }
+    const auto where = fmt::format("{}:{}", options.documents.string(), number);
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    motet::require(json.is_object() && json.contains("pieces") && json["pieces"].is_array() &&
+                       !json["pieces"].empty(),
+                   where, ": a line is {\"pieces\": [texts], \"query\": text}");
+    Task task;
+    for (const auto& piece : json["pieces"]) {
+      motet::require(piece.is_string() && !piece.get<std::string>().empty(), where,
+                     ": a piece is a text that is not empty");
+      task.pieces.push_back(piece);
+    }
+    const auto text_or = [&](const char* name, std::optional<std::string> otherwise) {
+      if (!json.contains(name)) {
+        return otherwise;
+      }
+      motet::require(json[name].is_string(), where, ": '", name, "' is a text");
+      return std::optional(json[name].get<std::string>());
+    };
+    const auto query = text_or(
+        "query", options.query.empty() ? std::nullopt : std::optional(unescaped(options.query)));
+    motet::require(query && !query->empty(), where, ": has no query, nor has the command line");
+    task.query = *query;
+    task.prefix = text_or("prefix", {});
+    tasks.push_back(std::move(task));
+  }
+  motet::require(!tasks.empty(), options.documents.string(), ": has no lines");
+  return tasks;
+}
+
+void check(GenerateOptions& options, const std::vector<Task>& tasks) {
+  if (options.select && !options.selects()) {
+    throw UsageError(options.reading.empty()
+                         ? fmt::format("--select {}: --mode {} reads every piece; selective and "
+                                       "both select",
+                                       *options.select, options.mode)
+                         : fmt::format("--select {}: --reading {} takes the place of what the mode "
+                                       "selects; write --reading select:{}",
+                                       *options.select, options.reading, *options.select));
+  }
+  if (options.mode == "full" && !options.reading.empty()) {
+    throw UsageError(
+        fmt::format("--reading {}: --mode full has one piece, and reads it all", options.reading));
+  }
+  if (options.prefix && !options.has_prefix()) {
+    throw UsageError(fmt::format("--prefix: --mode {} has none; sink and both have", options.mode));
+  }
+  if (options.top_p && options.generate.sampling.temperature == 0) {
+    throw UsageError(fmt::format(
+        "--top-p {}: at --temperature 0 the most likely token is taken, always", *options.top_p));
+  }
+  options.generate.sampling.top_p = options.top_p.value_or(1);
+  if (options.out.empty() && (options.resume || options.overwrite)) {
+    throw UsageError("--resume and --overwrite need --out DIR");
+  }
+  check_options(options, [&] { options.generate.sampling.validate(); });
+  const auto left_out =
+      std::count_if(tasks.begin(), tasks.end(), [](const Task& task) { return task.prefix; });
+  if (left_out > 0 && !options.has_prefix() && !options.quiet) {
+    fmt::print(stderr, "note: --mode {} leaves out the prefix of {} line{}\n", options.mode,
+               left_out, left_out == 1 ? "" : "s");
+  }
+}
+
+}  // namespace program

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "motet/model/generate.h"
+#include "program.h"
+
+/// The command line of motet-generate.
+namespace program {
+
+struct GenerateOptions : Options {
+  std::vector<std::filesystem::path> pieces;
+  std::filesystem::path documents;
+  std::string query, mode = "parallel", reading, positions = "spread";
+  std::optional<std::string> prefix;
+  std::optional<int64_t> select;
+  std::optional<double> top_p;
+  AblationOptions ablation;
+  bool bos = false, chat = false, probe = false;
+  motet::GenerateOptions generate;
+
+  bool has_prefix() const { return mode == "sink" || mode == "both"; }
+  bool selects() const { return reading.empty() && (mode == "selective" || mode == "both"); }
+};
+
+/// What one answer is made from.
+struct Task {
+  std::vector<std::string> pieces;
+  std::string query;
+  std::optional<std::string> prefix;
+};
+
+void add_generate_options(CLI::App& app, GenerateOptions& options);
+
+/// What --pieces or --documents ask for. Throws Error naming the line.
+std::vector<Task> tasks_of(const GenerateOptions& options);
+
+/// Options that would change nothing are mistakes: throws UsageError.
+void check(GenerateOptions& options, const std::vector<Task>& tasks);
+
+}  // namespace program

@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <utility>
+
+#include "eval/compare_cost.h"
+#include "eval/segment_options.h"
+#include "motet/error.h"
+#include "motet/eval/compare.h"
+#include "motet/reading/registry.h"
+
+namespace motet {
+namespace {
+
+using namespace compare;
+
+/// A reading of the options, and what its modes are called.
+struct ReadingMode {
+  std::string without_prefix, with_prefix;
+  int64_t selected;
+  std::shared_ptr<const Reading> reading;
+  bool without_pieces;  // whether it changes rows of ordinary attention, too
+};
+
+std::vector<ReadingMode> modes_of(const CompareOptions& options) {
+  std::vector<ReadingMode> modes;
+  for (const auto& text : options.readings) {
+    const std::shared_ptr<const Reading> reading =
+        reading_named(text == "select" ? text + ":" + std::to_string(options.select) : text);
+    const auto name = text.substr(0, text.find(':'));
+    require(name != "all", Field("readings"), " ", text, ": parallel and sink read all already");
+    for (const auto& earlier : modes) {
+      require(earlier.reading->name() != reading->name(), Field("readings"), ": ", text,
+              " is given twice");
+    }
+    const auto needs = reading->needs();
+    const auto& kind = *find_reading(name);
+    const auto called = [&](const std::string& mode) { return mode.empty() ? name : mode; };
+    modes.push_back({called(kind.mode), called(kind.mode_with_prefix), needs.kept, reading,
+                     needs.budget.wanted() || needs.bulk.has_value()});
+  }
+  return modes;
+}
+
+}  // namespace
+
+void CompareOptions::validate() const {
+  check_segment_options(*this);
+  require(length >= scored + 2, Field("length"), " ", length, " ", Field("scored"), " ", scored,
+          ": a segment needs a context; ", Field("length"), " must be at least ", scored + 2);
+  require(select >= 1, Field("select"), " ", select, ": at least 1 piece must be kept");
+  modes_of(*this);
+  for (const auto row : rows) {
+    require(row >= 0 && row < scored, Field("rows"), " ", row, ": the query's rows are 0 to ",
+            scored - 1);
+    require(std::count(rows.begin(), rows.end(), row) == 1, Field("rows"), ": ", row,
+            " is given twice");
+  }
+  for (const auto& oracle : oracles) {
+    require(std::count_if(
+                oracles.begin(), oracles.end(),
+                [&](const OracleOptions& other) { return other.name() == oracle.name(); }) == 1,
+            Field("oracles"), ": ", oracle.name(), " is given twice");
+  }
+  require(!pieces.empty(), Field("pieces"), ": no degree is given");
+  for (const auto degree : pieces) {
+    require(degree >= 1, Field("pieces"), " ", degree, ": a degree is at least 1");
+    require(std::count(pieces.begin(), pieces.end(), degree) == 1, Field("pieces"), ": the degree ",
+            degree, " is given twice");
+    const auto size = (context() + degree - 1) / degree;
+    const auto filled = (context() + size - 1) / size;
+    require(filled == degree, Field("pieces"), " ", degree, ": the context of ", context(),
+            " tokens in pieces of ", size, " fills only ", filled,
+            "; choose fewer pieces or a longer ", Field("length"));
+  }
+}
+
+ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
+  options.validate();
+  ComparePlan plan;
+  const auto all = std::make_shared<All>();
+  const auto readings = modes_of(options);
+  const auto add = [&](CompareMode mode) {
+    const auto leave_out = [&](const std::string& reason) {
+      plan.left_out.push_back({mode.name, mode.pieces, reason});
+    };
+    if (mode.selected >= mode.pieces && mode.selected > 0) {
+      return leave_out("K = " + std::to_string(mode.selected) + " keeps all of " +
+                       std::to_string(mode.pieces) + " pieces");
+    }
+    if (mode.prefix && options.prefix.empty()) {
+      return leave_out("the prefix is empty");
+    }
+    // An oracle takes from a run of one piece, which must have been.
+    const auto needed =
+        std::max(layout_of(options, mode).query_position + options.scored,
+                 mode.oracle ? layout_of(options, 1, mode.prefix).query_position : int64_t{0});
+    if (config.learned_positions() && needed > config.positions) {
+      return leave_out("it needs " + std::to_string(needed) + " positions, the model has " +
+                       std::to_string(config.positions));
+    }
+    plan.modes.push_back(std::move(mode));
+  };
+  for (const auto degree : options.pieces) {
+    if (degree == 1) {
+      add({"full", 1, false, 0, all});
+      for (const auto& reading : readings) {
+        if (reading.without_pieces) {  // it leaves keys out of a single piece, too
+          add({reading.without_prefix, 1, false, 0, reading.reading});
+        }
+      }
+      continue;
+    }
+    add({"parallel", degree, false, 0, all});
+    add({"sink", degree, true, 0, all});
+    for (const auto& reading : readings) {
+      add({reading.without_prefix, degree, false, reading.selected, reading.reading});
+      add({reading.with_prefix, degree, true, reading.selected, reading.reading});
+    }
+    for (const auto& oracle : options.oracles) {
+      oracle.validate(config);
+      add({"oracle", degree, false, 0, all, oracle});
+      add({"oracle", degree, true, 0, all, oracle});
+    }
+  }
+  std::string reasons;
+  for (const auto& left_out : plan.left_out) {
+    reasons += "\n  " + left_out.mode + ", P = " + std::to_string(left_out.pieces) + ": " +
+               left_out.reason;
+  }
+  require(!plan.modes.empty(), "no mode is left to run:", reasons);
+  // `full` first: the others are compared with it.
+  std::stable_partition(plan.modes.begin(), plan.modes.end(),
+                        [](const CompareMode& mode) { return mode.name == "full"; });
+  const auto layers = static_cast<double>(config.layers);
+  for (auto mode = plan.modes.begin(); mode != plan.modes.end(); ++mode) {
+    const auto cost =
+        cost_of(config, layout_of(options, *mode), options.scored, passes_of(*mode->reading));
+    plan.segment_flops += layers * cost.read_layer + cost.head;
+    const bool first_oracle =
+        mode->oracle && std::none_of(plan.modes.begin(), mode, [&](const CompareMode& earlier) {
+          return earlier.prefix == mode->prefix && (earlier.oracle || earlier.pieces == 1);
+        });
+    if (first_oracle) {
+      plan.segment_flops +=
+          layers *
+          cost_of(config, layout_of(options, 1, mode->prefix), options.scored).encode_layer;
+    }
+    if (std::none_of(plan.modes.begin(), mode,
+                     [&](const CompareMode& earlier) { return share_context(earlier, *mode); })) {
+      plan.segment_flops += layers * cost.encode_layer;
+    }
+  }
+  return plan;
+}
+
+}  // namespace motet
