@@ -21,7 +21,9 @@
 #include "kernel/fused/few_lanes-inl.h"
 #include "kernel/fused/lanes-inl.h"
 #include "kernel/fused/largest-inl.h"
+#include "kernel/fused/scratch.h"
 #include "kernel/fused/softmax-inl.h"
+#include "kernel/fused/unit_rows-inl.h"
 
 #if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -106,60 +108,36 @@ class UnitRun {
     value_rows_ =
         engine_ != nullptr ? RoundedUp(job.value_features, kEngineRows) : job.value_features;
     const bool wide = job.element != Element::kFloat32 && !few_ && engine_ == nullptr;
-    const auto outs = Scratch::padded(value_rows_ * kLanes);
-    const auto query = engine_ != nullptr ? 0 : job.features * kLanes;
-    // In floats, each of which holds two elements of the engine's.
-    const auto for_engine = [&](int64_t rows, int64_t columns) {
-      return engine_ != nullptr ? rows * columns / 2 : 0;
-    };
-    const auto query_pairs = for_engine(depth_, kLanes);
-    const auto padded_keys = for_engine(kEngineKeys, depth_);
-    const auto turned_values = for_engine(value_rows_, kEngineKeys);
-    const auto weight_pairs = for_engine(kEngineKeys, kLanes);
-    const auto in_tile = Scratch::padded(query) + query_pairs + (2 + job.choice.keep) * outs +
-                         Scratch::padded(job.top * kLanes);
-    const auto in_candidates = Scratch::padded(job.choice.keep * sizeof(Candidate<kVectors>) / 4);
-    const auto in_block = Scratch::padded(kBlockKeys * job.features) +
-                          Scratch::padded(kBlockKeys * job.value_features);
-    const auto few_queries = Scratch::padded(few_ ? lanes_ * job.features : 0);
-    const auto rows = Scratch::padded(kVector * std::max(job.features, job.value_features));
+    const auto of_engine = engine_ != nullptr ? 1 : 0;
     int64_t budget = 0;  // the largest of all lanes
     for (int64_t lane = 0; job.budget != nullptr && lane < lanes_; ++lane) {
       budget = std::max(budget, job.budget[PlaceOf(job, unit, lane).index]);
     }
     counts_ = budget > 0;
-    // A tile's scores are read while the engine makes those of the next.
-    const auto more_scores = engine_ != nullptr ? block_keys_ * kLanes : 0;
-    scratch.reset(block_keys_ * kLanes + more_scores + rows + (wide ? in_block : 0) + few_queries +
-                  padded_keys + turned_values + 2 * weight_pairs +
-                  tiles_ *
-                      (in_tile + in_candidates + (counts_ ? Largest<kVectors>::room(budget) : 0)));
+    scratch.reset();
     scores_[0] = scratch.take(block_keys_ * kLanes);
-    scores_[1] = scratch.take(more_scores);
-    rows_ = scratch.take(rows);
-    few_queries_ = scratch.take(few_queries);
+    // A tile's scores are read while the engine makes those of the next.
+    scores_[1] = scratch.take(of_engine * block_keys_ * kLanes);
+    rows_ = scratch.take(kVector * std::max(job.features, job.value_features));
+    few_queries_ = scratch.take(few_ ? lanes_ * job.features : 0);
     if (wide) {
       wide_keys_ = scratch.take(kBlockKeys * job.features);
       wide_values_ = scratch.take(kBlockKeys * job.value_features);
     }
-    const auto take = [&]<class Element>(int64_t floats, Element*& to) {
-      to = reinterpret_cast<Element*>(scratch.take(floats));
-    };
-    take(padded_keys, padded_keys_);
-    take(turned_values, turned_values_);
+    padded_keys_ = scratch.take<uint16_t>(of_engine * kEngineKeys * depth_);
+    turned_values_ = scratch.take<uint16_t>(of_engine * value_rows_ * kEngineKeys);
     for (auto& pairs : weight_pairs_) {
-      take(weight_pairs, pairs);
+      pairs = scratch.take<uint32_t>(of_engine * kEngineKeys / 2 * kLanes);
     }
     for (int64_t t = 0; t < tiles_; ++t) {
       auto& tile = tile_[t];
-      tile.query = scratch.take(query);
-      take(query_pairs, tile.query_pairs);
+      tile.query = scratch.take((1 - of_engine) * job.features * kLanes);
+      tile.query_pairs = scratch.take<uint32_t>(of_engine * depth_ / 2 * kLanes);
       tile.top = scratch.take(job.top * kLanes);
       tile.lanes = std::min(kLanes, lanes_ - t * kLanes);
       begin(tile.row, scratch);
       begin(tile.set, scratch);
-      candidates_[t] = reinterpret_cast<Candidate<kVectors>*>(
-          scratch.take(job.choice.keep * static_cast<int64_t>(sizeof(Candidate<kVectors>)) / 4));
+      candidates_[t] = scratch.take<Candidate<kVectors>>(job.choice.keep);
       for (int64_t k = 0; k < job.choice.keep; ++k) {
         auto& candidate = candidates_[t][k];
         begin(candidate.part, scratch);
@@ -706,7 +684,7 @@ class UnitRun {
         std::fill_n(row, features, 0.0F);
       }
       if (narrow) {
-        NarrowRow(row, features, static_cast<uint16_t*>(job_.out) + first_of(lane));
+        CopyElements(row, features, static_cast<uint16_t*>(job_.out) + first_of(lane));
       }
     }
   }
