@@ -12,6 +12,7 @@
 
 #include <cstdint>
 
+#include "kernel/bfloat16.h"
 #include "kernel/target.h"
 
 #if MOTET_IS_TARGET
@@ -44,6 +45,21 @@ HWY_INLINE void StoreElements(V x, uint16_t* to) {  // as narrow() does
   const auto nan = hn::RebindMask(d, hn::IsNaN(x));
   hn::StoreU(hn::TruncateTo(DNarrow(), hn::IfThenElse(nan, hn::Set(d, 0x7fc0), rounded)), DNarrow(),
              to);
+}
+
+HWY_INLINE void StoreElement(float x, float* to) { *to = x; }
+HWY_INLINE void StoreElement(float x, uint16_t* to) { *to = narrow(x); }
+
+/// to := from, widened or rounded where their elements differ.
+template <class From, class To>
+HWY_INLINE void CopyElements(const From* HWY_RESTRICT from, int64_t count, To* HWY_RESTRICT to) {
+  int64_t i = 0;
+  for (; i + kVector <= count; i += kVector) {
+    StoreElements(LoadElements(from + i), to + i);
+  }
+  for (; i < count; ++i) {
+    StoreElement(widen(from[i]), to + i);
+  }
 }
 
 /// As many elements as two vectors hold.

@@ -29,11 +29,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 using elements::HWY_NAMESPACE::D;
 using elements::HWY_NAMESPACE::kVector;
 using elements::HWY_NAMESPACE::LoadElements;
+using elements::HWY_NAMESPACE::StoreElement;
 using elements::HWY_NAMESPACE::StoreElements;
 using elements::HWY_NAMESPACE::V;
-
-HWY_INLINE void Write(float x, float* to) { *to = x; }
-HWY_INLINE void Write(float x, uint16_t* to) { *to = narrow(x); }
 
 template <class Element>
 void Norm(const NormRows& rows, int64_t first, int64_t last) {
@@ -59,7 +57,7 @@ void Norm(const NormRows& rows, int64_t first, int64_t last) {
     const auto mean = static_cast<float>(sum / static_cast<double>(rows.width));
     const auto factor = 1 / std::sqrt(mean + rows.epsilon);
     for (int64_t f = 0; f < rows.width; ++f) {
-      Write(x[f] * factor * widen(weight[f]), out + f);
+      StoreElement(x[f] * factor * widen(weight[f]), out + f);
     }
   }
 }
@@ -77,8 +75,8 @@ void Rotate(const RotateRows& rows, int64_t first, int64_t last) {
     auto* HWY_RESTRICT out = static_cast<Element*>(rows.out) + index * rows.features;
     for (int64_t f = 0; f < half; ++f) {
       const auto a = widen(x[f]), b = widen(x[half + f]);
-      Write(a * cos[f] - b * sin[f], out + f);
-      Write(b * cos[f] + a * sin[f], out + half + f);
+      StoreElement(a * cos[f] - b * sin[f], out + f);
+      StoreElement(b * cos[f] + a * sin[f], out + half + f);
     }
   }
 }

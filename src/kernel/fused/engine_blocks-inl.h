@@ -8,9 +8,14 @@
 #define MOTET_ATTENTION_ENGINE_BLOCKS_INL_H_
 #endif
 
+#include <algorithm>
+#include <cstdint>
+
 #include "kernel/fused/lanes-inl.h"
 #include "kernel/fused/matrix_engine.h"
 #include "kernel/fused/softmax-inl.h"
+#include "kernel/fused/turning-inl.h"
+#include "kernel/fused/unit_rows-inl.h"
 
 #if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();

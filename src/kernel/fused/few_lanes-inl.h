@@ -11,7 +11,11 @@
 
 #include <hwy/cache_control.h>
 
+#include <algorithm>
+#include <cstdint>
+
 #include "kernel/fused/softmax-inl.h"
+#include "kernel/fused/turning-inl.h"
 
 #if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -25,6 +29,7 @@ constexpr int64_t kAhead = 8, kFarAhead = 64;
 
 using Quad = hn::FixedTag<float, 4>;
 using QuadV = hn::Vec<Quad>;
+using elements::HWY_NAMESPACE::LoadElements;
 using elements::HWY_NAMESPACE::LoadPair;
 
 /// Where feature f lies once pairs are loaded; those after the last whole pair stay where they are.
@@ -57,7 +62,7 @@ HWY_INLINE void PrefetchRows(const Element* rows, int64_t stride, int64_t count,
   }
 }
 
-/// Of four vectors the sums, side by side, in each block of four.
+/// The sums of four vectors, side by side in each block of four.
 HWY_INLINE V BlockSums(const V (&x)[4]) {
   const D d;
   const auto ab = hn::Add(hn::InterleaveLower(d, x[0], x[1]), hn::InterleaveUpper(d, x[0], x[1]));
@@ -86,7 +91,7 @@ HWY_INLINE void StoreSums(const V (&of_key)[4], float* HWY_RESTRICT out, V& most
 #endif
 }
 
-/// Of all blocks of four, one.
+/// One block of four, joined of all.
 template <class Join>
 HWY_INLINE QuadV JoinBlocks(V x, const Join& join) {
   const hn::Half<D> half;
@@ -257,7 +262,7 @@ HWY_INLINE void AddFewColumns(const Element* HWY_RESTRICT values, int64_t stride
   }
 }
 
-/// The same for all of `features`.
+/// out[f][lane] (+)= sum_j values[j][f] weights[j][lane] for all of `features`.
 template <int kUsed, int64_t kStride, class Element>
 HWY_INLINE void MultiplyFewColumns(const Element* HWY_RESTRICT values, int64_t stride,
                                    int64_t count, const float* HWY_RESTRICT weights, bool add,

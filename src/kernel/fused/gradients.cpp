@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "kernel/fused/lanes-inl.h"
+#include "kernel/fused/scratch.h"
+#include "kernel/fused/unit_rows-inl.h"
 
 #if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -56,20 +58,18 @@ class GradientsRun {
       : job_(job),
         gradient_(gradient),
         unit_(unit),
-        lanes_(unit.rows * unit.batches * unit.heads),
+        lanes_(LanesOf(unit)),
         tiles_((lanes_ + kLanes - 1) / kLanes),
         out_(gradient.out.data != nullptr) {
     const auto stride = gradient.stride, value_stride = gradient.value_stride;
-    const auto features = std::max(stride, value_stride);
-    scratch.reset(2 * tiles_ * kBlockKeys * kLanes + tiles_ * kLanes * 6 * features +
-                  2 * kBlockKeys * features + kVector * features + 16 * 64);
+    scratch.reset();
     weights_ = scratch.take(tiles_ * kBlockKeys * kLanes);
     slopes_ = scratch.take(tiles_ * kBlockKeys * kLanes);
     query_rows_ = scratch.take(tiles_ * kLanes * stride);
     out_rows_ = scratch.take(out_ ? tiles_ * kLanes * value_stride : 0);
     wide_keys_ = scratch.take(kBlockKeys * stride);
     wide_values_ = scratch.take(kBlockKeys * value_stride);
-    rows_ = scratch.take(kVector * features);
+    rows_ = scratch.take(kVector * std::max(job.features, job.value_features));
     for (int64_t t = 0; t < tiles_; ++t) {
       auto& tile = tile_[t];
       tile.query = scratch.take(job.features * kLanes);
@@ -86,10 +86,9 @@ class GradientsRun {
     for (const auto& span : unit_.spans) {
       if (span.factor != factor) {
         factor = span.factor;
-        const auto scale = static_cast<float>(job_.scale * factor * 1.4426950408889634);
         for (int64_t t = 0; t < tiles_; ++t) {
           LayOut<kVectors>(job_.element, job_.query, job_.features, tile_[t].place, tile_[t].lanes,
-                           scale, rows_, tile_[t].query);
+                           ScaleOf(job_, factor), rows_, tile_[t].query);
         }
       }
       for (int64_t t = 0; t < tiles_; ++t) {

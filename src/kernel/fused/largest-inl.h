@@ -8,7 +8,12 @@
 #define MOTET_ATTENTION_LARGEST_INL_H_
 #endif
 
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
 #include "kernel/fused/lanes-inl.h"
+#include "kernel/fused/scratch.h"
 
 #if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -90,10 +95,8 @@ class Largest {
  public:
   static constexpr int64_t kLanes = Lanes<kVectors>::kCount;
 
-  /// Floats that `begin` takes, for lanes whose k is at most `most`.
-  static int64_t room(int64_t most) { return Scratch::padded(slots(most) * kLanes); }
-
-  /// `keys` is k of each lane; 0 where nothing is wanted of it.
+  /// Begins with no score. `keys` is k of each lane, `most` the largest of them all; 0 where
+  /// nothing is wanted of a lane.
   void begin(const int64_t* keys, int64_t most, Scratch& scratch) {
     kept_ = scratch.take(slots(most) * kLanes);
     std::fill_n(kept_, slots(most) * kLanes, -kInfinity);

@@ -9,9 +9,12 @@
 #define MOTET_ATTENTION_SOFTMAX_INL_H_
 #endif
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "kernel/fused/lanes-inl.h"
+#include "kernel/fused/scratch.h"
 
 #if MOTET_IS_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -38,8 +41,17 @@ struct alignas(64) Sums {
 template <int kVectors>
 struct Part {
   Sums<kVectors> sums;
-  float* out;  // [value features, lanes]
+  float* out;  // [value features, lanes], or with rows that pad them
   bool any;    // whether a key was seen
+
+  void begin(int64_t value_rows, Scratch& scratch) {
+    out = scratch.take(value_rows * Lanes<kVectors>::kCount);
+    clear();
+  }
+  void clear() {
+    any = false;
+    sums.clear();
+  }
 };
 
 /// Raises the reference of lanes whose largest score is far above it, and rescales their sums.
