@@ -4,7 +4,7 @@
 
 namespace motet {
 
-/// The library's version: "0.1.0".
+/// The library's version: "0.2.0".
 std::string_view version();
 
 /// The git revision that the library was built from, with `-dirty` where files had changed;

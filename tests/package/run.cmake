@@ -1,4 +1,6 @@
-# Builds and runs tests/package as a user would. -DHOW=find_package|add_subdirectory -DSOURCE -DBUILD -DTORCH -DGENERATOR -DMODEL
+# Builds and runs tests/package as a user would.
+#   -DHOW=find_package|add_subdirectory|subdirectory -DVERSION -DSOURCE -DBUILD -DTORCH -DGENERATOR -DMODEL
+# `subdirectory` is the quick part of add_subdirectory: the project is configured, and the consumer compiled, not linked.
 set(work ${BUILD}/package-${HOW})
 file(REMOVE_RECURSE ${work})
 set(consumer ${work}/consumer)
@@ -35,11 +37,19 @@ if(HOW STREQUAL "find_package")
     message(FATAL_ERROR "another LibTorch was not refused as it should be:\n${error}")
   endif()
 else()
-  run(${configure} -B ${work}/build -DCMAKE_BUILD_TYPE=None -DCMAKE_UNITY_BUILD=ON -DMOTET_SOURCE=${SOURCE} -DTorch_DIR=${TORCH})
+  if(HOW STREQUAL "add_subdirectory")
+    set(unity ON)  # less to compile
+  endif()
+  run(${configure} -B ${work}/build -DCMAKE_BUILD_TYPE=None -DCMAKE_UNITY_BUILD=${unity} -DMOTET_SOURCE=${SOURCE} -DTorch_DIR=${TORCH})
+endif()
+if(HOW STREQUAL "subdirectory")
+  run(${CMAKE_COMMAND} --build ${work}/build --target CMakeFiles/consumer.dir/consumer.cpp.o)
+  file(REMOVE_RECURSE ${work})
+  return()
 endif()
 run(${CMAKE_COMMAND} --build ${work}/build --target consumer)
 run(${work}/build/consumer ${MODEL})
-if(NOT output STREQUAL "motet 0.1.0: 2 rows, 8 heads\n")
+if(NOT output STREQUAL "motet ${VERSION}: 2 rows, 8 heads\n")
   message(FATAL_ERROR "the consumer said:\n${output}")
 endif()
 file(REMOVE_RECURSE ${work})
