@@ -58,8 +58,8 @@ struct Encoded {
   std::optional<int64_t> peak_bytes;
 };
 
-/// Where bins of `rows` neighbours begin, and how many each holds: as fine as `count` of them in a
-/// segment of `length`.
+/// Cuts `rows` rows into bins, each with its first row and their number: `count` bins for every
+/// `length` rows.
 std::vector<std::pair<int64_t, int64_t>> spread_bins(int64_t rows, int64_t length,
                                                      int64_t count = 192) {
   const auto bins = std::clamp<int64_t>((count * rows + length - 1) / length, 1, rows);
@@ -71,8 +71,8 @@ std::vector<std::pair<int64_t, int64_t>> spread_bins(int64_t rows, int64_t lengt
   return all;
 }
 
-/// Entropies of neighbouring rows, [layers, batch, heads, rows], `rows` of which belong together
-/// and begin at token `first` of the segment.
+/// Mean entropies of bins of neighbouring rows. `entropy` is [layers, batch, heads, rows]; the
+/// first row is token `first` of the segment.
 std::vector<TextBin> bins_of(const torch::Tensor& entropy, int64_t first, int64_t length) {
   const auto mean = entropy.to(torch::kFloat64).mean({0, 1, 2});
   std::vector<TextBin> all;
