@@ -54,7 +54,7 @@ class Forced : public motet::WindowReading {
   }
 
  protected:
-  Tensor reads(const motet::Scores& scores, int64_t pieces) const override {
+  Tensor reads(const motet::PieceScores& scores, int64_t pieces) const override {
     const auto found = motet::bulks_needed(scores.row_lse, scores.bulk, 0.95);
     return is_long_[scores.layer]
         .view({1, -1, 1, 1})
@@ -73,6 +73,7 @@ motet::EncodedContext random_context(const motet::Decoder& model, int64_t tokens
   const auto& config = model.config();
   motet::EncodedPiece piece;
   piece.tokens.assign(tokens, 1);
+  piece.origin = {model.fingerprint(), {}};
   piece.positions.resize(tokens);
   std::iota(piece.positions.begin(), piece.positions.end(), 0);
   for (int64_t layer = 0; layer < config.layers; ++layer) {

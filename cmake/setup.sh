@@ -51,6 +51,7 @@ find_missing() {
   has_module "librsvg-2.0 >= 2.50" || missing+=(librsvg2-dev)
   if $tests; then
     has_header gtest/gtest.h || missing+=(libgtest-dev)
+    has_header benchmark/benchmark.h || missing+=(libbenchmark-dev)
     command -v doxygen > /dev/null || missing+=(doxygen)
   fi
 }
