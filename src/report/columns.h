@@ -51,9 +51,17 @@ Grid grid_of(const std::vector<Column<Row>>& columns, const std::vector<Row>& ro
   return grid;
 }
 
-/// How a table of several runs names one of them.
-inline std::string name_of(const Provenance& provenance) {
-  return fmt::format("{}, {}", provenance.model.name, provenance.data.name);
+/// The tables of some runs as one, which names the runs where there are several; `grid_of` makes a
+/// run's.
+template <class Run, class GridOf>
+Grid grid_of_runs(const std::vector<Run>& runs, const GridOf& grid_of) {
+  std::vector<Grid> grids;
+  std::vector<std::string> names;
+  for (const auto& run : runs) {
+    grids.push_back(grid_of(run));
+    names.push_back(fmt::format("{}, {}", run.provenance.model.name, run.provenance.data.name));
+  }
+  return joined(grids, names);
 }
 
 /// Every figure of these rows that is a single value, in full precision, behind the names of model
@@ -85,6 +93,16 @@ Grid figures_of(const Provenance& provenance, const std::vector<Row>& rows) {
     });
   }
   return grid;
+}
+
+/// The figures of some runs' rows, joined over segments, as comma-separated values.
+template <class Run>
+std::string csv_of_runs(const std::vector<Run>& runs) {
+  std::vector<Grid> grids;
+  for (const auto& run : runs) {
+    grids.push_back(figures_of(run.provenance, over_segments(run.segment_rows)));
+  }
+  return csv_of(grids);
 }
 
 }  // namespace motet::report

@@ -73,7 +73,13 @@ ordered_json json_of(const std::vector<T>& values) {
 template <class T>
 void read(const ordered_json& json, T& value) {
   if constexpr (HasFields<T>) {
-    for_each_figure<T>([&](const auto& one) { read(json.at(one.name), value.*one.value); });
+    for_each_figure<T>([&]<class Part, Join kJoin>(const Figure<T, Part, kJoin>& one) {
+      if constexpr (kJoin == Join::kItem) {  // files name the item of every row that is read back
+        read(json.at(one.name), (value.*one.value).emplace());
+      } else {
+        read(json.at(one.name), value.*one.value);
+      }
+    });
   } else {
     value = json.get<T>();
   }
@@ -88,7 +94,7 @@ void read(const ordered_json& json, std::optional<T>& value) {
 }
 template <class T>
 void read(const ordered_json& json, std::vector<T>& values) {
-  for (const auto& one : json) {
+  for (const auto& one : json.get_ref<const ordered_json::array_t&>()) {  // nothing but an array
     read(one, values.emplace_back());
   }
 }

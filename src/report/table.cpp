@@ -37,13 +37,9 @@ std::vector<Column<CompareRow>> columns() {
 }
 
 report::Grid grid_of(const std::vector<CompareRun>& runs) {
-  std::vector<report::Grid> grids;
-  std::vector<std::string> names;
-  for (const auto& run : runs) {
-    grids.push_back(report::grid_of(columns(), over_segments(run.segment_rows)));
-    names.push_back(report::name_of(run.provenance));
-  }
-  return report::joined(grids, names);
+  return report::grid_of_runs(runs, [](const CompareRun& run) {
+    return report::grid_of(columns(), over_segments(run.segment_rows));
+  });
 }
 
 }  // namespace
@@ -68,13 +64,7 @@ std::string html_table_of(const std::vector<CompareRun>& runs) {
   return report::html_of(grid_of(runs));
 }
 
-std::string csv_of(const std::vector<CompareRun>& runs) {
-  std::vector<report::Grid> grids;
-  for (const auto& run : runs) {
-    grids.push_back(report::figures_of(run.provenance, over_segments(run.segment_rows)));
-  }
-  return report::csv_of(grids);
-}
+std::string csv_of(const std::vector<CompareRun>& runs) { return report::csv_of_runs(runs); }
 
 std::string heat_map_of(const CompareRun& run) {
   const auto rows = over_segments(run.segment_rows);

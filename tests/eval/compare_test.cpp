@@ -161,6 +161,27 @@ TEST(Segment, KeepsNoMatrixOfQueriesByKeys) {
   EXPECT_LT(rows[0].peak_bytes.value() - before, int64_t{100} << 20);
 }
 
+/// A figure of another type is never taken for one, nor a row of no segment for one of several.
+TEST(Document, OfDamagedRowsIsAnError) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "run.json";
+  const auto document = json_of(small_run(1));
+  const auto error = [&](const char* name, const nlohmann::json& value) {
+    auto damaged = document;
+    damaged["segment_rows"][0][name] = value;
+    write_file(path, damaged.dump());
+    return message([&] { load_run(path); });
+  };
+  for (const auto& [name, value] : {std::pair<const char*, nlohmann::json>("segment", nullptr),
+                                    {"entropy_heads", 3},
+                                    {"entropy_heads", nullptr},
+                                    {"attention", "none"},
+                                    {"nll", "low"},
+                                    {"mode", 7}}) {
+    EXPECT_EQ(error(name, value).find(path.string() + ": is damaged: "), 0u) << name << value;
+  }
+}
+
 TEST(Segment, IsWhatEncodeAndReadSay) {
   const auto run = small_run(1);
   const auto model = golden("llama_default", torch::kFloat32);

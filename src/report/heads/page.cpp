@@ -30,19 +30,16 @@ std::vector<Column<HeadsRow>> columns() {
 }
 
 report::Grid grid_of(const std::vector<HeadsRun>& runs) {
-  std::vector<report::Grid> grids;
-  std::vector<std::string> names;
-  for (const auto& run : runs) {
-    auto& grid = grids.emplace_back(report::grid_of(columns(), over_segments(run.segment_rows)));
+  return report::grid_of_runs(runs, [](const HeadsRun& run) {
+    auto grid = report::grid_of(columns(), over_segments(run.segment_rows));
     if (!run.segment_full.empty()) {
       const auto full = over_segments(run.segment_full);
       grid.rows.insert(grid.rows.begin(),
                        {"full", "-", "0.000", fmt::format("{:.3f}", full.nll), "-", "-",
                         fmt::format("{:.3f}", full.entropy_tok), "-", "-", "-", "1.000"});
     }
-    names.push_back(report::name_of(run.provenance));
-  }
-  return report::joined(grids, names);
+    return grid;
+  });
 }
 
 constexpr const char* kUnits =
@@ -102,13 +99,7 @@ std::string markdown_of(const std::vector<HeadsRun>& runs) {
 
 std::string latex_of(const std::vector<HeadsRun>& runs) { return report::latex_of(grid_of(runs)); }
 
-std::string csv_of(const std::vector<HeadsRun>& runs) {
-  std::vector<report::Grid> grids;
-  for (const auto& run : runs) {
-    grids.push_back(report::figures_of(run.provenance, over_segments(run.segment_rows)));
-  }
-  return report::csv_of(grids);
-}
+std::string csv_of(const std::vector<HeadsRun>& runs) { return report::csv_of_runs(runs); }
 
 std::string html_of(const HeadsRun& run) {
   return report::page_of(
