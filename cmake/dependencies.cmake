@@ -1,5 +1,8 @@
 # What the library is built from. Torch brings its own, newer fmt headers, found first: hence header-only.
 set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL TRUE)  # a project that adds this one as a folder links them too
+if(Torch_DIR AND NOT EXISTS "${Torch_DIR}/TorchConfig.cmake")  # or another copy would be taken in silence
+  message(FATAL_ERROR "Torch_DIR is ${Torch_DIR}, which holds no TorchConfig.cmake; set it to a copy of LibTorch, or leave it out")
+endif()
 find_package(Torch 2.4 REQUIRED)
 find_package(Eigen3 3.3 REQUIRED NO_MODULE)
 find_package(fmt REQUIRED)

@@ -12,6 +12,7 @@
 
 #include "finetune_options.h"
 #include "finetune_output.h"
+#include "run_files.h"
 #include "motet/attention/kernel.h"
 #include "motet/eval/memory.h"
 #include "motet/files/mapped.h"
@@ -91,7 +92,9 @@ std::shared_ptr<motet::Decoder> first_model(const Options& options, motet::Confi
   if (!options.init.empty()) {
     return motet::initial_model(config, static_cast<uint64_t>(options.seed));
   }
-  const auto stored = motet::load_model(program::model_path(options), {.dtype = torch::kFloat32});
+  const auto stored = motet::load_model(
+      program::model_path(options),
+      {.dtype = torch::kFloat32, .ignore_tensors = options.ignore_tensors});
   auto model = std::make_shared<motet::Decoder>(config);
   const torch::NoGradGuard no_grad;
   const auto values = stored->parameters();
@@ -105,6 +108,7 @@ std::shared_ptr<motet::Decoder> first_model(const Options& options, motet::Confi
 /// Runs the training to its end. Throws Interrupted where the user stops it.
 void train(const Options& options, int64_t steps, motet::TrainingRun& run) {
   using Clock = std::chrono::steady_clock;
+  program::heed_signals();
   const auto first = run.steps_done();
   if (first > 0) {
     note(options, fmt::format("going on after step {} of {}", first, steps));
@@ -200,7 +204,7 @@ void finetune(const Options& options) {
     valid.rows = some_rows(valid.rows, options.valid_rows);
   }
 
-  const auto own_name = config.source.value("_name_or_path", std::string());
+  const auto own_name = program::own_name(config);
   const auto directory = program::plain_path(fresh ? options.out : path).filename().string();
   const auto name = own_name.empty() ? directory : own_name;
   const ordered_json run{

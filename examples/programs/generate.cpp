@@ -10,6 +10,7 @@
 #include "generate_options.h"
 #include "motet/context/layout.h"
 #include "motet/files/atomic.h"
+#include "motet/files/json.h"
 #include "motet/files/mapped.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
@@ -26,23 +27,51 @@ using program::Task;
 using program::UsageError;
 using Options = program::GenerateOptions;
 
-/// The user's message as ChatML models have it: Hugging Face's template of that name.
+/// The chat templates of a model: of chat_template.jinja, or of tokenizer_config.json, one or several
+/// with names.
+std::vector<std::pair<std::filesystem::path, std::string>> chat_templates(
+    const std::filesystem::path& model) {
+  std::vector<std::pair<std::filesystem::path, std::string>> templates;
+  if (const auto path = model / "chat_template.jinja"; std::filesystem::exists(path)) {
+    templates.emplace_back(path, motet::read_file(path));
+    return templates;  // it goes before the other
+  }
+  const auto path = model / "tokenizer_config.json";
+  if (!std::filesystem::exists(path)) {
+    return templates;
+  }
+  const auto json = motet::parse_json(motet::read_file(path), path.string());
+  motet::require(json.is_object(), path.string(), ": is not a JSON object");
+  const auto found = json.find("chat_template");
+  if (found == json.end() || found->is_null()) {
+    return templates;
+  }
+  for (const auto& one : found->is_array() ? *found : nlohmann::json::array({*found})) {
+    const auto& text = one.is_object() && one.contains("template") ? one["template"] : one;
+    motet::require(text.is_string(), path.string(), ": 'chat_template' is ", found->dump(),
+                   "; a template or a list of templates is wanted");
+    templates.emplace_back(path, text.get<std::string>());
+  }
+  return templates;
+}
+
+/// Throws Error unless the model is one of ChatML: Hugging Face's template of that name.
 void check_chat(const Options& options, const motet::Tokenizer& tokenizer) {
   motet::require(
       tokenizer.id("<|im_start|>").has_value() && tokenizer.id("<|im_end|>").has_value(),
       "--chat: ", options.model.string(),
       " has no <|im_start|> and <|im_end|>: it is not a ChatML model; write its template into "
       "--prefix and --query");
-  const auto path = options.model / "tokenizer_config.json";
-  if (std::filesystem::exists(path)) {
-    const auto json = nlohmann::json::parse(motet::read_file(path), nullptr, false);
-    const auto chat_template =
-        json.is_object() && json.contains("chat_template") && json["chat_template"].is_string()
-            ? json["chat_template"].get<std::string>()
-            : std::string();
-    motet::require(chat_template.empty() || chat_template.find("<|im_start|>") != std::string::npos,
-                   "--chat: the template of ", path.string(),
-                   " is not ChatML; write it into --prefix and --query");
+  bool writes_system = false;
+  for (const auto& [path, text] : chat_templates(options.model)) {
+    motet::require(text.find("<|im_start|>") != std::string::npos, "--chat: the template of ",
+                   path.string(), " is not ChatML; write it into --prefix and --query");
+    writes_system = writes_system || text.find("system") != std::string::npos;
+  }
+  if (writes_system && !options.system) {
+    program::note(options,
+                  "note: the model's chat template may put a system message first; --chat puts "
+                  "none unless --system gives one");
   }
 }
 
@@ -88,6 +117,9 @@ class Answering {
     if (options_.has_prefix()) {
       json["prefix"] = prefix_of(task);
     }
+    if (options_.system) {
+      json["system"] = program::unescaped(*options_.system);
+    }
     if (!options_.ablation.heads.empty()) {
       json["ablate"] = options_.ablation.heads;
       json["ablate_by"] = options_.ablation.by;
@@ -99,9 +131,13 @@ class Answering {
     auto prefix = prefix_of(task);
     auto query = task.query;
     if (options_.chat) {
-      prefix = "<|im_start|>user\n" + prefix;
-      query = (options_.has_prefix() ? "" : "<|im_start|>user\n") + query +
-              "<|im_end|>\n<|im_start|>assistant\n";
+      const auto system = options_.system ? "<|im_start|>system\n" +
+                                                program::unescaped(*options_.system) +
+                                                "<|im_end|>\n"
+                                          : std::string();
+      const auto user = system + "<|im_start|>user\n";
+      prefix = user + prefix;
+      query = (options_.has_prefix() ? "" : user) + query + "<|im_end|>\n<|im_start|>assistant\n";
     }
     auto tokens = options_.bos ? program::bos_of(options_.model, model_.config(), tokenizer_)
                                : std::vector<int64_t>();
@@ -121,7 +157,10 @@ class Answering {
     }
     const auto layout =
         motet::make_layout(prefix_tokens, lengths, motet::positions_named(options_.positions));
-    const auto context = motet::encode(model_, tokens, layout);
+    const auto question = ids(query);
+    const auto reach = layout.query_position + static_cast<int64_t>(question.size()) +
+                       options_.generate.tokens;
+    const auto context = motet::encode(model_, tokens, layout, {}, {.reach = reach});
     motet::EntropyProbe entropy;
     motet::MassProbe mass;
     motet::Reader reader(model_, context, *reading_,
@@ -130,7 +169,6 @@ class Answering {
     auto generate = options_.generate;
     generate.sampling.seed = static_cast<uint64_t>(options_.seed);
     generate.stop = stop_tokens();
-    const auto question = ids(query);
     std::vector<int64_t> answer;
     std::string text, shown;
     if (options_.probe) {
@@ -144,13 +182,19 @@ class Answering {
         statistics.push_back(show(token, entropy, mass));
       } else {
         const auto whole = std::max(shown.size(), whole_characters(text));
-        fmt::print("{}", text.substr(shown.size(), whole - shown.size()));
+        fmt::print("{}", program::for_output(text.substr(shown.size(), whole - shown.size())));
         std::fflush(stdout);
         shown = text.substr(0, whole);
       }
       return !program::interrupted();
     });
-    fmt::print("{}\n", options_.probe ? "\n" + text : text.substr(shown.size()));
+    fmt::print("{}\n", program::for_output(options_.probe ? "\n" + text
+                                                          : text.substr(shown.size())));
+    if (static_cast<int64_t>(answer.size()) < generate.tokens && reader.positions_left() == 0) {
+      program::note(options_, fmt::format("note: this answer ends where the model's table of {} "
+                                          "positions does",
+                                          model_.config().positions));
+    }
     auto json = settings(task);
     json["answer"] = text;
     json["tokens"] = answer;
@@ -170,15 +214,7 @@ class Answering {
   std::vector<int64_t> ids(const std::string& text) const { return tokenizer_.encode(text).ids; }
 
   std::vector<int64_t> stop_tokens() const {
-    std::vector<int64_t> stop;
-    const auto& source = model_.config().source;
-    if (const auto found = source.find("eos_token_id"); found != source.end()) {
-      for (const auto& id : found->is_array() ? *found : nlohmann::json::array({*found})) {
-        if (id.is_number_integer()) {
-          stop.push_back(id);
-        }
-      }
-    }
+    auto stop = motet::end_tokens(options_.model);
     if (const auto end = tokenizer_.id("<|im_end|>"); options_.chat && end) {
       stop.push_back(*end);
     }
@@ -194,7 +230,7 @@ class Answering {
     const auto masses = last(mass.mass());
     const auto pieces = masses.slice(0, 1, -1);
     const auto best = pieces.argmax().item<int64_t>();
-    nlohmann::ordered_json json{{"token", tokenizer_.decode(std::vector<int64_t>{token})},
+    nlohmann::ordered_json json{{"token", tokenizer_.token(token)},
                                 {"entropy", last(entropy.entropy()).item<double>()},
                                 {"mass_own", masses[-1].item<double>()},
                                 {"top_piece", best + 1},
@@ -260,11 +296,20 @@ void generate(Options& options) {
     fmt::print(stderr, "{} of {} answers are in {} already\n", answers.size(), tasks.size(),
                options.out.string());
   }
+  program::heed_signals();
   for (auto i = answers.size(); i < tasks.size(); ++i) {
     if (tasks.size() > 1) {
-      fmt::print("{}[{}] {}\n", i == 0 ? "" : "\n", i + 1, tasks[i].query);
+      fmt::print("{}[{}] {}\n", i == 0 ? "" : "\n", i + 1, program::for_output(tasks[i].query));
     }
-    const auto answer = answering.answer(tasks[i]);
+    const auto answer = [&] {
+      try {
+        return answering.answer(tasks[i]);
+      } catch (const UsageError&) {
+        throw;
+      } catch (const motet::Error& error) {
+        motet::fail(tasks[i].where, tasks[i].where.empty() ? "" : ": ", error.what());
+      }
+    }();
     if (program::interrupted()) {  // what was cut short is no answer
       throw program::Interrupted(
           options.out.empty()

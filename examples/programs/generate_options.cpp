@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "motet/files/json.h"
 #include "motet/files/mapped.h"
 
 namespace program {
@@ -35,7 +36,11 @@ void add_generate_options(CLI::App& app, GenerateOptions& options) {
   app.add_option("--top-p", options.top_p,
                  "draws from the most likely tokens that have this probability together; 1");
   app.add_flag("--bos", options.bos, "put the tokenizer's first token before everything");
-  app.add_flag("--chat", options.chat, "the query is a user's message (ChatML models)");
+  auto* chat = app.add_flag("--chat", options.chat,
+                            "the query is a user's message (ChatML models). The rest of a model's "
+                            "template,\nsuch as a system message of its own, is left out");
+  app.add_option("--system", options.system, "a system message before the user's; knows \\n")
+      ->needs(chat);
   app.add_flag("--probe", options.probe,
                "a line a token: entropy, mass of own tokens, and the piece with the most");
   add_ablation_options(app, options.ablation);
@@ -48,7 +53,7 @@ std::vector<Task> tasks_of(const GenerateOptions& options) {
     if (options.query.empty()) {
       throw UsageError("--pieces needs --query TEXT");
     }
-    Task task{{}, unescaped(options.query), {}};
+    Task task{{}, unescaped(options.query), {}, {}};
     for (const auto& path : options.pieces) {
       task.pieces.push_back(motet::read_file(path));
       motet::require(!task.pieces.back().empty(), path.string(), ": is empty");
@@ -69,11 +74,12 @@ std::vector<Task> tasks_of(const GenerateOptions& options) {
       continue;
     }
     const auto where = fmt::format("{}:{}", options.documents.string(), number);
-    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const auto json = motet::parse_json(line, where);
     motet::require(json.is_object() && json.contains("pieces") && json["pieces"].is_array() &&
                        !json["pieces"].empty(),
                    where, ": a line is {\"pieces\": [texts], \"query\": text}");
     Task task;
+    task.where = where;
     for (const auto& piece : json["pieces"]) {
       motet::require(piece.is_string() && !piece.get<std::string>().empty(), where,
                      ": a piece is a text that is not empty");

@@ -16,7 +16,7 @@ struct GenerateOptions : Options {
   std::vector<std::filesystem::path> pieces;
   std::filesystem::path documents;
   std::string query, mode = "parallel", reading, positions = "spread";
-  std::optional<std::string> prefix;
+  std::optional<std::string> prefix, system;
   std::optional<int64_t> select;
   std::optional<double> top_p;
   AblationOptions ablation;
@@ -32,6 +32,7 @@ struct Task {
   std::vector<std::string> pieces;
   std::string query;
   std::optional<std::string> prefix;
+  std::string where = {};  ///< the line of a file, for messages
 };
 
 void add_generate_options(CLI::App& app, GenerateOptions& options);

@@ -312,11 +312,13 @@ void heads(const Options& options) {
                           },
                       .kept = [&] { return fmt::format("{} readings", run.segment_rows.size()); }});
   save(options, run);
-  fmt::print("{}, {}, {} of {} tokens, {} scored, covariance {}{}\n\n{}", run.provenance.model.name,
-             run.provenance.data.name, program::segments_text(wanted.segments), wanted.length,
-             wanted.scored, options.covariance,
-             calibration ? ", static heads calibrated on " + calibration->text : "",
-             motet::table_of(run));
+  fmt::print("{}", program::for_output(fmt::format(
+                       "{}, {}, {} of {} tokens, {} scored, covariance {}{}\n\n{}",
+                       run.provenance.model.name, run.provenance.data.name,
+                       program::segments_text(wanted.segments), wanted.length, wanted.scored,
+                       options.covariance,
+                       calibration ? ", static heads calibrated on " + calibration->text : "",
+                       motet::table_of(run))));
   if (!options.out.empty()) {
     fmt::print("Results: {}\n", (options.out / "run.json").string());
     fmt::print(

@@ -24,12 +24,13 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--dtype", options.dtype, "of weights, keys and values")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
+  program::add_ignore_option(app, options);
   app.add_flag("--tensors", options.tensors, "the name, shape and dtype of every tensor");
   program::add_basic_options(app, options);
 }
 
 void line(std::string_view name, const std::string& value) {
-  fmt::print("{:<12} {}\n", name, value);
+  fmt::print("{:<12} {}\n", name, program::for_output(value));
 }
 
 std::string bytes(double count) {
@@ -62,8 +63,13 @@ void show_config(const motet::Config& config) {
 void show_files(const Options& options) {
   const auto files = motet::SafeTensors::open_model(options.model);
   std::map<std::string, int64_t> elements;  // of each dtype
+  std::map<std::string, int64_t> others;    // tensors of dtypes that LibTorch has not
   double size = 0;
   for (const auto& name : files.names()) {
+    if (!files.readable(name)) {
+      ++others[files.dtype(name)];
+      continue;
+    }
     const auto tensor = files.tensor(name);
     elements[c10::toString(tensor.scalar_type())] += tensor.numel();
     size += static_cast<double>(tensor.nbytes());
@@ -72,12 +78,16 @@ void show_files(const Options& options) {
   for (const auto& [dtype, count] : elements) {
     dtypes += fmt::format("{}{:.1f} M {}", dtypes.empty() ? "" : ", ", count / 1e6, dtype);
   }
+  for (const auto& [dtype, count] : others) {
+    dtypes += fmt::format("{}{} of {}", dtypes.empty() ? "" : ", ", count, dtype);
+  }
   line("tensors", fmt::format("{} in {} file{}: {}, {}", files.names().size(), files.files().size(),
                               files.files().size() == 1 ? "" : "s", dtypes, bytes(size)));
   if (options.tensors) {
     for (const auto& name : files.names()) {
-      const auto tensor = files.tensor(name);
-      fmt::print("  {:<56} {:<18} {}\n", name, shape(tensor), c10::toString(tensor.scalar_type()));
+      const bool readable = files.readable(name);
+      fmt::print("  {:<56} {:<18} {}\n", name, readable ? shape(files.tensor(name)) : "",
+                 readable ? c10::toString(files.tensor(name).scalar_type()) : files.dtype(name));
     }
   }
 }

@@ -7,6 +7,7 @@
 namespace program {
 
 void run_items(const Options& options, const Items& items) {
+  heed_signals();
   double work = 0;
   std::vector<int64_t> open;
   for (auto item = items.first; item < items.first + items.count; ++item) {

@@ -6,10 +6,14 @@
 #include <torch/utils.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -93,6 +97,22 @@ std::vector<std::string> with_config(const CLI::App& app, std::vector<std::strin
   return command;
 }
 
+/// Writes an error behind the program's name; returns the exit code.
+int tell(const CLI::App& app, const std::string& message, int code) {
+  fmt::print(stderr, "{}: {}\n{}", app.get_name(), printable(message),
+             code == 2 ? "Run it with --help for its options.\n" : "");
+  return code;
+}
+
+/// Whether standard output took all that was written to it; tells where it did not.
+bool wrote_all(const CLI::App& app) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) {
+    return true;
+  }
+  tell(app, fmt::format("standard output cannot be written: {}", std::strerror(errno)), 1);
+  return false;
+}
+
 /// The values of an option in a command, apart by commas.
 std::vector<std::string> values_of(const std::vector<std::string>& command,
                                    const std::string& wanted) {
@@ -117,6 +137,28 @@ std::vector<std::string> values_of(const std::vector<std::string>& command,
 
 }  // namespace
 
+namespace {
+
+/// Throws UsageError for a whole number that no option can hold: CLI11 would take the nearest that
+/// one can.
+void check_numbers(const CLI::App& app, const std::vector<std::string>& command) {
+  for (const auto* option : app.get_options()) {
+    const bool whole = option->get_type_name().find("INT") != std::string::npos;
+    for (const auto& name : whole ? option->get_lnames() : std::vector<std::string>()) {
+      for (const auto& value : values_of(command, "--" + name)) {
+        int64_t number = 0;
+        const auto read = std::from_chars(value.data(), value.data() + value.size(), number);
+        if (read.ec == std::errc::result_out_of_range) {
+          throw UsageError(fmt::format("--{} {}: it is beyond {}", name, value,
+                                       std::numeric_limits<int64_t>::max()));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
 motet::Ablation AblationOptions::ablation() const {
   motet::Ablation ablation;
   if (heads.empty()) {
@@ -137,7 +179,15 @@ motet::Ablation AblationOptions::ablation() const {
 
 motet::LoadOptions Options::load() const {
   return {.dtype = dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat32,
-          .device = torch::Device(device)};
+          .device = torch::Device(device),
+          .ignore_tensors = ignore_tensors};
+}
+
+void add_ignore_option(CLI::App& app, Options& options) {
+  app.add_option("--ignore-tensors", options.ignore_tensors,
+                 "tensors of the model's files that are no parameters and are left out, such as\n"
+                 "v_head.*: names, in which * stands for anything")
+      ->delimiter(',');
 }
 
 void add_basic_options(CLI::App& app, Options& options) {
@@ -163,6 +213,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--load", options.libraries,
                  "shared libraries with readings or model families of your own")
       ->delimiter(',');
+  add_ignore_option(app, options);
   app.add_option("--out", options.out, "directory for run.json; nothing is written without it");
   auto* overwrite =
       app.add_flag("--overwrite", options.overwrite, "replace the run that --out holds");
@@ -208,21 +259,20 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
     if (options.describe) {
       options.describe();
     }
+    check_numbers(app, options.command);
     std::vector<std::string> words(options.command.rbegin(), options.command.rend() - 1);
     app.parse(std::move(words));  // CLI11 takes them from the back
+  } catch (const UsageError& error) {
+    return tell(app, error.what(), 2);
   } catch (const motet::Error& error) {
-    fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
-    return 1;
+    return tell(app, error.what(), 1);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
-      return app.exit(error);  // --help, --version
+      const auto code = app.exit(error);  // --help, --version
+      return wrote_all(app) ? code : 1;
     }
-    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(),
-               error.what());
-    return 2;
+    return tell(app, error.what(), 2);
   }
-  std::signal(SIGINT, stop);
-  std::signal(SIGTERM, stop);
   try {
     if (!options.model.empty()) {
       options.model = motet::model_directory(options.model.string());
@@ -235,17 +285,16 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
     }
     torch::manual_seed(options.seed);
     body();
-    return 0;
+    return wrote_all(app) ? 0 : 1;
   } catch (const UsageError& error) {
-    fmt::print(stderr, "{}: {}\nRun it with --help for its options.\n", app.get_name(),
-               error.what());
-    return 2;
+    return tell(app, error.what(), 2);
   } catch (const motet::FieldError& error) {
-    fmt::print(stderr, "{}: {}\n", app.get_name(), flagged(options, error));
-    return 1;
+    return tell(app, flagged(options, error), 1);
+  } catch (const std::bad_alloc&) {
+    return tell(app, "memory ran out; a shorter text, fewer threads or --dtype bfloat16 take less",
+                1);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "{}: {}\n", app.get_name(), error.what());
-    return 1;
+    return tell(app, error.what(), 1);
   }
 }
 
@@ -287,7 +336,35 @@ std::unique_ptr<motet::DirectoryLock> claim_directory(const Options& options,
   return lock;
 }
 
+void heed_signals() {
+  struct sigaction action {};
+  action.sa_handler = stop;
+  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGTERM, &action, nullptr);
+}
+
 bool interrupted() { return stopped != 0; }
+
+std::string printable(std::string_view text) {
+  std::string shown;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool second = byte == 0xC2 && i + 1 < text.size() &&
+                        static_cast<unsigned char>(text[i + 1]) < 0xA0;  // U+0080 to U+009F
+    if (second) {
+      shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(text[++i]));
+    } else if ((byte < 0x20 && byte != '\n' && byte != '\t') || byte == 0x7F) {
+      shown += fmt::format("\\x{:02x}", byte);
+    } else {
+      shown += text[i];
+    }
+  }
+  return shown;
+}
+
+std::string for_output(const std::string& text) {
+  return ::isatty(STDOUT_FILENO) == 1 ? printable(text) : text;
+}
 
 std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Config& config,
                             const motet::Tokenizer& tokenizer) {
@@ -319,13 +396,16 @@ std::string wrapped(const std::string& text, std::size_t width) {
 
 void note(const Options& options, const std::string& text) {
   if (!options.quiet) {
-    fmt::print(stderr, "{}\n", text);
+    fmt::print(stderr, "{}\n", printable(text));
   }
 }
 
 std::vector<int64_t> tokens_of(const Options& options, const motet::Tokenizer& tokenizer,
                                const motet::Document& document) {
   motet::require(!document.text.empty(), document.name, ": is empty");
+  if (document.had_mark) {
+    note(options, fmt::format("note: the byte order mark before {} is left out", document.name));
+  }
   try {
     auto encoding = tokenizer.encode(document.text);
     if (encoding.left_out_bytes > 0) {

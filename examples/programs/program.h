@@ -43,6 +43,7 @@ struct Options {
   bool resume = false;
   bool quiet = false;
   std::vector<std::string> command;    ///< that was run: with what `--config` brought
+  std::vector<std::string> ignore_tensors;  ///< patterns of names
   std::vector<std::string> libraries;  ///< of `--load`; they are loaded before anything is parsed
   /// Called when they are: what they registered belongs into the help of options.
   std::function<void()> describe;
@@ -62,6 +63,8 @@ struct AblationOptions {
 
 /// Adds the options of programs that run a model.
 void add_options(CLI::App& app, Options& options);
+/// Adds --ignore-tensors.
+void add_ignore_option(CLI::App& app, Options& options);
 /// Adds those that every program takes.
 void add_basic_options(CLI::App& app, Options& options);
 /// Adds --config, for programs that leave a run.json.
@@ -90,8 +93,17 @@ inline std::unique_ptr<motet::DirectoryLock> claim_directory(const Options& opti
   return claim_directory(options, options.out);
 }
 
-/// Whether Ctrl-C (or SIGTERM) has come since `run` began.
+/// From now on Ctrl-C and SIGTERM are noted once, so that work can end where it is kept; before, and
+/// the second time, they end the program at once.
+void heed_signals();
+/// Whether one of them has come since.
 bool interrupted();
+
+/// A text for a terminal: control characters but line ends and tabs as \xNN, so that names of files
+/// and models move no cursor.
+std::string printable(std::string_view text);
+/// What goes to standard output: as it is, or printable where that is a terminal.
+std::string for_output(const std::string& text);
 
 /// What the tokenizer would put first, or, where it puts nothing, what config.json calls BOS.
 /// Throws Error where neither says.

@@ -62,8 +62,13 @@ void remove_run(const fs::path& directory) {
 
 }  // namespace
 
+std::string own_name(const motet::Config& config) {
+  const auto found = config.source.find("_name_or_path");
+  return found != config.source.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
 motet::Source model_source(const Options& options, const motet::Config& config) {
-  const auto name = config.source.value("_name_or_path", std::string());
+  const auto name = own_name(config);
   const auto directory = fs::weakly_canonical(options.model).filename().string();
   return {name.empty() ? directory : name, motet::model_hash(options.model)};
 }

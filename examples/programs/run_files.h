@@ -2,6 +2,8 @@
 
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
 
 #include "motet/eval/provenance.h"
 #include "motet/model/config.h"
@@ -9,6 +11,9 @@
 
 /// What programs that leave a run.json do with it.
 namespace program {
+
+/// The name that config.json gives the model; empty where it gives none.
+std::string own_name(const motet::Config& config);
 
 /// The model's own name, or its directory's, and its hash.
 motet::Source model_source(const Options& options, const motet::Config& config);

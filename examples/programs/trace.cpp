@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "motet/attention/rows.h"
+#include "motet/context/layout.h"
 #include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
 #include "motet/text/tokenizer.h"
@@ -37,16 +38,25 @@ void add_options(CLI::App& app, Options& options) {
   program::add_basic_options(app, options);
 }
 
-/// Ordinary causal attention.
+/// Ordinary causal attention, behind the window of each layer.
 class Causal : public motet::Attention {
  public:
-  explicit Causal(int64_t rows) : sets_(motet::causal_keys(rows, rows)) {}
-  torch::Tensor attend(int64_t /*layer*/, const torch::Tensor& query, const torch::Tensor& keys,
+  Causal(const motet::Config& config, const std::vector<int64_t>& positions)
+      : config_(config),
+        positions_(positions),
+        sets_(motet::causal_keys(static_cast<int64_t>(positions.size()),
+                                 static_cast<int64_t>(positions.size()))) {}
+  torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& keys,
                        const torch::Tensor& values, const motet::ScoreRule& rule) override {
-    return motet::attend(query, keys, values, sets_, {}, {.rule = rule}).out;
+    const auto window = config_.window(layer);
+    const auto sets =
+        window ? motet::behind_window(sets_, positions_, positions_, *window) : sets_;
+    return motet::attend(query, keys, values, sets, {}, {.rule = rule}).out;
   }
 
  private:
+  const motet::Config& config_;
+  const std::vector<int64_t>& positions_;
   motet::KeySets sets_;
 };
 
@@ -55,12 +65,11 @@ void trace(const Options& options) {
   motet::require(!ids.empty(), options.text.string(), ": has no tokens; give a text with --text");
   ids.resize(std::min<std::size_t>(ids.size(), options.tokens));
   const auto model = motet::load_model(options.model, options.load());
-  const auto rows = static_cast<int64_t>(ids.size());
   std::vector<int64_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), 0);
   const auto tokens = torch::tensor(ids, torch::kInt64);
   std::vector<torch::Tensor> residual;  // [tokens, width], after each number of layers
-  Causal attention(rows);
+  Causal attention(model->config(), positions);
   const at::NoGradGuard no_grad;
   const auto hidden = model->forward(
       tokens.unsqueeze(0), positions, attention,

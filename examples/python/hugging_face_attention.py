@@ -60,9 +60,14 @@ class MotetAttention:
         for name in ("position_bias", "softcap", "s_aux"):
             if more.get(name) is not None:
                 raise ValueError(f"motet: layer {module.layer_idx} wants {name}, which is unknown")
-        row = motet_torch.causal(query, key, value, scale=scaling)
+        # What PyTorch's own attention does: autocast's dtype for all three, or the query's. float16
+        # is computed in float32, whose range it lacks.
+        kind, given = query.device.type, query.dtype
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else given
+        wide = torch.float32 if dtype == torch.float16 else dtype
+        row = motet_torch.causal(query.to(wide), key.to(wide), value.to(wide), scale=scaling)
         self.entropy.setdefault(module.layer_idx, []).append(row.entropy.detach())
-        return row.out.transpose(1, 2), None
+        return row.out.to(dtype).transpose(1, 2), None
 
     @staticmethod
     def mask(batch_size, q_length, kv_length, *arguments, **options):

@@ -2,6 +2,7 @@
 """Makes the model directory that motet reads (Hugging Face format) from another format.
 
     python examples/python/import_model.py SOURCE OUT [--base DIR] [--tokenizer DIR] [--dtype TYPE]
+                                           [--strip-prefix PREFIX]
 
 SOURCE is one of these:
 
@@ -9,8 +10,8 @@ SOURCE is one of these:
     a directory with a LoRA adapter of PEFT: adapter_config.json and adapter_model.safetensors or
       .bin; it is merged into --base (default: the directory that adapter_config.json names)
     a checkpoint of nanoGPT: ckpt.pt, or the directory with it; needs --tokenizer
-    a GGUF file of llama.cpp (architectures llama, which Mistral is too, qwen2, qwen3, gpt2), or the
-      directory with one; every type is dequantised
+    a GGUF file of llama.cpp (architectures llama, which Mistral is too, qwen2, qwen3, gemma2,
+      gemma3, olmo2, phi3, gptneox, gpt2), or the directory with one; every type is dequantised
 
 OUT is written whole or not at all, and must not exist. Checkpoints are read without running code
 from them. Needs torch (and safetensors for adapters), or numpy and gguf for GGUF files.
@@ -28,7 +29,8 @@ from importers.directory import (DTYPES, Failure, has_tokenizer, largest_id, rea
 
 KNOWN = ("known are a directory with pytorch_model.bin (or its shards) or adapter_config.json, "
          "nanoGPT's ckpt.pt, and a .gguf file")
-FAMILIES = ("gpt2", "llama", "mistral", "qwen2", "qwen3")  # that motet ships
+FAMILIES = ("gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "olmo2", "phi3",
+            "qwen2", "qwen3")  # that motet ships
 
 
 def begins_with(path, magic):
@@ -89,7 +91,7 @@ def open_base(source, base, tokenizer):
     return open_model(kind, path, tokenizer=tokenizer)
 
 
-def open_model(kind, path, base=None, tokenizer=None, activation="gelu"):
+def open_model(kind, path, base=None, tokenizer=None, activation="gelu", prefix=""):
     """The model of a format that `kind_of` found."""
     if kind == "gguf":
         return gguf_file.open_file(path, tokenizer)
@@ -98,7 +100,7 @@ def open_model(kind, path, base=None, tokenizer=None, activation="gelu"):
     if kind == "adapter":
         own = path if has_tokenizer(path) else None  # it may have tokens of its own
         return adapter.open_adapter(path, open_base(path, base, tokenizer or own))
-    return checkpoint.open_directory(path, tokenizer)
+    return checkpoint.open_directory(path, tokenizer, prefix)
 
 
 def check(model, source, chosen_tokenizer):
@@ -115,15 +117,18 @@ def check(model, source, chosen_tokenizer):
         say(f"note: {problem}; texts with such tokens cannot be read")
 
 
-def import_model(source, out, base=None, tokenizer=None, dtype=None, activation="gelu"):
+def import_model(source, out, base=None, tokenizer=None, dtype=None, activation="gelu",
+                 strip_prefix=""):
     refuse_existing(out)
     kind, path = kind_of(source)
-    if kind == "safetensors" and dtype is None and tokenizer is None:
+    if kind == "safetensors" and dtype is None and tokenizer is None and not strip_prefix:
         raise Failure(f"{source}: has model.safetensors, which motet reads as it is: nothing to "
                       "import")
     if kind != "adapter" and base is not None:
         raise Failure(f"{source}: --base is for adapters; this is {kind}")
-    model = open_model(kind, path, base, tokenizer, activation)
+    if kind not in ("safetensors", "pytorch_model.bin") and strip_prefix:
+        raise Failure(f"{source}: --strip-prefix is for Hugging Face's directories; this is {kind}")
+    model = open_model(kind, path, base, tokenizer, activation, strip_prefix)
     check(model, source, tokenizer)
     write_model(model, out, dtype)
     say(f"{out} is ready: {model.config.get('model_type')}, {len(model.tensors)} tensors")
@@ -144,6 +149,8 @@ def main():
     parser.add_argument("--activation", choices=("gelu", "gelu_new"), default="gelu",
                         help="of a nanoGPT: gelu_new where it is of before 17 May 2023 "
                              "(default: gelu)")
+    parser.add_argument("--strip-prefix", metavar="PREFIX", default="",
+                        help="that a wrapper put before the names of tensors, such as module.")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave nothing behind there either
     try:

@@ -118,10 +118,11 @@ def hugging_face_ids(directory, text):
     if (directory / "tokenizer.json").is_file():
         tokenizer = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
     else:
-        tokenizer = tokenizers.ByteLevelBPETokenizer(str(directory / "vocab.json"),
-                                                     str(directory / "merges.txt"))
-        if tokenizer.token_to_id("<|endoftext|>") is not None:
-            tokenizer.add_special_tokens(["<|endoftext|>"])
+        import transformers
+        loaded = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = loaded.backend_tokenizer
+    tokenizer.no_truncation()  # what the file may ask for is no part of the text
+    tokenizer.no_padding()
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 

@@ -29,6 +29,7 @@
 #include "motet/eval/provenance.h"
 #include "motet/eval/segments.h"
 #include "motet/files/atomic.h"
+#include "motet/files/json.h"
 #include "motet/files/lock.h"
 #include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"

@@ -79,7 +79,7 @@ Layout make_layout(int64_t prefix, std::vector<int64_t> pieces, Positions positi
 
 std::vector<int64_t> split_tokens(int64_t tokens, int64_t degree) {
   require(degree >= 1, "motet::split_tokens: ", degree, " pieces; at least 1 is needed");
-  const auto size = (tokens + degree - 1) / degree;
+  const auto size = tokens / degree + (tokens % degree != 0 ? 1 : 0);
   std::vector<int64_t> pieces;
   for (int64_t first = 0; first < tokens; first += size) {
     pieces.push_back(std::min(size, tokens - first));

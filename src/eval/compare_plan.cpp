@@ -65,6 +65,8 @@ void CompareOptions::validate() const {
     require(degree >= 1, Field("pieces"), " ", degree, ": a degree is at least 1");
     require(std::count(pieces.begin(), pieces.end(), degree) == 1, Field("pieces"), ": the degree ",
             degree, " is given twice");
+    require(degree <= context(), Field("pieces"), " ", degree, ": the context has ", context(),
+            " tokens; choose fewer pieces or a longer ", Field("length"));
     const auto size = (context() + degree - 1) / degree;
     const auto filled = (context() + size - 1) / size;
     require(filled == degree, Field("pieces"), " ", degree, ": the context of ", context(),

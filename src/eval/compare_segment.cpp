@@ -248,9 +248,13 @@ class SegmentRun {
     if (full.pieces.empty()) {
       const auto layout = layout_of(options_, 1, prefix);
       Progress progress(progress_, cost_of(model_.config(), layout, options_.scored));
-      full = encode(model_, tokens_of(prefix), layout, {&progress});
+      full = encode(model_, tokens_of(prefix), layout, {&progress}, reach_of(layout));
     }
     return full;
+  }
+
+  ContextOptions reach_of(const Layout& layout) const {
+    return {.reach = layout.query_position + options_.scored};
   }
 
   std::vector<int64_t> tokens_of(bool prefix) const {
@@ -271,7 +275,8 @@ class SegmentRun {
     const bool peaks = reset_peak_memory();
     const auto start = Clock::now();
     EntropyProbe entropy(RowKind::kContext);
-    encoded_.context = encode(model_, tokens_of(prefix), layout, {&entropy, &progress});
+    encoded_.context =
+        encode(model_, tokens_of(prefix), layout, {&entropy, &progress}, reach_of(layout));
     encoded_.seconds = seconds_since(start);
     encoded_.peak_bytes = peaks ? peak_memory() : std::nullopt;
     const auto rows = entropy.entropy().rows();

@@ -78,7 +78,8 @@ HeadsSegment::HeadsSegment(const Decoder& model, const std::vector<int64_t>& tok
   full_.pieces = options.pieces;
   {
     const auto pieces = encode(
-        model, before, make_layout(0, split_tokens(options.context(), options.pieces)), {&step});
+        model, before, make_layout(0, split_tokens(options.context(), options.pieces)), {&step},
+        {.reach = options.length});
     const All all;
     EntropyProbe entropy;
     const auto hidden =
@@ -86,7 +87,8 @@ HeadsSegment::HeadsSegment(const Decoder& model, const std::vector<int64_t>& tok
     full_.parallel_nll = average(predict(model, hidden, targets_).nll);
     full_.parallel_entropy = nested(entropy.entropy().heads());
   }
-  context_ = encode(model, before, make_layout(0, {options.context()}), {&step}, {.moments = true});
+  context_ = encode(model, before, make_layout(0, {options.context()}), {&step},
+                    {.moments = true, .reach = options.length});
   // Full attention, in which every head reads its bulk, so that there is one to judge.
   const FixedHeads full(torch::ones({config.layers, config.heads}, torch::kBool), options.window);
   EntropyProbe entropy;
@@ -189,7 +191,8 @@ double tau_for_loss(const Decoder& model, const std::vector<int64_t>& tokens, in
   require(query > 0 && context > 0, "motet::tau_for_loss: ", tokens.size(),
           " tokens cannot have a context and ", query, " scored ones");
   const auto encoded = encode(model, {tokens.begin(), tokens.begin() + context},
-                              make_layout(0, {context}), {}, {.moments = true});
+                              make_layout(0, {context}), {},
+                              {.moments = true, .reach = static_cast<int64_t>(tokens.size())});
   const std::vector<int64_t> rows(tokens.begin() + context, tokens.end() - 1);
   const std::vector<int64_t> targets(tokens.begin() + context + 1, tokens.end());
   const auto nll = [&](const Reading& reading) {

@@ -34,6 +34,11 @@ Predictions predict(const Decoder& model, const torch::Tensor& hidden,
     return torch::cat(parts).to(torch::kFloat64);
   };
   Predictions predictions{joined(nll), {}, {}};
+  const auto finite = predictions.nll.isfinite();
+  require(finite.all().item<bool>(), "motet::predict: the loss of ",
+          finite.logical_not().sum().item<int64_t>(), " of ", rows,
+          " tokens is not finite: the model's weights are damaged, or its activations overflow in ",
+          model.dtype());
   if (reference) {
     predictions.kl = joined(kl);
     predictions.same_top1 = joined(same);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "files/import_hint.h"
+#include "files/lfs_pointer.h"
 #include "motet/error.h"
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
@@ -19,7 +20,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::pair<const char*, torch::ScalarType>, 10> kTypes{{
+constexpr std::array<std::pair<const char*, torch::ScalarType>, 15> kTypes{{
     {"F64", torch::kFloat64},
     {"F32", torch::kFloat32},
     {"F16", torch::kFloat16},
@@ -30,11 +31,17 @@ constexpr std::array<std::pair<const char*, torch::ScalarType>, 10> kTypes{{
     {"I8", torch::kInt8},
     {"U8", torch::kUInt8},
     {"BOOL", torch::kBool},
+    {"U16", torch::kUInt16},
+    {"U32", torch::kUInt32},
+    {"U64", torch::kUInt64},
+    {"F8_E4M3", torch::kFloat8_e4m3fn},
+    {"F8_E5M2", torch::kFloat8_e5m2},
 }};
 
 struct Entry {
   std::string name;
-  torch::ScalarType type;
+  std::string dtype;
+  std::optional<torch::ScalarType> type;  // nothing where LibTorch has none
   std::vector<int64_t> shape;
   uint64_t first, last;  // bytes of the data
 };
@@ -46,17 +53,14 @@ Entry entry_of(const std::string& where, const std::string& name, const json& fi
                       fields["shape"].is_array() && fields["data_offsets"].is_array() &&
                       fields["data_offsets"].size() == 2;
   require(shaped, where, ": tensor '", name, "' has no dtype, shape and data_offsets");
-  Entry entry{.name = name, .type = torch::kFloat32, .shape = {}, .first = 0, .last = 0};
   const auto type = fields["dtype"].get<std::string>();
-  std::optional<torch::ScalarType> known;
+  Entry entry{.name = name, .dtype = type, .type = {}, .shape = {}, .first = 0, .last = 0};
   for (const auto& [text, scalar_type] : kTypes) {
     if (type == text) {
-      known = scalar_type;
+      entry.type = scalar_type;
     }
   }
-  require(known.has_value(), where, ": tensor '", name, "' has the unknown dtype ", type);
-  entry.type = *known;
-  uint64_t bytes = c10::elementSize(entry.type);
+  uint64_t bytes = entry.type ? c10::elementSize(*entry.type) : 0;
   for (const auto& size : fields["shape"]) {
     require(size.is_number_unsigned() && size.get<uint64_t>() < (uint64_t{1} << 40), where,
             ": tensor '", name, "' has the shape ", fields["shape"].dump());
@@ -71,8 +75,8 @@ Entry entry_of(const std::string& where, const std::string& name, const json& fi
           where, ": tensor '", name, "' has the data_offsets ", offsets.dump());
   entry.first = offsets[0].get<uint64_t>();
   entry.last = offsets[1].get<uint64_t>();
-  require(entry.last - entry.first == bytes, where, ": tensor '", name, "' of ", type, " ",
-          fields["shape"].dump(), " takes ", bytes, " bytes, but its data_offsets ", offsets.dump(),
+  require(!entry.type || entry.last - entry.first == bytes, where, ": tensor '", name, "' of ",
+          type, " ", fields["shape"].dump(), " takes ", bytes, " bytes, but its data_offsets ", offsets.dump(),
           " hold ", entry.last - entry.first);
   return entry;
 }
@@ -116,6 +120,7 @@ json parsed(const std::string& where, std::string_view text) {
 void SafeTensors::add_file(const std::filesystem::path& path) {
   const auto where = path.string();
   const auto file = MappedFile::open(path);
+  refuse_lfs_pointer(path, {reinterpret_cast<const char*>(file->data()), file->size()});
   uint64_t header_bytes = 0;
   require(file->size() >= sizeof header_bytes, where, ": is truncated: ", file->size(),
           " bytes are no safetensors file; download it again");
@@ -129,15 +134,21 @@ void SafeTensors::add_file(const std::filesystem::path& path) {
   for (const auto& entry :
        entries_of(where, header, file->size() - sizeof header_bytes - header_bytes)) {
     auto* first = data + entry.first;
-    torch::Tensor tensor = torch::empty(entry.shape, entry.type);
-    if (reinterpret_cast<std::uintptr_t>(first) % c10::elementSize(entry.type) != 0) {
-      std::memcpy(tensor.data_ptr(), first,
-                  entry.last - entry.first);  // an odd header: a view would be misaligned
-    } else if (entry.first != entry.last) {
-      tensor = torch::from_blob(
-          first, entry.shape, [file](void*) {}, entry.type);
+    torch::Tensor tensor;
+    if (entry.type) {
+      const bool aligned =
+          reinterpret_cast<std::uintptr_t>(first) % c10::elementSize(*entry.type) == 0;
+      if (aligned && entry.first != entry.last) {
+        tensor = torch::from_blob(
+            first, entry.shape, [file](void*) {}, *entry.type);
+      } else {  // an odd header: a view would be misaligned
+        tensor = torch::empty(entry.shape, *entry.type);
+        if (entry.first != entry.last) {
+          std::memcpy(tensor.data_ptr(), first, entry.last - entry.first);
+        }
+      }
     }
-    require(tensors_.emplace(entry.name, tensor).second, where, ": tensor '", entry.name,
+    require(tensors_.emplace(entry.name, Stored{tensor, entry.dtype}).second, where, ": tensor '", entry.name,
             "' is in another shard too");
   }
   paths_.push_back(path);
@@ -150,7 +161,9 @@ SafeTensors SafeTensors::open(const std::filesystem::path& path) {
     return all;
   }
   const auto where = path.string();
-  const auto index = parsed(where, read_file(path));
+  const auto text = read_file(path);
+  refuse_lfs_pointer(path, text);
+  const auto index = parsed(where, text);
   require(index.contains("weight_map") && index["weight_map"].is_object(), where,
           ": has no weight_map");
   std::map<std::string, std::vector<std::string>> shards;
@@ -190,12 +203,23 @@ std::vector<std::string> SafeTensors::names() const {
   return names;
 }
 
-torch::Tensor SafeTensors::tensor(const std::string& name) const {
+const SafeTensors::Stored& SafeTensors::stored(const std::string& name) const {
   const auto found = tensors_.find(name);
   require(found != tensors_.end(), paths_.empty() ? "safetensors" : paths_[0].string(),
           ": has no tensor '", name, "'");
   return found->second;
 }
+
+torch::Tensor SafeTensors::tensor(const std::string& name) const {
+  const auto& found = stored(name);
+  require(found.tensor.defined(), paths_[0].string(), ": tensor '", name, "' is of ", found.dtype,
+          ", which LibTorch does not have");
+  return found.tensor;
+}
+
+const std::string& SafeTensors::dtype(const std::string& name) const { return stored(name).dtype; }
+
+bool SafeTensors::readable(const std::string& name) const { return stored(name).tensor.defined(); }
 
 void save_safetensors(const std::filesystem::path& path,
                       const std::map<std::string, torch::Tensor>& tensors) {

@@ -103,7 +103,8 @@ Margins read_margins(const Decoder& model, const std::vector<int64_t>& tokens, i
           " keys leaves no bulk; a longer text is needed");
   const auto& config = model.config();
   const auto encoded =
-      encode(model, {tokens.begin(), tokens.begin() + context}, make_layout(0, {context}));
+      encode(model, {tokens.begin(), tokens.begin() + context}, make_layout(0, {context}), {},
+             {.reach = static_cast<int64_t>(tokens.size())});
   const FixedHeads full(torch::ones({config.layers, config.heads}, torch::kBool), window);
   HeadJudge judge(encoded, covariance);
   Reader(model, encoded, full, {&judge}, ablation)

@@ -50,12 +50,18 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias, const torch::TensorOptio
 
 Tensor Linear::forward(const Tensor& x) const { return linear(x, weight, bias); }
 
-RmsNorm::RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options)
-    : epsilon_(epsilon) {
+RmsNorm::RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options, double offset)
+    : epsilon_(epsilon), offset_(offset) {
   weight = register_parameter("weight", torch::empty({width}, options));
 }
 
-Tensor RmsNorm::forward(const Tensor& x) const { return rms_norm(x, weight, epsilon_); }
+Tensor RmsNorm::forward(const Tensor& x) const {
+  if (offset_ == 0) {
+    return rms_norm(x, weight, epsilon_);
+  }
+  const auto wide = weight.to(x.scalar_type()) + offset_;
+  return rms_norm(x, wide, epsilon_).to(weight.scalar_type());
+}
 
 LayerNorm::LayerNorm(int64_t width, double epsilon, const torch::TensorOptions& options)
     : epsilon_(epsilon) {
@@ -102,8 +108,9 @@ std::shared_ptr<Linear> Block::make_linear(const std::string& name, int64_t in, 
 }
 
 std::shared_ptr<RmsNorm> Block::make_rms_norm(const std::string& name, int64_t width,
-                                              double epsilon) {
-  return register_module(name, std::make_shared<RmsNorm>(width, epsilon));
+                                              double epsilon, double offset) {
+  return register_module(
+      name, std::make_shared<RmsNorm>(width, epsilon, torch::TensorOptions(), offset));
 }
 
 std::shared_ptr<LayerNorm> Block::make_layer_norm(const std::string& name, int64_t width,

@@ -58,8 +58,8 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
             lowest < 0 ? lowest : highest, " is not in the vocabulary of ", config_.vocabulary);
   }
   auto x = at::embedding(tokens_->weight, tokens.to(device()));
-  if (config_.embedding_scale != 1) {
-    x = x * config_.embedding_scale;
+  if (config_.embedding_scale != 1) {  // in the dtype of the weights, as Hugging Face does
+    x = x * torch::tensor(config_.embedding_scale, torch::kFloat32).to(x.options());
   }
   if (config_.learned_positions() && !positions.empty()) {
     const auto last = *std::max_element(positions.begin(), positions.end());
@@ -70,14 +70,18 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
     x = x + at::embedding(positions_->weight, index);
   }
   x = x.to(dtype() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32);  // [batch, rows, width]
-  const auto angles =
-      config_.rope ? rotation(*config_.rope, config_.features, positions, tokens_->weight.options())
-                   : Rotation();
+  const auto angles_of = [&](const std::optional<Rope>& rope) {
+    return rope ? rotation(*rope, config_.features, positions, tokens_->weight.options(),
+                           attention.reach())
+                : Rotation();
+  };
+  const auto angles = angles_of(config_.rope), window_angles = angles_of(config_.window_rope);
   if (observer) {
     observer(0, x);
   }
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    x = attention.run(layers_[layer], x, angles);
+    const bool windowed = &config_.rope_in(static_cast<int64_t>(layer)) == &config_.window_rope;
+    x = attention.run(layers_[layer], x, windowed ? window_angles : angles);
     if (observer) {
       observer(static_cast<int64_t>(layer) + 1, x);
     }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "model/pass.h"
@@ -24,6 +25,8 @@ class EncodePass : public Attention {
         probes_(probes),
         options_(options),
         context_(context) {}
+
+  int64_t reach() const override { return context_.reach; }
 
   Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
                 const ScoreRule& rule) override {
@@ -72,7 +75,14 @@ EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
   require(static_cast<int64_t>(tokens.size()) == layout.tokens(), "motet::encode: ", tokens.size(),
           " tokens, but the layout places ", layout.tokens());
   check_positions("motet::encode", model, layout.positions, "the context");
-  EncodedContext context{.prefix = {}, .pieces = {}, .query_position = layout.query_position};
+  EncodedContext context{.prefix = {},
+                         .pieces = {},
+                         .query_position = layout.query_position,
+                         .reach = std::max(options.reach, layout.query_position + 1)};
+  for (const auto at : layout.positions) {
+    context.reach = std::max(context.reach, at + 1);
+  }
+  const bool long_factors = model.config().takes_long_factors(context.reach);
   auto next = tokens.begin();
   auto position = layout.positions.begin();
   const auto take = [&](int64_t length) {
@@ -80,7 +90,7 @@ EncodedContext encode(const Decoder& model, const std::vector<int64_t>& tokens,
                        .positions = {position, position + length},
                        .keys = {},
                        .values = {},
-                       .origin = {model.fingerprint(), context.prefix.tokens}};
+                       .origin = {model.fingerprint(), context.prefix.tokens, long_factors}};
     next += length;
     position += length;
     return piece;

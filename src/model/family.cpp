@@ -14,7 +14,8 @@ std::map<std::string, Family>& families() {
   static std::map<std::string, Family> known = [] {
     std::map<std::string, Family> shipped;
     for (auto family :
-         {gpt2_family(), llama_family(), mistral_family(), qwen2_family(), qwen3_family()}) {
+         {gemma2_family(), gemma3_family(), gpt2_family(), gpt_neox_family(), llama_family(),
+          mistral_family(), olmo2_family(), phi3_family(), qwen2_family(), qwen3_family()}) {
       shipped.emplace(family.model_type, std::move(family));
     }
     return shipped;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 #include <type_traits>
 #include <variant>
@@ -27,6 +28,24 @@ ordered_json json_of(const YarnRope& rope) {
   return {"yarn",         rope.factor,   rope.attention_factor,  rope.beta_fast,
           rope.beta_slow, rope.truncate, rope.original_positions};
 }
+ordered_json json_of(const LongRope& rope) {
+  return {"longrope", rope.short_factors, rope.long_factors, rope.attention_factor,
+          rope.original_positions};
+}
+ordered_json json_of(const std::optional<Rope>& rope) {
+  if (!rope) {
+    return {};
+  }
+  ordered_json json{rope->theta,
+                    std::visit([](const auto& kind) { return json_of(kind); }, rope->scaling)};
+  if (rope->share != 1) {
+    json.push_back(rope->share);
+  }
+  return json;
+}
+ordered_json json_of(const std::optional<double>& number) {
+  return number ? ordered_json(*number) : ordered_json();
+}
 
 /// Everything in a configuration that changes what is computed.
 ordered_json json_of(const Config& config) {
@@ -37,12 +56,7 @@ ordered_json json_of(const Config& config) {
       source.erase(name);
     }
   }
-  ordered_json rope;
-  if (config.rope) {
-    rope = {config.rope->theta,
-            std::visit([](const auto& kind) { return json_of(kind); }, config.rope->scaling)};
-  }
-  return {config.model_type,
+  ordered_json json{config.model_type,
           config.vocabulary,
           config.width,
           config.layers,
@@ -59,13 +73,25 @@ ordered_json json_of(const Config& config) {
           config.query_key_norm,
           config.mlp_bias,
           config.gated,
-          rope,
+          json_of(config.rope),
           config.scale_scores,
           config.scale_scores_by_layer,
           config.windows,
           config.embedding_scale,
-          config.logit_cap ? ordered_json(*config.logit_cap) : ordered_json(),
+          json_of(config.logit_cap),
           source};
+  const Config usual;  // what older families do not have, they do not have to name
+  const ordered_json more{config.query_key_norm_wide, json_of(config.window_rope),
+                          json_of(config.score_scale), json_of(config.score_cap),
+                          config.norm_before, config.norm_after, config.norm_offset,
+                          config.parallel, config.fused};
+  const ordered_json none{usual.query_key_norm_wide, json_of(usual.window_rope),
+                          json_of(usual.score_scale), json_of(usual.score_cap), usual.norm_before,
+                          usual.norm_after, usual.norm_offset, usual.parallel, usual.fused};
+  if (more != none) {
+    json.push_back(more);
+  }
+  return json;
 }
 
 /// SHA-256 of a tensor's values: of the digests of its parts, which threads share.

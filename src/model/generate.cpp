@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "motet/error.h"
+#include "motet/files/json.h"
+#include "motet/files/mapped.h"
 
 namespace motet {
 
@@ -22,10 +24,17 @@ Sampler::Sampler(SamplingOptions options) : options_(options), random_(options.s
 int64_t Sampler::draw(const torch::Tensor& logits) {
   require(logits.dim() == 1 && logits.numel() > 0, "motet::Sampler: logits of ", logits.sizes(),
           "; they are [vocabulary]");
+  const auto wide = logits.to(torch::kFloat64).cpu();
+  const auto largest = wide.max();
+  require(std::isfinite(largest.item<double>()) && !wide.isnan().any().item<bool>(),
+          "motet::Sampler: logits are not finite, the largest is ", largest.item<double>(),
+          ": the model's weights are damaged, or its activations overflow in ",
+          logits.scalar_type());
   if (options_.temperature == 0) {
     return logits.argmax().item<int64_t>();
   }
-  const auto p = (logits.to(torch::kFloat64).cpu() / options_.temperature).softmax(0);
+  // The largest first: what is divided by a very small temperature would overflow.
+  const auto p = ((wide - largest) / options_.temperature).softmax(0);
   const auto [sorted, order] = p.sort(/*stable=*/true, 0, /*descending=*/true);
   const auto sums = sorted.cumsum(0);
   const auto* sum = sums.const_data_ptr<double>();
@@ -40,6 +49,25 @@ int64_t Sampler::draw(const torch::Tensor& logits) {
   return order[drawn].item<int64_t>();
 }
 
+std::vector<int64_t> end_tokens(const std::filesystem::path& directory) {
+  const auto path = std::filesystem::exists(directory / "generation_config.json")
+                        ? directory / "generation_config.json"
+                        : directory / "config.json";
+  const auto json = parse_json(read_file(path), path.string());
+  require(json.is_object(), path.string(), ": is not a JSON object");
+  const auto found = json.find("eos_token_id");
+  std::vector<int64_t> tokens;
+  if (found == json.end() || found->is_null()) {
+    return tokens;
+  }
+  for (const auto& id : found->is_array() ? *found : nlohmann::json::array({*found})) {
+    require(id.is_number_integer(), path.string(), ": 'eos_token_id' is ", found->dump(),
+            "; a token, a list of tokens or null is wanted");
+    tokens.push_back(id.get<int64_t>());
+  }
+  return tokens;
+}
+
 std::vector<int64_t> generate(const Decoder& model, Reader& reader,
                               const std::vector<int64_t>& query, const GenerateOptions& options,
                               const OnToken& on_token) {
@@ -49,6 +77,9 @@ std::vector<int64_t> generate(const Decoder& model, Reader& reader,
   std::vector<int64_t> generated;
   auto next = query;
   while (static_cast<int64_t>(generated.size()) < options.tokens) {
+    if (!generated.empty() && reader.positions_left() == 0) {
+      break;
+    }
     const auto hidden = reader.read(next);
     const auto token = sampler.draw(model.logits(hidden.slice(0, -1))[0]);
     if (std::find(options.stop.begin(), options.stop.end(), token) != options.stop.end()) {

@@ -54,15 +54,15 @@ Config configure(const nlohmann::json& json, const std::string& where) {
   require(!read.flag("add_cross_attention", false), where,
           ": add_cross_attention is not known here; a decoder alone is");
   Config config;
-  config.vocabulary = read.size("vocab_size");
-  config.width = read.size("n_embd");
-  config.layers = read.size("n_layer");
-  config.heads = read.size("n_head");
+  config.vocabulary = read.size("vocab_size", 50257);
+  config.width = read.size("n_embd", 768);
+  config.layers = read.size("n_layer", 12);
+  config.heads = read.size("n_head", 12);
   config.kv_heads = config.heads;
   require(config.width % config.heads == 0, where, ": n_embd ", config.width,
           " does not divide into n_head ", config.heads);
   config.features = config.width / config.heads;
-  config.inner = read.size("n_inner", 4 * config.width);
+  config.inner = read.size("n_inner", 4 * config.width, 4 * config.width);
   config.positions = read.size("n_positions", 1024);
   config.norm_epsilon = read.number("layer_norm_epsilon", 1e-5);
   config.activation = read.text("activation_function", "gelu_new");

@@ -33,6 +33,21 @@ fs::path hub_cache() {
 
 }  // namespace
 
+namespace {
+
+/// The snapshots that lie in a repository of the cache, for a message; empty where there is none.
+std::string snapshots_of(const fs::path& repository) {
+  std::error_code ignored;
+  std::string found;
+  for (const auto& entry : fs::directory_iterator(repository / "snapshots", ignored)) {
+    found += (found.empty() ? "; or give the directory of a snapshot that is there: " : ", ") +
+             entry.path().string();
+  }
+  return found;
+}
+
+}  // namespace
+
 fs::path model_directory(const std::string& name) {
   if (fs::exists(name)) {
     require(fs::is_directory(name), name, ": is not a directory; a model is one, with config.json");
@@ -51,7 +66,7 @@ fs::path model_directory(const std::string& name) {
           repository.string(), " is missing); `hf download ", name, "` brings it");
   const auto reference = repository / "refs" / "main";
   require(fs::exists(reference), name, ": ", reference.string(), " is missing; `hf download ", name,
-          "` brings the model anew");
+          "` brings the model anew", snapshots_of(repository));
   auto commit = read_file(reference);
   commit.erase(std::find_if(commit.begin(), commit.end(),
                             [](char c) { return c == '\n' || c == '\r' || c == ' '; }),

@@ -15,18 +15,24 @@ namespace {
 using torch::Tensor;
 
 /// Keys that were rotated for positions `from`, rotated for positions `to` instead.
-Tensor placed(const Config& config, const Tensor& keys, const std::vector<int64_t>& from,
-              const std::vector<int64_t>& to) {
-  if (!config.rope || from == to) {
+/// The reaches are those of the contexts.
+Tensor placed(const Config& config, int64_t layer, const Tensor& keys,
+              const std::vector<int64_t>& from, int64_t from_reach, const std::vector<int64_t>& to,
+              int64_t to_reach) {
+  const auto& rope = config.rope_in(layer);
+  const bool alike =
+      config.takes_long_factors(from_reach) == config.takes_long_factors(to_reach);
+  if (!rope || (from == to && alike)) {
     return keys;
   }
   const auto options = keys.options();
-  const auto back = rotation(*config.rope, config.features, from, options);
+  const auto back = rotation(*rope, config.features, from, options, from_reach);
   const auto amplitude = back.cos.square() + back.sin.square();  // not 1 where the family scales
   // In float64: rotated twice, rounded once.
   const auto plain =
       rotate(keys.to(torch::kFloat64), {back.cos / amplitude, -back.sin / amplitude});
-  return rotate(plain, rotation(*config.rope, config.features, to, options)).to(keys.scalar_type());
+  return rotate(plain, rotation(*rope, config.features, to, options, to_reach))
+      .to(keys.scalar_type());
 }
 
 }  // namespace
@@ -138,7 +144,8 @@ EncodedContext oracle(const Config& config, const EncodedContext& parallel,
       }
       if (options.keys) {
         piece.keys[layer] =
-            placed(config, source.keys[layer].slice(2, first, last), from, piece.positions)
+            placed(config, layer, source.keys[layer].slice(2, first, last), from, full.reach,
+                   piece.positions, parallel.reach)
                 .contiguous();
       }
       if (options.values) {

@@ -31,10 +31,17 @@ LayerSets::LayerSets(const Config& config, KeySets sets, std::vector<int64_t> ke
       key_positions_(std::move(key_positions)),
       row_positions_(std::move(row_positions)) {
   behind_[0] = std::make_shared<const KeySets>(std::move(sets));
+  if (!key_positions_.empty() && !row_positions_.empty()) {
+    span_ = *std::max_element(row_positions_.begin(), row_positions_.end()) -
+            *std::min_element(key_positions_.begin(), key_positions_.end());
+  }
 }
 
 const std::shared_ptr<const KeySets>& LayerSets::of(int64_t layer) const {
-  const auto window = config_.window(layer).value_or(0);
+  auto window = config_.window(layer).value_or(0);
+  if (window > span_) {  // nothing is so far behind
+    window = 0;
+  }
   auto& sets = behind_[window];
   if (sets == nullptr) {
     sets = std::make_shared<const KeySets>(

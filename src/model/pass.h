@@ -35,6 +35,7 @@ class LayerSets {
  private:
   const Config& config_;
   std::vector<int64_t> key_positions_, row_positions_;
+  int64_t span_ = 0;  // from the first position of a key to the last of a row
   mutable std::map<int64_t, std::shared_ptr<const KeySets>> behind_;  // by window; 0: none
 };
 

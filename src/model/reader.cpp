@@ -41,9 +41,10 @@ void tell_own_alone(ReadRows& rows, int64_t head) {
   }
 }
 
-/// Throws Error unless `piece` can be read by this model behind this prefix.
+/// Throws Error unless `piece` can be read by this model behind this prefix, in a context of so
+/// many positions.
 void check_piece(const Decoder& model, const EncodedPiece& piece, const std::string& name,
-                 const std::vector<int64_t>& prefix) {
+                 const std::vector<int64_t>& prefix, int64_t reach) {
   if (piece.length() == 0) {
     return;
   }
@@ -68,6 +69,10 @@ void check_piece(const Decoder& model, const EncodedPiece& piece, const std::str
   require(piece.origin.prefix == prefix, "motet::Reader: ", name, " saw a prefix of ",
           piece.origin.prefix.size(), " tokens, which is not the context's of ", prefix.size(),
           "; encode it again behind that");
+  require(piece.origin.long_factors == config.takes_long_factors(reach), "motet::Reader: ", name,
+          " was encoded with LongRope's ", piece.origin.long_factors ? "long" : "short",
+          " factors, which a context of ", reach,
+          " positions does not have; encode all of its pieces with one ContextOptions::reach");
 }
 
 }  // namespace
@@ -121,6 +126,8 @@ class Reader::Pass : public Attention {
          rows, query, local);
     return rows.row.out;
   }
+
+  int64_t reach() const override { return reader_.reach_; }
 
   LayerReading& reading() { return reading_; }
 
@@ -181,13 +188,14 @@ Reader::Reader(const Decoder& model, const EncodedContext& context, const Readin
     : model_(model),
       context_(context),
       reading_(reading),
+      reach_(context.reach),
       probes_(std::move(probes)),
       ablator_(std::make_unique<Ablator>(std::move(ablation), model.config().layers,
                                          model.config().heads)) {
-  check_piece(model, context.prefix, "the prefix", {});
+  check_piece(model, context.prefix, "the prefix", {}, context.reach);
   for (std::size_t i = 0; i < context.pieces.size(); ++i) {
     const auto name = "piece " + std::to_string(i + 1);
-    check_piece(model, context.pieces[i], name, context.prefix.tokens);
+    check_piece(model, context.pieces[i], name, context.prefix.tokens, context.reach);
     require(context.pieces[i].length() > 0, "motet::Reader: ", name, " is empty");
   }
 }
@@ -210,7 +218,7 @@ const std::vector<GaussianKeys>* Reader::bulks(int64_t layer, const ScoreRule& r
   return &bulks;
 }
 
-Tensor Reader::read(const std::vector<std::vector<int64_t>>& queries) {
+Tensor Reader::read(std::span<const std::vector<int64_t>> queries) {
   require(!queries.empty(), "motet::Reader: no queries");
   if (lengths_.empty()) {
     lengths_.assign(queries.size(), 0);
@@ -236,6 +244,15 @@ Tensor Reader::read(const std::vector<std::vector<int64_t>>& queries) {
           queries.size() == 1 ? "query has" : "queries have", " no tokens");
   check_positions("motet::Reader", model_, positions,
                   "a query that starts at position " + std::to_string(context_.query_position));
+  const auto reach = std::max(context_.reach, *std::max_element(positions.begin(), positions.end()) + 1);
+  const bool begun = rows_ > 0 || context_.tokens() > 0;
+  const auto& config = model_.config();
+  require(!begun || config.takes_long_factors(reach) == config.takes_long_factors(reach_),
+          "motet::Reader: position ", reach - 1,
+          " takes LongRope's long factors, but what it reads was encoded for ", reach_,
+          " positions, with the short ones; tell encode, or the EncodedContext, of the `reach` "
+          "that is wanted");
+  reach_ = reach;
   auto sets = read_sets(context_.prefix.length(), context_.piece_lengths(), rows, lengths_);
   const at::NoGradGuard no_grad;
   Pass pass(*this, std::move(sets), std::move(key_positions), positions, offsets);
@@ -251,8 +268,17 @@ Tensor Reader::read(const std::vector<std::vector<int64_t>>& queries) {
   return hidden.squeeze(0);
 }
 
+std::optional<int64_t> Reader::positions_left() const {
+  if (!model_.config().learned_positions()) {
+    return {};
+  }
+  const auto longest =
+      lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
+  return std::max<int64_t>(0, model_.config().positions - context_.query_position - longest);
+}
+
 Tensor Reader::read(const std::vector<int64_t>& query) {
-  return read(std::vector<std::vector<int64_t>>{query});
+  return read(std::span(&query, 1));
 }
 
 Tensor read(const Decoder& model, const EncodedContext& context, const std::vector<int64_t>& query,

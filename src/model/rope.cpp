@@ -9,6 +9,7 @@
 
 #include "kernel/elementwise.h"
 #include "motet/error.h"
+#include "motet/model/config.h"
 
 namespace motet {
 namespace {
@@ -28,15 +29,15 @@ struct Frequencies {
   double amplitude = 1;
 };
 
-Frequencies frequencies(const DefaultRope&, const Rope& rope, int64_t features) {
+Frequencies frequencies(const DefaultRope&, const Rope& rope, int64_t features, int64_t) {
   return {1 / wavelengths(rope, features)};
 }
 
-Frequencies frequencies(const LinearRope& scaling, const Rope& rope, int64_t features) {
+Frequencies frequencies(const LinearRope& scaling, const Rope& rope, int64_t features, int64_t) {
   return {1 / wavelengths(rope, features) / scaling.factor};
 }
 
-Frequencies frequencies(const Llama3Rope& scaling, const Rope& rope, int64_t features) {
+Frequencies frequencies(const Llama3Rope& scaling, const Rope& rope, int64_t features, int64_t) {
   const auto inverse = 1 / wavelengths(rope, features);
   const auto positions = static_cast<double>(scaling.original_positions);
   const auto wavelength = 2 * std::numbers::pi / inverse;
@@ -48,7 +49,7 @@ Frequencies frequencies(const Llama3Rope& scaling, const Rope& rope, int64_t fea
   return {torch::where(low, inverse / scaling.factor, torch::where(high, inverse, between))};
 }
 
-Frequencies frequencies(const YarnRope& scaling, const Rope& rope, int64_t features) {
+Frequencies frequencies(const YarnRope& scaling, const Rope& rope, int64_t features, int64_t) {
   const auto lengths = wavelengths(rope, features);
   const auto dimension = [&](double rotations) {
     return features *
@@ -73,92 +74,143 @@ Frequencies frequencies(const YarnRope& scaling, const Rope& rope, int64_t featu
           scaling.attention_factor};
 }
 
-/// The field of the rope's settings, or of the configuration around it.
-double number(const json& rope, const std::string& name, const std::string& where) {
-  const auto found = rope.find(name);
-  require(found != rope.end() && found->is_number(), where, ": rope scaling needs a number '", name,
-          "'");
-  return found->get<double>();
+Frequencies frequencies(const LongRope& scaling, const Rope& rope, int64_t features,
+                        int64_t reach) {
+  const auto& factors =
+      reach > scaling.original_positions ? scaling.long_factors : scaling.short_factors;
+  const auto factor = torch::tensor(factors, torch::kFloat64).to(torch::kFloat32);
+  return {1 / (factor * wavelengths(rope, features)), scaling.attention_factor};
 }
 
-double number_or(const json& rope, const std::string& name, double otherwise) {
-  const auto found = rope.find(name);
-  return found == rope.end() || found->is_null() || found->get<double>() == 0
-             ? otherwise
-             : found->get<double>();
-}
+/// What a kind of scaling is read from: its settings, and the configuration around them.
+struct Source {
+  const ConfigReader& settings;
+  const ConfigReader& config;
+  const RopeDefaults& defaults;
 
-/// The positions that the model was first trained with.
-int64_t original_positions(const json& config, const json& rope, const std::string& where) {
-  constexpr const char* kName = "original_max_position_embeddings";
-  if (config.contains(kName)) {
-    return static_cast<int64_t>(number(config, kName, where));
+  int64_t positions() const { return config.size("max_position_embeddings", defaults.positions); }
+
+  /// The positions that the model was first trained with.
+  int64_t original_positions() const {
+    constexpr const char* kName = "original_max_position_embeddings";
+    if (!config.absent(kName)) {
+      return config.size(kName);
+    }
+    return settings.size(kName, positions());
   }
-  return static_cast<int64_t>(rope.contains(kName)
-                                  ? number(rope, kName, where)
-                                  : number(config, "max_position_embeddings", where));
+
+  /// The factor, or else how many times the first positions there are now.
+  double factor() const {
+    return settings.has("factor")
+               ? settings.number("factor")
+               : static_cast<double>(positions()) / static_cast<double>(original_positions());
+  }
+};
+
+/// A number above 0, or `otherwise` where it is absent, null or 0.
+double number_or(const ConfigReader& settings, const char* name, double otherwise) {
+  const auto value = settings.number_or_null(name, {}).value_or(0);
+  return value == 0 ? otherwise : value;
 }
 
-YarnRope yarn(const json& config, const json& rope, const std::string& where) {
+YarnRope yarn(const Source& from) {
+  const auto& settings = from.settings;
   YarnRope scaling;
-  scaling.original_positions = original_positions(config, rope, where);
-  scaling.factor =
-      rope.contains("factor") && !rope["factor"].is_null()
-          ? number(rope, "factor", where)
-          : number(config, "max_position_embeddings", where) / scaling.original_positions;
+  scaling.original_positions = from.original_positions();
+  scaling.factor = from.factor();
   const auto magnitude = [&](double m) {
     return scaling.factor <= 1 ? 1.0 : 0.1 * m * std::log(scaling.factor) + 1;
   };
-  const auto m = number_or(rope, "mscale", 0), all = number_or(rope, "mscale_all_dim", 0);
+  const auto m = number_or(settings, "mscale", 0), all = number_or(settings, "mscale_all_dim", 0);
   const auto usual = m != 0 && all != 0 ? magnitude(m) / magnitude(all) : magnitude(1);
-  scaling.attention_factor =
-      rope.contains("attention_factor") && !rope["attention_factor"].is_null()
-          ? number(rope, "attention_factor", where)
-          : usual;
-  scaling.beta_fast = number_or(rope, "beta_fast", 32);
-  scaling.beta_slow = number_or(rope, "beta_slow", 1);
-  scaling.truncate = rope.value("truncate", true);
+  scaling.attention_factor = settings.number_or_null("attention_factor", {}).value_or(usual);
+  scaling.beta_fast = number_or(settings, "beta_fast", 32);
+  scaling.beta_slow = number_or(settings, "beta_slow", 1);
+  scaling.truncate = settings.is_null("truncate") || settings.flag("truncate", true);
+  return scaling;
+}
+
+LongRope longrope(const Source& from, int64_t rotated) {
+  const auto& settings = from.settings;
+  LongRope scaling;
+  scaling.original_positions = from.original_positions();
+  const auto factor = from.factor();
+  const auto usual =
+      factor <= 1 ? 1.0
+                  : std::sqrt(1 + std::log(factor) /
+                                      std::log(static_cast<double>(scaling.original_positions)));
+  scaling.attention_factor = settings.number_or_null("attention_factor", {}).value_or(usual);
+  const auto factors = [&](const char* name) {
+    auto list = settings.numbers(name);
+    if (rotated > 0 && static_cast<int64_t>(list.size()) != rotated / 2) {
+      settings.fail(name, std::to_string(rotated / 2) + " numbers, one for each rotated pair,");
+    }
+    return list;
+  };
+  scaling.short_factors = factors("short_factor");
+  scaling.long_factors = factors("long_factor");
   return scaling;
 }
 
 }  // namespace
 
-Rope rope_from(const json& config, const std::string& where) {
-  json settings = json::object();
-  for (const auto* name : {"rope_parameters", "rope_scaling"}) {  // the latter replaces the former
-    if (config.contains(name) && !config[name].is_null()) {
-      settings = config[name];
-    }
-  }
-  require(settings.is_object(), where, ": the rope settings are not an object");
+int64_t Rope::rotated(int64_t features) const {
+  return static_cast<int64_t>(static_cast<double>(features) * share);
+}
+
+Rope rope_of(const ConfigReader& settings, const ConfigReader& config,
+             const RopeDefaults& defaults) {
+  const Source from{settings, config, defaults};
   Rope rope;
-  rope.theta = settings.contains("rope_theta") ? number(settings, "rope_theta", where)
-                                               : number_or(config, "rope_theta", 10000);
-  const auto partial =
-      settings.value("partial_rotary_factor", config.value("partial_rotary_factor", 1.0));
-  require(partial == 1.0, where, ": partial_rotary_factor ", partial,
-          " is not known here; all features are rotated");
-  const std::string kind =
-      settings.value("rope_type", settings.value("type", std::string("default")));
+  rope.theta = settings.absent("rope_theta") ? config.number("rope_theta", defaults.theta)
+                                             : settings.number("rope_theta");
+  const auto share = [&](const ConfigReader& of, double otherwise) {
+    return of.number_or_null("partial_rotary_factor", {}).value_or(otherwise);
+  };
+  rope.share = share(settings, share(config, defaults.share));
+  if (!(rope.share > 0 && rope.share <= 1) || (rope.share != 1 && !defaults.partial)) {
+    (settings.has("partial_rotary_factor") ? settings : config)
+        .fail("partial_rotary_factor",
+              defaults.partial ? "a share above 0, at most 1," : "1, as the family rotates all,");
+  }
+  const char* named = settings.absent("rope_type") ? "type" : "rope_type";
+  const auto kind = settings.text(named, "default");
   if (kind == "linear") {
-    rope.scaling = LinearRope{number(settings, "factor", where)};
+    rope.scaling = LinearRope{settings.number("factor")};
   } else if (kind == "llama3") {
-    rope.scaling = Llama3Rope{
-        number(settings, "factor", where), number(settings, "low_freq_factor", where),
-        number(settings, "high_freq_factor", where), original_positions(config, settings, where)};
+    rope.scaling =
+        Llama3Rope{settings.number("factor"), settings.number("low_freq_factor"),
+                   settings.number("high_freq_factor"), from.original_positions()};
   } else if (kind == "yarn") {
-    rope.scaling = yarn(config, settings, where);
-  } else {
-    require(kind == "default", where, ": rope type '", kind,
-            "' is not known here; default, linear, llama3 and yarn are");
+    rope.scaling = yarn(from);
+  } else if (kind == "longrope" || kind == "su") {
+    const auto heads = config.size("num_attention_heads", 0, 0);
+    const auto features = config.has("head_dim") ? config.size("head_dim")
+                          : heads > 0            ? config.size("hidden_size", 0, 0) / heads
+                                                 : 0;
+    rope.scaling = longrope(from, rope.rotated(features));
+  } else if (kind != "default") {
+    settings.fail(named, "default, linear, llama3, yarn or longrope");
   }
   return rope;
 }
 
+Rope rope_from(const json& config, const std::string& where, const RopeDefaults& defaults) {
+  const ConfigReader read(config, where);
+  const auto scaling = read.object("rope_scaling");  // where it says something, it goes first
+  return rope_of(scaling.empty() ? read.object("rope_parameters") : scaling, read, defaults);
+}
+
 Rotation rotation(const Rope& rope, int64_t features, const std::vector<int64_t>& positions,
-                  const torch::TensorOptions& options) {
+                  const torch::TensorOptions& options, int64_t reach) {
+  for (const auto position : positions) {
+    reach = std::max(reach, position + 1);
+  }
   const auto [inverse, amplitude] = std::visit(
-      [&](const auto& scaling) { return frequencies(scaling, rope, features); }, rope.scaling);
+      [&](const auto& scaling) {
+        return frequencies(scaling, rope, rope.rotated(features), reach);
+      },
+      rope.scaling);
   const auto rows = torch::tensor(positions, torch::kInt64).to(torch::kFloat32);
   const auto angles = rows.unsqueeze(1) * inverse.unsqueeze(0);
   const auto to = options.dtype(torch::kFloat32);
@@ -166,7 +218,16 @@ Rotation rotation(const Rope& rope, int64_t features, const std::vector<int64_t>
 }
 
 Tensor rotate(const Tensor& x, const Rotation& rotation) {
-  return rotation.cos.defined() ? rotate_pairs(x, rotation.cos, rotation.sin) : x;
+  if (!rotation.cos.defined()) {
+    return x;
+  }
+  const auto rotated = 2 * rotation.cos.size(1);
+  if (rotated >= x.size(-1)) {
+    return rotate_pairs(x, rotation.cos, rotation.sin);
+  }
+  return torch::cat({rotate_pairs(x.slice(-1, 0, rotated).contiguous(), rotation.cos, rotation.sin),
+                     x.slice(-1, rotated)},
+                    -1);
 }
 
 }  // namespace motet

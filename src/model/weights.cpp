@@ -1,6 +1,7 @@
 #include "motet/model/weights.h"
 
 #include <ATen/ATen.h>
+#include <fnmatch.h>
 
 #include <algorithm>
 #include <map>
@@ -57,6 +58,72 @@ bool is_ignored(const Family& family, const std::string& name) {
                      [&](const std::string& ending) { return name.ends_with(ending); });
 }
 
+/// The method that quantised the weights: by config.json, or by what the tensors are called; empty
+/// where they are not quantised.
+std::string quantised_by(const Config& config, const SafeTensors& file) {
+  const auto declared = config.source.find("quantization_config");
+  if (declared != config.source.end() && !declared->is_null()) {
+    const auto method = declared->is_object() ? declared->find("quant_method") : declared->end();
+    const bool named = declared->is_object() && method != declared->end() && method->is_string();
+    return named ? method->get<std::string>() : "quantization_config";
+  }
+  const std::pair<const char*, const char*> kEndings[]{
+      {".qweight", "GPTQ or AWQ"},  {".weight.absmax", "bitsandbytes"}, {".SCB", "bitsandbytes"},
+      {".weight_scale", "fp8"},     {".weight_scale_inv", "fp8"},       {".weight_packed", "packed"},
+  };
+  for (const auto& name : file.names()) {
+    for (const auto& [ending, method] : kEndings) {
+      if (name.ends_with(ending)) {
+        return method;
+      }
+    }
+  }
+  return "";
+}
+
+/// What may help where `name` is missing.
+std::string hint_about(const SafeTensors& file, const Family& family, const std::string& name) {
+  const auto bare = name.starts_with(family.prefix) ? name.substr(family.prefix.size()) : name;
+  for (const auto& stored : file.names()) {
+    for (const auto& wanted : {name, bare}) {
+      if (stored.ends_with("." + wanted)) {
+        const auto wrapper = stored.substr(0, stored.size() - wanted.size());
+        return "; there is '" + stored + "': a wrapper put '" + wrapper +
+               "' before the names. examples/python/import_model.py DIR OUT --strip-prefix " +
+               wrapper + " makes a model without it";
+      }
+    }
+  }
+  return "";
+}
+
+/// Throws Error where a tensor of the file is left over, and where a pattern ignores none.
+void check_left_over(const SafeTensors& file, const std::set<std::string>& used,
+                     const Family& family, const Config& config, const std::string& where,
+                     const std::vector<std::string>& patterns) {
+  const auto matches = [](const std::string& pattern, const std::string& name) {
+    return ::fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+  };
+  std::set<std::string> idle(patterns.begin(), patterns.end());
+  for (const auto& name : file.names()) {
+    if (used.contains(name) || is_ignored(family, name)) {
+      continue;
+    }
+    bool ignored = false;
+    for (const auto& pattern : patterns) {
+      if (matches(pattern, name)) {
+        ignored = true;
+        idle.erase(pattern);
+      }
+    }
+    require(ignored, where, ": the tensor '", name, "' is left over: the family ",
+            config.model_type, " with this config.json has no such parameter; ",
+            Field("ignore_tensors"), " '", name, "' leaves it out, where that is meant");
+  }
+  require(idle.empty(), where, ": ", Field("ignore_tensors"), " '",
+          idle.empty() ? "" : *idle.begin(), "' matches no tensor that is left over");
+}
+
 const Family& family_of(const Config& config) {
   const auto* family = find_family(config.model_type);
   TORCH_INTERNAL_ASSERT(family != nullptr);  // a Decoder of it exists
@@ -70,16 +137,28 @@ std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
   const auto config = load_config(directory);
   const auto file = SafeTensors::open_model(directory);
   const auto where = directory.string();
+  const auto quantised = quantised_by(config, file);
+  require(quantised.empty(), where, ": the weights are quantised (", quantised,
+          "): dequantise them first, with the library that quantised them");
   const auto& family = family_of(config);
   const auto names = names_by_parameter(family, config);
+  const auto stored_as = [&](const std::string& parameter) {
+    return stored_name(file, family, names.at(parameter).tensor);
+  };
   auto model = std::make_shared<Decoder>(config);
   std::set<std::string> used;
   std::optional<torch::ScalarType> dtype = options.dtype;
   const at::NoGradGuard no_grad;
   for (auto& item : model->named_parameters()) {
     const auto& name = names.at(item.key());
-    const auto stored = stored_name(file, family, name.tensor);
-    require(stored.has_value(), where, ": the tensor '", name.tensor, "' is missing");
+    auto stored = stored_as(item.key());
+    if (!stored && config.tied && item.key() == "tokens.weight") {
+      stored = stored_as("head.weight");  // some savers keep this one of the two
+    }
+    require(stored.has_value(), where, ": the tensor '", name.tensor, "' is missing",
+            hint_about(file, family, name.tensor));
+    require(file.readable(*stored), where, ": the tensor '", *stored, "' is of ",
+            file.dtype(*stored), "; F32, F16 and BF16 can be loaded");
     auto tensor = file.tensor(*stored);
     if (name.transposed && tensor.dim() == 2) {
       tensor = tensor.t();
@@ -89,26 +168,22 @@ std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
             name.transposed ? item.value().t().sizes() : item.value().sizes());
     require(tensor.scalar_type() == torch::kFloat32 || tensor.scalar_type() == torch::kFloat16 ||
                 tensor.scalar_type() == torch::kBFloat16,
-            where, ": the tensor '", *stored, "' is of ", tensor.scalar_type(),
+            where, ": the tensor '", *stored, "' is of ", file.dtype(*stored),
             "; F32, F16 and BF16 can be loaded");
     dtype = dtype.value_or(tensor.scalar_type());
     item.value().set_data(tensor.to(options.device, *dtype));
     used.insert(*stored);
   }
-  for (const auto& name : file.names()) {
-    if (used.contains(name) || is_ignored(family, name)) {
-      continue;
+  if (config.tied) {  // some savers write the tied embedding twice
+    const auto head = stored_as("head.weight"), tokens = stored_as("tokens.weight");
+    require(!head || !tokens || torch::equal(file.tensor(*head), file.tensor(*tokens)), where,
+            ": '", head.value_or(""), "' differs from '", tokens.value_or(""),
+            "', but config.json ties them (tie_word_embeddings)");
+    if (head) {
+      used.insert(*head);
     }
-    const bool tied_head = config.tied && names.at("head.weight").tensor == name;
-    if (tied_head) {  // some savers write the tied embedding twice
-      const auto embedding = *stored_name(file, family, names.at("tokens.weight").tensor);
-      require(torch::equal(file.tensor(name), file.tensor(embedding)), where, ": '", name,
-              "' differs from '", embedding, "', but config.json ties them (tie_word_embeddings)");
-      continue;
-    }
-    fail(where, ": the tensor '", name, "' is left over: the family ", config.model_type,
-         " with this config.json has no such parameter");
   }
+  check_left_over(file, used, family, config, where, options.ignore_tensors);
   return model;
 }
 

@@ -19,9 +19,12 @@ using Decision = std::optional<Tensor>;
 
 constexpr int64_t kTop = 5;  // PCE's r
 
+/// What is farther out than this has no effect that a float could show, and then overflows.
+constexpr double kFar = 1e6;
+
 void require_positive(const char* where, const char* what, double value) {
-  require(std::isfinite(value) && value > 0, where, ": ", what, " = ", value,
-          "; it is finite and above 0");
+  require(value >= 1 / kFar && value <= kFar, where, ": ", what, " = ", value, "; it is within ",
+          1 / kFar, " and ", kFar);
 }
 
 /// "0.5", as short as it can be said.
@@ -73,7 +76,7 @@ Decision Sharpen::decide(const PieceScores& scores) const {
 }
 
 Discount::Discount(double c) : c_(c) {
-  require(std::isfinite(c), "motet::Discount: c = ", c, "; it is finite");
+  require(std::abs(c) <= kFar, "motet::Discount: c = ", c, "; it is within ", -kFar, " and ", kFar);
 }
 
 std::string Discount::name() const { return "discount(c=" + text_of(c_) + ")"; }

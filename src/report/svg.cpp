@@ -51,7 +51,12 @@ std::string escaped(std::string_view text) {
         out += "&quot;";
         break;
       default:
-        out += c;
+        if ((static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') || c == 0x7F) {
+          // A control character is no text of a page: its picture is, U+2400 and on.
+          out += {'\xE2', '\x90', static_cast<char>(c == 0x7F ? 0xA1 : 0x80 + c)};
+        } else {
+          out += c;
+        }
     }
   }
   return out;

@@ -1,5 +1,6 @@
 #include "byte_level.h"
 
+#include <charconv>
 #include <unordered_map>
 
 #include "unicode.h"
@@ -26,6 +27,14 @@ const std::array<std::string, 256>& byte_symbols() {
   return symbols;
 }
 
+std::string symbols_of(std::string_view bytes) {
+  std::string symbols;
+  for (const char byte : bytes) {
+    symbols += byte_symbols()[static_cast<std::uint8_t>(byte)];
+  }
+  return symbols;
+}
+
 std::optional<std::string> bytes_from_symbols(std::string_view symbols) {
   static const auto byte_of = [] {
     std::unordered_map<std::string_view, char> made;
@@ -45,6 +54,21 @@ std::optional<std::string> bytes_from_symbols(std::string_view symbols) {
     symbols.remove_prefix(symbol.size());
   }
   return bytes;
+}
+
+std::string name_of_byte(std::uint8_t byte) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  return {'<', '0', 'x', kDigits[byte >> 4], kDigits[byte & 15], '>'};
+}
+
+std::optional<std::uint8_t> named_byte(std::string_view token) {
+  if (token.size() != 6 || !token.starts_with("<0x") || !token.ends_with('>')) {
+    return std::nullopt;
+  }
+  std::uint8_t byte = 0;
+  const auto digits = token.substr(3, 2);
+  const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), byte, 16);
+  return read.ptr == digits.data() + digits.size() ? std::optional(byte) : std::nullopt;
 }
 
 }  // namespace motet::text

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "motet/error.h"
+#include "motet/files/json.h"
 #include "motet/files/mapped.h"
 
 namespace motet {
@@ -26,8 +27,7 @@ void add_lines(const fs::path& path, const std::string& field, std::vector<Docum
       continue;
     }
     const auto where = path.string() + ":" + std::to_string(number);
-    auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    require(!json.is_discarded(), where, ": is not JSON");
+    auto json = parse_json(line, where);
     if (json.is_object()) {
       require(json.contains(field), where, ": has no field '", field, "'; ", Field("field"),
               " names the one that holds the text");
@@ -40,12 +40,23 @@ void add_lines(const fs::path& path, const std::string& field, std::vector<Docum
   require(documents.size() > before, path.string(), ": is empty");
 }
 
+/// A whole text, without the mark that some editors put before it.
+Document whole(const std::string& name, std::string text) {
+  constexpr std::string_view kMark = "\xEF\xBB\xBF";
+  Document document{name, std::move(text), false};
+  if (document.text.starts_with(kMark)) {
+    document.text.erase(0, kMark.size());
+    document.had_mark = true;
+  }
+  require(!document.text.empty(), name == "-" ? "standard input" : name, ": is empty");
+  return document;
+}
+
 void add_file(const fs::path& path, const std::string& field, std::vector<Document>& documents) {
   if (path.extension() == ".jsonl") {
     return add_lines(path, field, documents);
   }
-  documents.push_back({path.string(), read_file(path)});
-  require(!documents.back().text.empty(), path.string(), ": is empty");
+  documents.push_back(whole(path.string(), read_file(path)));
 }
 
 }  // namespace
@@ -54,8 +65,7 @@ std::vector<Document> read_documents(const std::vector<fs::path>& paths, const s
   std::vector<Document> documents;
   for (const auto& path : paths) {
     if (path == "-") {
-      documents.push_back({"-", {std::istreambuf_iterator<char>(std::cin), {}}});
-      require(!documents.back().text.empty(), "standard input: is empty");
+      documents.push_back(whole("-", {std::istreambuf_iterator<char>(std::cin), {}}));
       continue;
     }
     if (!fs::is_directory(path)) {

@@ -1,17 +1,18 @@
 #include "json_field.h"
 
+#include <algorithm>
 #include <limits>
 
+#include "files/lfs_pointer.h"
+#include "motet/files/json.h"
 #include "motet/files/mapped.h"
 
 namespace motet::text {
 
 nlohmann::json read_json(const std::filesystem::path& path) {
-  try {
-    return nlohmann::json::parse(read_file(path));
-  } catch (const nlohmann::json::parse_error& error) {
-    motet::fail(path.string(), ": not JSON at byte ", error.byte);
-  }
+  const auto text = read_file(path);
+  refuse_lfs_pointer(path, text);
+  return parse_json(text, path.string());
 }
 
 std::optional<Field> Field::find(std::string_view name) const {
@@ -58,6 +59,25 @@ int64_t Field::id() const {
   require(value_->is_number_unsigned() && value_->get<std::uint64_t>() <= kLargest,
           "must be an integer from 0 to ", kLargest);
   return value_->get<int64_t>();
+}
+
+int64_t Field::count() const {
+  require(value_->is_number_unsigned() &&
+              value_->get<std::uint64_t>() <= std::numeric_limits<std::int64_t>::max(),
+          "must be an integer of at least 0, not ", value_->dump());
+  return value_->get<int64_t>();
+}
+
+std::string type_of(const Field& component, std::initializer_list<std::string_view> supported) {
+  const auto type = component.at("type").string();
+  if (std::find(supported.begin(), supported.end(), type) == supported.end()) {
+    std::string names;
+    for (const auto name : supported) {
+      names += (names.empty() ? "" : ", ") + std::string(name);
+    }
+    component.fail("type \"", type, "\" is not supported; supported: ", names);
+  }
+  return type;
 }
 
 }  // namespace motet::text

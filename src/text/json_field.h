@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -13,7 +14,7 @@
 
 namespace motet::text {
 
-/// A JSON file. Throws Error with the byte where it stops being JSON.
+/// A JSON file, in UTF-8 with or without a mark. Throws Error with the byte where it stops being JSON.
 nlohmann::json read_json(const std::filesystem::path& path);
 
 /// A value in a JSON file that knows where it stands, so that an error can say so.
@@ -31,7 +32,8 @@ class Field {
   Field element(std::size_t index) const;  ///< of an array that has it
   const std::string& string() const;
   bool boolean() const;
-  int64_t id() const;  ///< an integer that a token's id can be: 0 to 2^31 - 1
+  int64_t id() const;     ///< an integer that a token's id can be: 0 to 2^31 - 1
+  int64_t count() const;  ///< an integer of at least 0
 
   /// Throws Error: the file, where in it, and `parts`.
   template <class... Parts>
@@ -54,5 +56,8 @@ class Field {
   std::string path_;  // such as pre_tokenizer.pretokenizers[1]
   const nlohmann::json* value_;
 };
+
+/// The `type` of a component of a tokenizer. Throws Error unless it is one of `supported`.
+std::string type_of(const Field& component, std::initializer_list<std::string_view> supported);
 
 }  // namespace motet::text

@@ -6,7 +6,9 @@
 #include <limits>
 #include <new>
 
+#include "json_field.h"
 #include "motet/error.h"
+#include "unicode.h"
 
 namespace motet::text {
 namespace {
@@ -68,8 +70,8 @@ class Translation {
       replace(2, kind == 'd' ? "\\p{Nd}" : "\\P{Nd}");
     } else if (kind == 'p' || kind == 'P') {
       property();
-    } else if (kind == 'r' || kind == 'n' || kind == 't' ||
-               (kind > ' ' && kind <= '~' && !is_letter(kind) && !is_digit(kind))) {
+    } else if (kind == 'r' || kind == 'n' || kind == 't' || kind == 'A' || kind == 'z' ||
+               (kind >= ' ' && kind <= '~' && !is_letter(kind) && !is_digit(kind))) {
       take(2);
     } else {
       refuse(2);
@@ -163,17 +165,6 @@ class Translation {
 
 std::string from_oniguruma(std::string_view pattern) { return Translation(pattern).run(); }
 
-std::string literal(std::string_view text) {
-  std::string pattern;
-  for (const char c : text) {
-    if ((c & 0x80) == 0 && !is_letter(c) && !is_digit(c)) {
-      pattern += '\\';
-    }
-    pattern += c;
-  }
-  return pattern;
-}
-
 MatchSpace::MatchSpace() : data_(pcre2_match_data_create(1, nullptr)) {
   if (data_ == nullptr) {
     throw std::bad_alloc();
@@ -200,8 +191,22 @@ Pattern::Pattern(std::string_view pattern) {
   pcre2_set_match_limit(context_.get(), std::numeric_limits<std::uint32_t>::max());
 }
 
+Pattern Pattern::literal(std::string_view text) {
+  if (text.empty()) {
+    return Pattern("");
+  }
+  Pattern pattern;
+  pattern.text_ = text;
+  return pattern;
+}
+
 std::optional<Pattern::Match> Pattern::find(std::string_view text, std::size_t from,
                                             MatchSpace& space) const {
+  if (!text_.empty()) {
+    const auto found = text.find(text_, from);
+    return found == std::string_view::npos ? std::nullopt
+                                           : std::optional(Match{found, found + text_.size()});
+  }
   const auto search = [&](std::uint32_t options) {
     return pcre2_match(code_.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
                        PCRE2_NO_UTF_CHECK | options, space.data_.get(), context_.get());
@@ -218,6 +223,37 @@ std::optional<Pattern::Match> Pattern::find(std::string_view text, std::size_t f
           ": ", message_of(found));
   const auto* pair = pcre2_get_ovector_pointer(space.data_.get());
   return Match{pair[0], pair[1]};
+}
+
+std::optional<Pattern::Match> Matches::next() {
+  while (from_ <= text_.size()) {
+    const auto match = pattern_.find(text_, from_, space_);
+    if (!match) {
+      from_ = text_.size() + 1;
+      break;
+    }
+    if (match->begin != match->end || match->end != last_end_) {
+      from_ = match->end;
+      last_end_ = match->end;
+      return match;
+    }
+    from_ += from_ == text_.size() ? 1 : first_character(text_.substr(from_)).size();
+  }
+  return std::nullopt;
+}
+
+Pattern pattern_of(const Field& field) {
+  const auto text = field.find("String");
+  const auto regex = text ? text : field.find("Regex");
+  field.require(regex.has_value(), "must have \"String\" or \"Regex\"");
+  if (text) {
+    return Pattern::literal(text->string());
+  }
+  try {
+    return Pattern(from_oniguruma(regex->string()));
+  } catch (const Error& error) {
+    regex->fail(error.what());
+  }
 }
 
 }  // namespace motet::text

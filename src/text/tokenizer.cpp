@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <deque>
 #include <iterator>
-#include <system_error>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
 
 #include "added_tokens.h"
 #include "byte_level.h"
+#include "definition.h"
 #include "motet/error.h"
-#include "pre_tokenizer.h"
-#include "tokenizer_files.h"
 #include "unicode.h"
 
 namespace motet {
@@ -21,7 +20,8 @@ struct Tokenizer::State {
   text::AddedTokens raw;                         // added tokens that are looked for in the raw text
   text::AddedTokens normalized;                  // and in the normalised one
   std::unordered_map<std::string, int64_t> ids;  // added tokens go before the vocabulary
-  std::unordered_map<int64_t, std::string> bytes;  // what each id stands for
+  std::unordered_map<int64_t, std::string> tokens;  // as they are written
+  std::unordered_map<int64_t, std::string> bytes;   // what each stands for behind others
   int64_t size = 0;
 };
 
@@ -29,10 +29,14 @@ namespace {
 
 using text::Definition;
 
+/// Those that are looked for in the raw or the normalised text. One that normalisation takes away is
+/// never found.
 std::vector<text::AddedToken> select(const std::vector<text::AddedToken>& tokens, bool normalized) {
   std::vector<text::AddedToken> selected;
   std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(selected),
-               [&](const auto& token) { return token.normalized == normalized; });
+               [&](const auto& token) {
+                 return token.normalized == normalized && !token.pattern.empty();
+               });
   return selected;
 }
 
@@ -41,18 +45,25 @@ Tokenizer::State make_state(Definition definition) {
   Tokenizer::State state{.definition = {},
                          .raw = text::AddedTokens(select(added, false)),
                          .normalized = text::AddedTokens(select(added, true)),
-                         .ids = {},
+                         .ids = std::move(definition.vocabulary),
+                         .tokens = {},
                          .bytes = {}};
-  for (const auto& [token, id] : definition.vocabulary) {
-    state.bytes.emplace(id, text::bytes_from_symbols(token).value_or(token));
-  }
-  state.ids = std::move(definition.vocabulary);
   for (const auto& token : added) {
     state.ids.insert_or_assign(token.content, token.id);
-    state.bytes.insert_or_assign(token.id, token.pattern);
   }
-  for (const auto& [id, unused] : state.bytes) {
+  const bool heeds_first = definition.decoder.heeds_first();
+  const auto add = [&](int64_t id, const std::string& token) {
+    if (state.bytes.emplace(id, definition.decoder.one(token, /*is_first=*/false)).second &&
+        heeds_first) {
+      state.tokens.emplace(id, token);
+    }
     state.size = std::max(state.size, id + 1);
+  };
+  for (const auto& token : added) {
+    add(token.id, token.pattern);  // normalised where the token is, as Hugging Face has it
+  }
+  for (const auto& [token, id] : state.ids) {
+    add(id, token);
   }
   state.definition = std::move(definition);
   return state;
@@ -65,7 +76,8 @@ class Encoder {
 
   Encoding run(std::string_view text, bool added_tokens) {
     if (!added_tokens) {
-      pre_tokenize(normalize(text), 0);
+      const auto normal = state_.definition.normalizer.run(text, kept_, space_);
+      pre_tokenize(normal.text, 0, normal.keeps_start);
       return std::move(encoding_);
     }
     for (const auto& outer : state_.raw.split(text, space_)) {
@@ -73,11 +85,13 @@ class Encoder {
         encoding_.ids.push_back(outer.token->id);
         continue;
       }
-      for (const auto& inner : state_.normalized.split(normalize(outer.text), space_)) {
+      const auto normal = state_.definition.normalizer.run(outer.text, kept_, space_);
+      const bool keeps_start = normal.keeps_start && outer.text.data() == text.data();
+      for (const auto& inner : state_.normalized.split(normal.text, space_)) {
         if (inner.token != nullptr) {
           encoding_.ids.push_back(inner.token->id);
         } else {
-          pre_tokenize(inner.text, 0);
+          pre_tokenize(inner.text, 0, keeps_start && inner.text.data() == normal.text.data());
         }
       }
     }
@@ -92,35 +106,72 @@ class Encoder {
     int64_t left_out;
   };
 
-  std::string_view normalize(std::string_view text) {
-    if (!state_.definition.nfc || text::is_ascii(text)) {
-      return text;
+  /// What a stage makes of a piece that it does not cut.
+  std::string_view made(const text::PrefixSpace&, std::string_view piece, bool) {
+    return piece[0] == ' ' ? piece : kept_.emplace_back(" " + std::string(piece));
+  }
+  std::string_view made(const text::StandIns&, std::string_view piece, bool) {
+    return kept_.emplace_back(text::symbols_of(piece));
+  }
+  std::string_view made(const text::Metaspace& stage, std::string_view piece, bool is_start) {
+    using Prepend = text::Metaspace::Prepend;
+    const bool starts = piece[0] == ' ' || piece.starts_with(stage.mark);
+    std::string marked;
+    if (!starts && (stage.prepend == Prepend::kAlways ||
+                    (stage.prepend == Prepend::kFirst && is_start))) {
+      marked = stage.mark;
     }
-    return kept_.emplace_back(text::nfc(text));
+    for (auto space = piece.find(' '); space != std::string_view::npos; space = piece.find(' ')) {
+      marked += piece.substr(0, space);
+      marked += stage.mark;
+      piece.remove_prefix(space + 1);
+    }
+    marked += piece;
+    return kept_.emplace_back(std::move(marked));
   }
 
-  void pre_tokenize(std::string_view text, std::size_t stage) {
-    if (text.empty()) {
+  /// `is_start`: whether the piece starts where the whole text does.
+  void pre_tokenize(std::string_view piece, std::size_t stage, bool is_start) {
+    const auto& stages = state_.definition.pre_tokenizer.stages;
+    if (piece.empty()) {
       return;
     }
-    if (stage == state_.definition.stages.size()) {
-      return append(text);
+    if (stage == stages.size()) {
+      return append(piece);
     }
-    const auto& now = state_.definition.stages[stage];
-    if (const auto* split = std::get_if<text::Split>(&now)) {
-      text::split(*split, text, space_,
-                  [&](std::string_view piece) { pre_tokenize(piece, stage + 1); });
+    if (const auto* split = std::get_if<text::Split>(&stages[stage])) {
+      text::split(*split, piece, space_, [&](std::string_view part) {
+        pre_tokenize(part, stage + 1, is_start && part.data() == piece.data());
+      });
     } else {
-      pre_tokenize(text[0] == ' ' ? text : kept_.emplace_back(" " + std::string(text)), stage + 1);
+      const auto whole = std::visit(
+          [&](const auto& kind) {
+            if constexpr (std::is_same_v<std::decay_t<decltype(kind)>, text::Split>) {
+              return piece;  // not here
+            } else {
+              return made(kind, piece, is_start);
+            }
+          },
+          stages[stage]);
+      pre_tokenize(whole, stage + 1, is_start);
     }
   }
 
+  /// A word, in parts that can be encoded, and remembered, each by itself.
   void append(std::string_view word) {
+    while (!word.empty()) {
+      const auto size = state_.definition.bpe.independent(word);
+      append_part(word.substr(0, size));
+      word.remove_prefix(size);
+    }
+  }
+
+  void append_part(std::string_view part) {
     auto& ids = encoding_.ids;
-    const auto [known, is_new] = words_.try_emplace(word, Word{ids.size(), 0, 0});
+    const auto [known, is_new] = words_.try_emplace(part, Word{ids.size(), 0, 0});
     auto& at = known->second;
     if (is_new) {
-      at.left_out = state_.definition.bpe.encode(word, ids);
+      at.left_out = state_.definition.bpe.encode(part, ids);
       at.end = ids.size();
     } else {
       for (auto i = at.begin; i < at.end; ++i) {
@@ -140,19 +191,8 @@ class Encoder {
 }  // namespace
 
 Tokenizer Tokenizer::load(const std::filesystem::path& directory) {
-  std::error_code ignored;  // what cannot be looked at is not there
-  require(std::filesystem::is_directory(directory, ignored), directory.string(),
-          ": is not a directory");
-  const auto exists = [&](const auto& path) { return std::filesystem::exists(path, ignored); };
-  const auto json = directory / "tokenizer.json";
-  const auto vocabulary = directory / "vocab.json";
-  const auto merges = directory / "merges.txt";
-  if (exists(json)) {
-    return Tokenizer(std::make_shared<State>(make_state(text::read_tokenizer_json(json))));
-  }
-  require(exists(vocabulary) && exists(merges), directory.string(),
-          ": has no tokenizer.json, nor both vocab.json and merges.txt");
-  return Tokenizer(std::make_shared<State>(make_state(text::read_gpt2_files(vocabulary, merges))));
+  return Tokenizer(
+      std::make_shared<State>(make_state(text::read_tokenizer_directory(directory))));
 }
 
 Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
@@ -163,14 +203,25 @@ Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) 
 }
 
 std::string Tokenizer::decode(std::span<const int64_t> ids) const {
+  const auto& decoder = state_->definition.decoder;
+  const bool heeds_first = decoder.heeds_first();
   std::string bytes;
+  bool is_first = true;
   for (const auto id : ids) {
     const auto found = state_->bytes.find(id);
-    require(found != state_->bytes.end(), "motet::Tokenizer::decode: id ", id,
-            " has no token in a vocabulary of size ", state_->size);
-    bytes += found->second;
+    if (found == state_->bytes.end()) {
+      continue;
+    }
+    bytes += is_first ? "" : decoder.between();
+    bytes += is_first && heeds_first ? decoder.one(state_->tokens.at(id), true) : found->second;
+    is_first = false;
   }
-  return bytes;
+  return decoder.whole(std::move(bytes));
+}
+
+std::string Tokenizer::token(int64_t id) const {
+  const auto found = state_->bytes.find(id);
+  return found == state_->bytes.end() ? "" : found->second;
 }
 
 int64_t Tokenizer::size() const { return state_->size; }

@@ -52,19 +52,6 @@ std::size_t valid_length(std::string_view text, std::size_t at) {
   return length;
 }
 
-/// The code point of one character.
-char32_t decode(std::string_view character) {
-  const auto lead = byte_at(character, 0);
-  if (lead < 0x80) {
-    return lead;
-  }
-  char32_t point = lead & (0xFF >> (character.size() + 1));
-  for (std::size_t i = 1; i < character.size(); ++i) {
-    point = (point << 6) | (byte_at(character, i) & 0x3F);
-  }
-  return point;
-}
-
 bool is_space(char32_t point) {
   return (point >= 0x09 && point <= 0x0D) || point == 0x20 || point == 0x85 || point == 0xA0 ||
          point == 0x1680 || (point >= 0x2000 && point <= 0x200A) || point == 0x2028 ||
@@ -118,11 +105,23 @@ std::string_view last_character(std::string_view text) {
   return text.substr(at);
 }
 
+char32_t code_point(std::string_view character) {
+  const auto lead = byte_at(character, 0);
+  if (lead < 0x80) {
+    return lead;
+  }
+  char32_t point = lead & (0xFF >> (character.size() + 1));
+  for (std::size_t i = 1; i < character.size(); ++i) {
+    point = (point << 6) | (byte_at(character, i) & 0x3F);
+  }
+  return point;
+}
+
 std::size_t leading_space(std::string_view text) {
   std::size_t space = 0;
   while (space < text.size()) {
     const auto character = first_character(text.substr(space));
-    if (!is_space(decode(character))) {
+    if (!is_space(code_point(character))) {
       break;
     }
     space += character.size();
@@ -134,7 +133,7 @@ std::size_t trailing_space(std::string_view text) {
   std::size_t space = 0;
   while (space < text.size()) {
     const auto character = last_character(text.substr(0, text.size() - space));
-    if (!is_space(decode(character))) {
+    if (!is_space(code_point(character))) {
       break;
     }
     space += character.size();
@@ -150,7 +149,7 @@ std::string nfc(std::string_view text) {
     const auto character = first_character(text);
     text.remove_prefix(character.size());
     std::array<utf8proc_int32_t, 8> parts;  // no canonical decomposition is longer than 4
-    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(decode(character)),
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point(character)),
                                                parts.data(), parts.size(), kOptions, nullptr);
     require(count >= 0, "motet: Unicode decomposition: ", utf8proc_errmsg(count));
     points.insert(points.end(), parts.begin(), parts.begin() + count);

@@ -17,6 +17,9 @@ std::size_t trailing_space(std::string_view text);
 std::string_view first_character(std::string_view text);
 std::string_view last_character(std::string_view text);
 
+/// The code point of one character.
+char32_t code_point(std::string_view character);
+
 /// Normalisation form C of valid UTF-8 (Unicode Standard Annex 15).
 std::string nfc(std::string_view text);
 

@@ -31,8 +31,8 @@ std::shared_ptr<Decoder> initial_model(const Config& config, uint64_t seed) {
     }
   }
   for (const auto& module : model->modules()) {
-    if (std::dynamic_pointer_cast<Norm>(module) != nullptr) {
-      module->named_parameters(/*recurse=*/false)["weight"].fill_(1);
+    if (const auto norm = std::dynamic_pointer_cast<Norm>(module)) {
+      norm->named_parameters(/*recurse=*/false)["weight"].fill_(norm->neutral_weight());
     }
   }
   return model;

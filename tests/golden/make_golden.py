@@ -3,8 +3,8 @@
 
     python tests/golden/make_golden.py [--out DIR] [CASE ...]
 
-Ran with Python 3.11, torch 2.13.0 (CPU), transformers 5.23.0 and safetensors 0.8.0; needs these
-three packages. Seeds are fixed, so a second run with the same versions writes the same bytes.
+Ran with Python 3.11, torch 2.13.0 (CPU), transformers 5.23.0 (5.24.0 from Gemma on) and safetensors
+0.8.0; needs these three packages. Seeds are fixed, so a second run with the same versions writes the same bytes.
 Each case is a directory beside this file:
 
     config.json            as save_pretrained writes it, or by hand in an older format
@@ -37,10 +37,16 @@ import zlib
 import safetensors.torch
 import torch
 import transformers
-from transformers import (AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig,
+from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GPT2Config,
+                          GPTNeoXConfig, LlamaConfig, MistralConfig, Olmo2Config, Phi3Config,
                           Qwen2Config, Qwen3Config, modeling_rope_utils)
+from transformers.models.gemma2 import modeling_gemma2
+from transformers.models.gemma3 import modeling_gemma3
+from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.llama import modeling_llama
 from transformers.models.mistral import modeling_mistral
+from transformers.models.olmo2 import modeling_olmo2
+from transformers.models.phi3 import modeling_phi3
 from transformers.models.qwen2 import modeling_qwen2
 from transformers.models.qwen3 import modeling_qwen3
 
@@ -100,6 +106,52 @@ def gpt2(**options):
     defaults = dict(vocab_size=VOCABULARY, n_positions=44, n_embd=16, n_layer=2, n_head=4,
                     n_inner=24, bos_token_id=1, eos_token_id=2)
     return GPT2Config(**{**defaults, **options})
+
+
+def gemma2(**options):
+    defaults = dict(head_dim=6, query_pre_attn_scalar=9, sliding_window=7, rms_norm_eps=1e-5,
+                    attn_logit_softcapping=6.0, final_logit_softcapping=3.0)
+    return llama(Gemma2Config, **{**defaults, **options})
+
+
+def gemma3(**options):
+    defaults = dict(head_dim=6, query_pre_attn_scalar=9, sliding_window=7, num_hidden_layers=3,
+                    num_key_value_heads=1,
+                    layer_types=["sliding_attention", "full_attention", "sliding_attention"])
+    return llama(Gemma3TextConfig, **{**defaults, **options})
+
+
+def gpt_neox(**options):
+    defaults = dict(vocab_size=VOCABULARY, hidden_size=32, intermediate_size=40,
+                    num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=64)
+    return GPTNeoXConfig(**{**defaults, **options})
+
+
+def phi3(**options):
+    """Heads of 8 features: four rotated pairs."""
+    return llama(Phi3Config, **{**dict(hidden_size=32, pad_token_id=0), **options})
+
+
+LONGROPE = dict(rope_type="longrope", rope_theta=100.0, short_factor=[1.0, 1.5, 2.0, 1.2],
+                long_factor=[1.1, 3.0, 5.0, 8.0])
+
+
+def rewrite_config(directory, remove, **add):
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    write_json(directory / "config.json",
+               {k: v for k, v in config.items() if k not in remove} | add)
+
+
+def old_gemma3(directory, state):
+    """config.json as transformers 4 wrote it: a pattern, and two bases."""
+    rewrite_config(directory, ["rope_parameters", "layer_types"], sliding_window_pattern=2,
+                   rope_theta=1000.0, rope_local_base_freq=20.0,
+                   rope_scaling={"rope_type": "linear", "factor": 8.0})
+
+
+def old_gpt_neox(directory, state):
+    """config.json as Pythia's."""
+    rewrite_config(directory, ["rope_parameters"], rotary_emb_base=100, rotary_pct=1.0)
 
 
 def old_rope(directory, state):
@@ -214,6 +266,63 @@ CASES = [
     Case("gpt2_published", gpt2(n_embd=8, n_head=2, n_inner=None, n_positions=LENGTH),
          finish=published),
     Case("gpt2_untied", gpt2(tie_word_embeddings=False)),
+    # Windows, of all layers or some.
+    Case("mistral_window", llama(MistralConfig, sliding_window=7),
+         without=[{"sliding_window": None}]),
+    Case("qwen2_window",
+         llama(Qwen2Config, use_sliding_window=True, sliding_window=6, max_window_layers=1),
+         without=[{"layer_types": ["full_attention"] * 2}]),
+    Case("qwen3_window",
+         llama(Qwen3Config, head_dim=6, use_sliding_window=True, sliding_window=5,
+               layer_types=["sliding_attention", "full_attention"]),
+         without=[{"layer_types": ["full_attention"] * 2},
+                  {"layer_types": ["full_attention", "sliding_attention"]}]),
+    Case("gemma2_default", gemma2(), gain=3.0,
+         without=[{"attn_logit_softcapping": None}, {"final_logit_softcapping": None},
+                  {"sliding_window": 64}, {"query_pre_attn_scalar": 4}]),
+    Case("gemma2_no_caps",
+         gemma2(attn_logit_softcapping=None, final_logit_softcapping=None, attention_bias=True,
+                layer_types=["full_attention", "sliding_attention"]),
+         without=[{"layer_types": ["sliding_attention", "full_attention"]},
+                  {"attention_bias": False}]),
+    Case("gemma3_default", gemma3(), gain=2.0,
+         without=[{"sliding_window": 64}, {"query_pre_attn_scalar": 4}]),
+    Case("gemma3_scaled",
+         gemma3(final_logit_softcapping=4.0, rope_parameters={
+             "full_attention": dict(rope_type="linear", factor=8.0, rope_theta=100.0),
+             "sliding_attention": dict(rope_type="default", rope_theta=20.0)}), gain=2.0,
+         without=[{"final_logit_softcapping": None},
+                  {"rope_parameters": {
+                      "full_attention": dict(rope_type="default", rope_theta=100.0),
+                      "sliding_attention": dict(rope_type="default", rope_theta=20.0)}},
+                  {"rope_parameters": {
+                      "full_attention": dict(rope_type="linear", factor=8.0, rope_theta=100.0),
+                      "sliding_attention": dict(rope_type="default", rope_theta=100.0)}}]),
+    Case("gemma3_old_rope", gemma3(rope_parameters={
+             "full_attention": dict(rope_type="linear", factor=8.0, rope_theta=1000.0),
+             "sliding_attention": dict(rope_type="default", rope_theta=20.0)}), gain=2.2,
+         finish=old_gemma3),
+    Case("gpt_neox_default", gpt_neox(), without=[{"use_parallel_residual": False}]),
+    Case("gpt_neox_serial",
+         gpt_neox(use_parallel_residual=False, tie_word_embeddings=True,
+                  **rope(rope_type="default", rope_theta=100.0, partial_rotary_factor=0.5)),
+         without=[{"use_parallel_residual": True}]),
+    Case("gpt_neox_old", gpt_neox(**rope(rope_type="default", rope_theta=100.0,
+                                         partial_rotary_factor=1.0)), finish=old_gpt_neox),
+    Case("gpt_neox_no_bias", gpt_neox(attention_bias=False)),
+    Case("phi3_default", phi3(), gain=2.0),
+    Case("phi3_partial", phi3(**rope(rope_type="default", rope_theta=100.0,
+                                     partial_rotary_factor=0.5), sliding_window=9),
+         without=[{"sliding_window": None}]),
+    Case("phi3_short", phi3(max_position_embeddings=128, original_max_position_embeddings=64,
+                            **rope(**LONGROPE)),
+         without=[rope(**{**LONGROPE, "short_factor": [1.0] * 4})]),
+    Case("phi3_long", phi3(max_position_embeddings=128, original_max_position_embeddings=32,
+                           **rope(**LONGROPE)),
+         without=[rope(**{**LONGROPE, "long_factor": [1.0] * 4})]),
+    Case("olmo2_default", llama(Olmo2Config, tie_word_embeddings=False)),
+    Case("olmo2_biases", llama(Olmo2Config, attention_bias=True, num_key_value_heads=4),
+         without=[{"attention_bias": False}]),
 ]
 
 
@@ -234,12 +343,16 @@ def randomise(model, gain):
                 parameter.uniform_(0.5, 1.5)
                 if kind in ("q_norm", "k_norm"):  # they undo the gain of what they norm
                     parameter *= gain
+                if model.config.model_type.startswith("gemma"):  # 1 is added to them
+                    parameter -= 1
             else:
                 parameter.normal_(std=0.3)
         elif parameter.dim() == 1:
             parameter.normal_(std=0.3)
-        elif kind in ("embed_tokens", "lm_head", "wte", "wpe"):
+        elif kind in ("embed_tokens", "lm_head", "wte", "wpe", "embed_in", "embed_out"):
             parameter.normal_(std=0.5)
+            if model.config.model_type.startswith("gemma"):  # it is scaled when it is read
+                parameter /= 2
         elif kind in ("c_attn", "c_proj", "c_fc"):  # GPT-2: [in, out]
             parameter.normal_(std=parameter.shape[0] ** -0.5)
             if kind == "c_attn":
@@ -248,6 +361,11 @@ def randomise(model, gain):
             parameter.normal_(std=parameter.shape[1] ** -0.5)
             if kind in ("q_proj", "k_proj"):
                 parameter *= gain
+            elif kind == "qkv_proj":  # Phi-3: queries, keys, values
+                parameter[:-(parameter.shape[0] - parameter.shape[1]) // 2] *= gain
+            elif kind == "query_key_value":  # GPT-NeoX: head by head
+                heads = parameter.view(model.config.num_attention_heads, 3, -1, parameter.shape[1])
+                heads[:, :2] *= gain
 
 
 def store(case, directory):
@@ -278,7 +396,8 @@ class Float64Torch:
 @contextlib.contextmanager
 def exact():
     """Lifts the casts to float32 inside transformers' Llama and its like."""
-    modules = (modeling_llama, modeling_mistral, modeling_qwen2, modeling_qwen3,
+    modules = (modeling_gemma2, modeling_gemma3, modeling_gpt_neox, modeling_llama,
+               modeling_mistral, modeling_olmo2, modeling_phi3, modeling_qwen2, modeling_qwen3,
                modeling_rope_utils)
     for module in modules:
         module.torch = Float64Torch()

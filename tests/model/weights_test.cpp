@@ -100,6 +100,8 @@ TEST_F(Damaged, FilesOfAnotherFormat) {
 
 TEST_F(Damaged, ConfigMalformed) {
   write_file(directory_ / "config.json", "{\"model_type\": ");
+  EXPECT_EQ(load_error(), config_ + ": not JSON at byte 16: unexpected end of input");
+  write_file(directory_ / "config.json", "[]");
   EXPECT_EQ(load_error(), config_ + ": is not a JSON object");
   write_file(directory_ / "config.json", "{}");
   EXPECT_EQ(load_error(), config_ + ": has no 'model_type'");
@@ -108,8 +110,9 @@ TEST_F(Damaged, ConfigMalformed) {
 TEST_F(Damaged, ConfigOfAnotherFamily) {
   edit_config("model_type", "mamba");
   EXPECT_EQ(load_error(), config_ +
-                              ": the model family 'mamba' is not known here; known: gpt2, llama, "
-                              "mistral, qwen2, qwen3");
+                              ": the model family 'mamba' is not known here; known: gemma2, "
+                              "gemma3_text, gpt2, gpt_neox, llama, mistral, olmo2, phi3, qwen2, "
+                              "qwen3");
 }
 
 TEST_F(Damaged, ConfigFieldsOutOfRange) {
@@ -125,16 +128,79 @@ TEST_F(Damaged, ConfigFieldsOutOfRange) {
                               ": the activation 'mish' is not known here; silu, relu, gelu, "
                               "gelu_new and gelu_pytorch_tanh are");
   edit_config("hidden_act", "silu");
-  edit_config("rope_scaling", {{"rope_type", "longrope"}});
+  edit_config("rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2.0}});
   EXPECT_EQ(load_error(), config_ +
-                              ": rope type 'longrope' is not known here; default, linear, llama3 "
-                              "and yarn are");
+                              ": 'rope_scaling.rope_type' is \"dynamic\"; default, linear, llama3, "
+                              "yarn or longrope is wanted");
   edit_config("rope_scaling", {{"rope_type", "linear"}});
-  EXPECT_EQ(load_error(), config_ + ": rope scaling needs a number 'factor'");
+  EXPECT_EQ(load_error(), config_ + ": has no 'rope_scaling.factor'; a number is wanted");
   edit_config("rope_scaling", {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}});
   EXPECT_EQ(load_error(), config_ +
-                              ": partial_rotary_factor 0.5 is not known here; all features are "
-                              "rotated");
+                              ": 'rope_scaling.partial_rotary_factor' is 0.5; 1, as the family "
+                              "rotates all, is wanted");
+}
+
+/// As Hugging Face treats them: few fields may be null, and no type stands for another.
+TEST_F(Damaged, NullAbsentEmptyAndOfAnotherTypeAreFourThings) {
+  const auto error_with = [&](const char* field, const json& value) {
+    const auto before = read_file(config_);
+    edit_config(field, value);
+    const auto error = load_error();
+    write_file(config_, before);
+    return error;
+  };
+  EXPECT_EQ(error_with("rms_norm_eps", "1e-5"),
+            config_ + ": 'rms_norm_eps' is \"1e-5\"; a number is wanted");
+  EXPECT_EQ(error_with("rms_norm_eps", nullptr),
+            config_ + ": 'rms_norm_eps' is null; a number is wanted");
+  EXPECT_EQ(error_with("attention_bias", 1),
+            config_ + ": 'attention_bias' is 1; true or false is wanted");
+  EXPECT_EQ(error_with("vocab_size", 40.0),
+            config_ + ": 'vocab_size' is 40.0; a whole number of at least 1 is wanted");
+  EXPECT_EQ(error_with("vocab_size", 18446744073709551615u),
+            config_ +
+                ": 'vocab_size' is 18446744073709551615; a whole number of at least 1 is wanted");
+  EXPECT_EQ(error_with("num_key_value_heads", nullptr).substr(0, where_.size()), where_);
+  EXPECT_EQ(error_with("head_dim", nullptr), "no error");
+  EXPECT_EQ(error_with("partial_rotary_factor", nullptr), "no error");
+  EXPECT_EQ(error_with("rope_scaling", nullptr), "no error");
+  EXPECT_EQ(error_with("rope_scaling", json::object()), "no error");
+  EXPECT_EQ(error_with("rope_scaling", json::array()),
+            config_ + ": 'rope_scaling' is []; an object is wanted");
+  EXPECT_EQ(error_with("rope_scaling", {{"rope_type", nullptr}, {"factor", 2.0}}),
+            config_ + ": 'rope_scaling.rope_type' is null; a string is wanted");
+  EXPECT_EQ(error_with("rope_parameters", {{"rope_theta", "500000"}}),
+            config_ + ": 'rope_parameters.rope_theta' is \"500000\"; a number is wanted");
+  EXPECT_EQ(error_with("rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"truncate", nullptr}}),
+            "no error");
+  EXPECT_EQ(error_with("model_type", nullptr), config_ + ": 'model_type' is null; a string is wanted");
+  EXPECT_EQ(error_with("_name_or_path", nullptr), "no error");
+}
+
+TEST_F(Damaged, LfsPointersAreNamed) {
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 538090408\n";
+  const std::string words =
+      ": is a Git LFS pointer, not the file itself; `git lfs pull` in its repository fetches it";
+  write_file(directory_ / "model.safetensors", pointer);
+  EXPECT_EQ(load_error(), file_ + words);
+  write_file(directory_ / "config.json", pointer);
+  EXPECT_EQ(load_error(), config_ + words);
+}
+
+TEST_F(Damaged, QuantisedModelsAreNamed) {
+  const auto words = [&](const std::string& method) {
+    return where_ + ": the weights are quantised (" + method +
+           "): dequantise them first, with the library that quantised them";
+  };
+  edit_config("quantization_config", {{"quant_method", "awq"}});
+  EXPECT_EQ(load_error(), words("awq"));
+  edit_config("quantization_config", nullptr);
+  EXPECT_EQ(load_error(), "no error");
+  edit_tensors([](auto& tensors) {
+    tensors["model.layers.0.mlp.up_proj.qweight"] = torch::zeros({2}, torch::kInt32);
+  });
+  EXPECT_EQ(load_error(), words("GPTQ or AWQ"));
 }
 
 TEST_F(Damaged, TensorMissing) {
@@ -147,7 +213,51 @@ TEST_F(Damaged, TensorLeftOver) {
       [](auto& tensors) { tensors["model.layers.2.mlp.up_proj.weight"] = torch::zeros({3}); });
   EXPECT_EQ(load_error(), where_ +
                               ": the tensor 'model.layers.2.mlp.up_proj.weight' is left over: the "
-                              "family llama with this config.json has no such parameter");
+                              "family llama with this config.json has no such parameter; "
+                              "ignore_tensors 'model.layers.2.mlp.up_proj.weight' leaves it out, "
+                              "where that is meant");
+  EXPECT_NO_THROW(load_model(directory_.path(), {.ignore_tensors = {"model.layers.2.*"}}));
+  EXPECT_EQ(
+      message([&] { load_model(directory_.path(), {.ignore_tensors = {"model.layers.2.*", "v_head*"}}); }),
+      where_ + ": ignore_tensors 'v_head*' matches no tensor that is left over");
+}
+
+TEST_F(Damaged, NamesMayLackThePrefixOfTheFamily) {
+  edit_tensors([](auto& tensors) {
+    auto bare = tensors;
+    bare.clear();
+    for (auto& [name, tensor] : tensors) {
+      bare[name.substr(std::string("model.").size())] = tensor;
+    }
+    tensors = bare;
+  });
+  EXPECT_EQ(load_error(), "no error");
+}
+
+TEST_F(Damaged, TheWrapperOfNamesIsNamed) {
+  edit_tensors([](auto& tensors) {
+    auto wrapped = tensors;
+    wrapped.clear();
+    for (auto& [name, tensor] : tensors) {
+      wrapped["module." + name] = tensor;
+    }
+    tensors = wrapped;
+  });
+  EXPECT_EQ(load_error(),
+            where_ +
+                ": the tensor 'model.embed_tokens.weight' is missing; there is "
+                "'module.model.embed_tokens.weight': a wrapper put 'module.' before the names. "
+                "examples/python/import_model.py DIR OUT --strip-prefix module. makes a model "
+                "without it");
+}
+
+TEST_F(Damaged, OneOfTwoTiedTensorsIsEnough) {
+  const auto right = load_model(directory_.path())->fingerprint();
+  edit_tensors([](auto& tensors) {
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"];
+    tensors.erase("model.embed_tokens.weight");
+  });
+  EXPECT_EQ(load_model(directory_.path())->fingerprint(), right);
 }
 
 TEST_F(Damaged, TensorOfAnotherShape) {
@@ -167,7 +277,7 @@ TEST_F(Damaged, TensorOfAnotherKind) {
   });
   EXPECT_EQ(load_error(),
             where_ +
-                ": the tensor 'model.norm.weight' is of Int; F32, F16 and BF16 can be "
+                ": the tensor 'model.norm.weight' is of I32; F32, F16 and BF16 can be "
                 "loaded");
 }
 
@@ -217,7 +327,8 @@ TEST_F(Damaged, HeaderThatLies) {
   write_header(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 12);
   EXPECT_EQ(load_error(), file_ + ": bytes 8 to 12 of the data belong to no tensor");
   write_header(R"({"a":{"dtype":"F8","shape":[2],"data_offsets":[0,8]}})", 8);
-  EXPECT_EQ(load_error(), file_ + ": tensor 'a' has the unknown dtype F8");
+  EXPECT_EQ(message([&] { SafeTensors::open(file_).tensor("a"); }),
+            file_ + ": tensor 'a' is of F8, which LibTorch does not have");
   write_header(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8);
   EXPECT_EQ(load_error(), file_ + ": tensor 'a' has the shape [-2]");
   write_header(R"({"a":{"dtype":"F32","shape":[1000000000,1000000000],"data_offsets":[0,8]}})", 8);

@@ -36,6 +36,20 @@ if(HOW STREQUAL "find_package")
   if(NOT failed OR found EQUAL -1 OR told EQUAL -1)
     message(FATAL_ERROR "another LibTorch was not refused as it should be:\n${error}")
   endif()
+
+  # So are a Torch_DIR without LibTorch, beside a place that has one, and a component.
+  function(refuse what)
+    execute_process(COMMAND ${configure} -B ${work}/refused-again --fresh -Dmotet_ROOT=${prefix} ${ARGN}
+                    RESULT_VARIABLE failed OUTPUT_QUIET ERROR_VARIABLE error)
+    string(REGEX REPLACE "[ \n]+" " " error "${error}")
+    string(FIND "${error}" "${what}" told)
+    if(NOT failed OR told EQUAL -1)
+      message(FATAL_ERROR "should have been refused, with '${what}':\n${error}")
+    endif()
+  endfunction()
+  refuse("Torch_DIR is ${work}/nowhere, which holds no TorchConfig.cmake" -DTorch_DIR=${work}/nowhere
+         -DCMAKE_PREFIX_PATH=${TORCH}/../..)
+  refuse("motet has no component 'foo'" "-DCONSUMER_COMPONENTS=COMPONENTS;foo")
 else()
   if(HOW STREQUAL "add_subdirectory")
     set(unity ON)  # less to compile

@@ -46,8 +46,8 @@ TEST_F(Inspect, SaysWhyAModelCannotBeLoadedAndShowsTheRest) {
   const auto outcome = run({});
   EXPECT_EQ(outcome.code, 1);
   const auto why = model_ +
-                   "/config.json: the model family 'mamba' is not known here; known: gpt2, "
-                   "llama, mistral, qwen2, qwen3";
+                   "/config.json: the model family 'mamba' is not known here; known: gemma2, "
+                   "gemma3_text, gpt2, gpt_neox, llama, mistral, olmo2, phi3, qwen2, qwen3";
   EXPECT_EQ(outcome.err, "motet-inspect: it cannot be loaded: " + why + "\n");
   EXPECT_EQ(outcome.out.substr(0, outcome.out.find('\n')), "config       " + why);
   EXPECT_NE(outcome.out.find("tokenizer    50257 tokens"), std::string::npos);

@@ -872,10 +872,10 @@ class Gguf(Case):
 
     def test_tokenizers_that_are_not_byte_level(self):
         give = "give the directory that has the model's tokenizer.json with --tokenizer"
-        write_gguf(self.path, llama(), tokenizer_model="llama")
-        self.assertEqual(self.error(self.path), f"{self.path}: its tokenizer is of SentencePiece "
-                         "('llama'), and motet reads byte-level BPE only; where a byte-level "
-                         f"tokenizer for these tokens exists, {give}")
+        write_gguf(self.path, llama(), tokenizer_model="t5")
+        self.assertEqual(self.error(self.path), f"{self.path}: its tokenizer is of the kind 't5'; "
+                         "'gpt2' (byte-level BPE) and 'llama' (SentencePiece's BPE) are read: "
+                         f"{give}")
         other = self.folder / "other"
         other.mkdir()
         make_tokenizer().save(str(other / "tokenizer.json"))
@@ -889,19 +889,20 @@ class Gguf(Case):
         write_gguf(self.path, llama(), edit=edit)
         self.assertEqual(self.error(self.path), f"{self.path}: the rule 'tekken' by which its "
                          "tokenizer splits text (tokenizer.ggml.pre) is not known here; gpt-2, "
-                         "smollm, qwen2, llama-bpe, llama3, llama-v3 are: give the directory that "
+                         "olmo, smollm, qwen2, llama-bpe, llama3, llama-v3, smaug-bpe are: give the directory that "
                          "has the model's tokenizer.json with --tokenizer")
 
     def test_an_unknown_architecture(self):
         write_gguf(self.path, llama(), architecture="mamba")
         self.assertEqual(self.error(self.path), f"{self.path}: the architecture 'mamba' is not "
-                         "known here; known: llama, qwen2, qwen3, gpt2")
+                         "known here; known: llama, qwen2, qwen3, gemma2, gemma3, olmo2, phi3, "
+                         "gptneox, gpt2")
 
     def test_what_the_architecture_does_not_compute(self):
         but = "is not supported: the model computes something that motet's family does not"
         write_gguf(self.path, llama(), edit=lambda writer: writer.add_expert_count(8))
         self.assertEqual(self.error(self.path), f"{self.path}: 'llama.expert_count' = 8 {but}")
-        write_gguf(self.path, llama(), edit=lambda writer: writer.add_sliding_window(64))
+        write_gguf(self.path, qwen2(), edit=lambda writer: writer.add_sliding_window(64))
         self.assertEqual(self.error(self.path), f"{self.path}: a sliding window of 64 tokens in a "
                          "context of 128 is not supported")
         write_gguf(self.path, llama(), edit=lambda writer: writer.add_tensor(

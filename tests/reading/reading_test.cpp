@@ -275,7 +275,7 @@ TEST(Readings, AreFoundByTheirNames) {
   EXPECT_EQ(message([] { reading_named("select:2:heads+tails"); }),
             "the reading 'select:2:heads+tails': 'tails' is not a dimension" + known);
   EXPECT_EQ(message([] { reading_named("soft:-1"); }),
-            "motet::Soft: temperature = -1; it is finite and above 0");
+            "motet::Soft: temperature = -1; it is within 1e-06 and 1e+06");
   EXPECT_EQ(message([] { reading_named("topk"); }),
             "the reading 'topk': how many keys a row keeps is not given" + known);
   EXPECT_EQ(message([] { reading_named("topk:0"); }),

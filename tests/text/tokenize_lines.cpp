@@ -1,5 +1,6 @@
-// tokenize_lines DIR: reads JSON strings from standard input, one a line, and prints for each the
-// JSON array of its ids. tokenizer_fuzz.py compares them with those of Hugging Face.
+// tokenize_lines DIR: reads JSON strings from standard input, one a line, and prints for each a JSON
+// array of its ids and, in hexadecimal digits, of the bytes that they decode to. tokenizer_fuzz.py
+// compares both with those of Hugging Face.
 
 #include <exception>
 #include <iostream>
@@ -17,7 +18,13 @@ int main(int argc, char** argv) {
     const auto tokenizer = motet::Tokenizer::load(argv[1]);
     for (std::string line; std::getline(std::cin, line);) {
       const auto text = nlohmann::json::parse(line).get<std::string>();
-      std::cout << nlohmann::json(tokenizer.encode(text).ids) << '\n';
+      const auto ids = tokenizer.encode(text).ids;
+      std::string digits;
+      for (const char byte : tokenizer.decode(ids)) {
+        digits += "0123456789abcdef"[static_cast<unsigned char>(byte) >> 4];
+        digits += "0123456789abcdef"[byte & 15];
+      }
+      std::cout << nlohmann::json({ids, digits}) << '\n';
     }
   } catch (const std::exception& error) {
     std::cerr << "tokenize_lines: " << error.what() << '\n';

@@ -18,8 +18,9 @@ KNOWN = {"peft_type", "task_type", "base_model_name_or_path", "revision", "infer
          "fan_in_fan_out", "lora_dropout", "init_lora_weights", "auto_mapping", "runtime_config",
          "megatron_core", "loftq_config", "qalora_group_size", "peft_version",
          "ensure_weight_tying"}
-# Initialisations that change the base's own weights, which a plain base then lacks.
-CHANGES_BASE = ("pissa", "olora", "loftq", "corda")
+# Initialisations that leave the base's own weights alone. Others, such as PiSSA, take something out
+# of them, which a plain base then has twice.
+KEEPS_BASE = (None, True, False, "gaussian", "eva", "orthogonal")
 CONV1D = ("c_attn", "c_proj", "c_fc")  # GPT-2's products, stored as [in, out]
 
 
@@ -33,9 +34,11 @@ def settings(directory):
         raise Failure(f"{path}: use_dora: DoRA (weight magnitudes beside LoRA) is not supported; "
                       "merge with PEFT's merge_and_unload and save_pretrained")
     initial = config.get("init_lora_weights")
-    if isinstance(initial, str) and initial.lower().startswith(CHANGES_BASE):
-        raise Failure(f"{path}: init_lora_weights {initial} changes the weights of the base, which "
-                      "is not supported; merge with PEFT's merge_and_unload and save_pretrained")
+    initial = initial.lower() if isinstance(initial, str) else initial
+    if initial not in KEEPS_BASE:
+        raise Failure(f"{path}: init_lora_weights {config['init_lora_weights']} changes the weights "
+                      "of the base, or is not known here to leave them alone, which is not "
+                      "supported; merge with PEFT's merge_and_unload and save_pretrained")
     for name, value in config.items():
         if name not in KNOWN and value:
             raise Failure(f"{path}: the setting '{name}' ({value}) is not supported; merge with "

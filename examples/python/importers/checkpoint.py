@@ -5,11 +5,13 @@ torch.load unpickles tensors and plain containers only (weights_only=True), and 
 its format allows (torch 1.6 and later), so that a tensor is read when it is written.
 """
 
+import dataclasses
 import pathlib
 import pickle
 import zipfile
 
-from importers.directory import Failure, Model, Tensor, read_json, tokenizer_files
+from importers.directory import (Failure, Model, Tensor, read_json, refuse_pointer,
+                                 tokenizer_files)
 
 # Masks and angles that old versions of transformers saved; a model makes them itself.
 BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
@@ -18,6 +20,7 @@ BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 def load(path):
     """What torch saved in the file `path`: tensors and plain containers, nothing else."""
     import torch
+    refuse_pointer(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True,
                           mmap=zipfile.is_zipfile(path))
@@ -66,7 +69,7 @@ def config_of(directory):
         raise Failure(f"{directory}: has no config.json, which says what the weights are of; "
                       "download it too")
     config = read_json(path)
-    if "quantization_config" in config:
+    if config.get("quantization_config") is not None:
         raise Failure(f"{path}: has a quantization_config; quantised checkpoints are not read: "
                       "take the unquantised weights")
     return config
@@ -117,6 +120,7 @@ def items(state, path):
 def open_safetensors(path):
     """The tensors of a safetensors file, mapped: {name: Tensor}."""
     import safetensors
+    refuse_pointer(path)
     try:
         file = safetensors.safe_open(path, "pt")
     except safetensors.SafetensorError as error:
@@ -134,9 +138,21 @@ def open_safetensors(path):
     return {name: tensor(name) for name in file.keys() if not name.endswith(BUFFERS)}
 
 
-def open_directory(directory, tokenizer=None):
+def without_prefix(tensors, prefix, where):
+    """The tensors without what a wrapper put before their names."""
+    if not any(tensor.name.startswith(prefix) for tensor in tensors):
+        raise Failure(f"{where}: no tensor's name begins with '{prefix}'; the first is "
+                      f"'{tensors[0].name}'")
+    return [dataclasses.replace(tensor, name=tensor.name.removeprefix(prefix))
+            for tensor in tensors]
+
+
+def open_directory(directory, tokenizer=None, prefix=""):
     """The model of a Hugging Face directory."""
     directory = pathlib.Path(directory)
     config = config_of(directory)
-    return Model(config, untied(weights(directory), config, directory),
+    tensors = weights(directory)
+    if prefix:
+        tensors = without_prefix(tensors, prefix, directory)
+    return Model(config, untied(tensors, config, directory),
                  tokenizer_files(tokenizer or directory, directory))

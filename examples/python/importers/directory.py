@@ -50,7 +50,16 @@ def say(*words):
     print(f"{pathlib.Path(sys.argv[0]).stem}:", *words, file=sys.stderr, flush=True)
 
 
+def refuse_pointer(path):
+    """Git LFS leaves a few words where a file should be that it has not fetched."""
+    with open(path, "rb") as file:
+        if file.read(40).startswith(b"version https://git-lfs.github.com/spec/"):
+            raise Failure(f"{path}: is a Git LFS pointer, not the file itself; `git lfs pull` in its "
+                          "repository fetches it")
+
+
 def read_json(path):
+    refuse_pointer(path)
     try:
         return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,5 +1,5 @@
-"""A GGUF file of llama.cpp: its tensors dequantised, named and laid out as Hugging Face has them,
-its byte-level BPE as a tokenizer.json. Needs the packages gguf and numpy, not torch.
+"""A GGUF file of llama.cpp: its tensors dequantised, named and laid out as Hugging Face has them.
+Needs the packages gguf and numpy, not torch.
 
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md; what llama.cpp's convert_hf_to_gguf.py
 did to the tensors is undone here.
@@ -11,7 +11,8 @@ import pathlib
 import sys
 from collections.abc import Callable
 
-from importers.directory import Failure, Model, Tensor, tokenizer_files
+from importers.directory import Failure, Model, Tensor, refuse_pointer, tokenizer_files
+from importers.gguf_tokenizer import check_tokenizer, tokenizer, tokenizer_config
 
 # --- architectures -------------------------------------------------------------------------------
 
@@ -21,6 +22,26 @@ LLAMA_PARTS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layer
                "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
                "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
 QWEN3_PARTS = {**LLAMA_PARTS, "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
+GEMMA2_PARTS = {**LLAMA_PARTS, "ffn_norm": "pre_feedforward_layernorm",
+                "post_attention_norm": "post_attention_layernorm",
+                "post_ffw_norm": "post_feedforward_layernorm"}
+GEMMA3_PARTS = {**GEMMA2_PARTS, "attn_q_norm": "self_attn.q_norm",
+                "attn_k_norm": "self_attn.k_norm"}
+OLMO2_PARTS = {"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj",
+               "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+               "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
+               "post_attention_norm": "post_attention_layernorm",
+               "post_ffw_norm": "post_feedforward_layernorm",
+               "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+PHI3_PARTS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+              "attn_qkv": "self_attn.qkv_proj", "attn_output": "self_attn.o_proj",
+              "ffn_up": "mlp.gate_up_proj", "ffn_down": "mlp.down_proj"}
+NEOX_PARTS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+              "attn_qkv": "attention.query_key_value", "attn_output": "attention.dense",
+              "ffn_up": "mlp.dense_h_to_4h", "ffn_down": "mlp.dense_4h_to_h"}
+NEOX_OUTSIDE = {"token_embd.weight": "gpt_neox.embed_in.weight",
+                "output_norm.weight": "gpt_neox.final_layer_norm.weight",
+                "output_norm.bias": "gpt_neox.final_layer_norm.bias"}
 GPT2_PARTS = {"attn_norm": "ln_1", "ffn_norm": "ln_2", "attn_qkv": "attn.c_attn",
               "attn_output": "attn.c_proj", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"}
 LLAMA_OUTSIDE = {"token_embd.weight": "model.embed_tokens.weight",
@@ -41,9 +62,10 @@ KNOWN = {"block_count", "context_length", "embedding_length", "feed_forward_leng
          "attention.layer_norm_epsilon", "attention.sliding_window", "rope.freq_base",
          "rope.dimension_count", "rope.scaling.type", "rope.scaling.factor", "rope.scale_linear",
          "rope.scaling.original_context_length", "rope.scaling.finetuned",
-         "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "tensor_data_layout"}
-HARMLESS = {"expert_count": 0, "expert_used_count": 0, "attention.causal": True,
-            "rope.scaling.attn_factor": 1.0}
+         "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow", "tensor_data_layout",
+         "attn_logit_softcapping", "final_logit_softcapping", "use_parallel_residual",
+         "rope.scaling.attn_factor", "rope.freq_base_swa"}
+HARMLESS = {"expert_count": 0, "expert_used_count": 0, "attention.causal": True}
 
 
 class Metadata:
@@ -80,10 +102,16 @@ class Metadata:
                 if key not in HARMLESS or value != HARMLESS[key]:
                     raise Failure(f"{self.path}: '{name}' = {value} is not supported: the model "
                                   "computes something that motet's family does not")
+        if self.architecture not in ("phi3", "llama"):
+            factor = self.own("rope.scaling.attn_factor", 1.0)
+            if factor != 1.0:
+                raise Failure(f"{self.path}: '{prefix}rope.scaling.attn_factor' = {factor} is not "
+                              "supported")
+
+    def window(self):
+        """Tokens of the sliding window, or None where a context is no longer than that."""
         window = self.own("attention.sliding_window", None)
-        if window and window < self.own("context_length"):
-            raise Failure(f"{self.path}: a sliding window of {window} tokens in a context of "
-                          f"{self.own('context_length')} is not supported")
+        return window if window and window < self.own("context_length") else None
 
 
 def short(value):
@@ -138,7 +166,8 @@ def rotary_config(metadata, tensors):
     """config.json of the families with rotated positions."""
     width, heads = metadata.own("embedding_length"), metadata.own("attention.head_count")
     features = metadata.own("attention.key_length", width // heads)
-    for name in ("attention.value_length", "rope.dimension_count"):
+    whole = ("attention.value_length", "rope.dimension_count")
+    for name in whole[:1] if metadata.architecture == "phi3" else whole:
         if metadata.own(name, features) != features:
             raise Failure(f"{metadata.path}: '{metadata.architecture}.{name}' is "
                           f"{metadata.own(name)} in heads of {features} features; they must be "
@@ -162,22 +191,95 @@ def rotary_config(metadata, tensors):
 
 
 def llama_config(metadata, tensors):
-    return {**rotary_config(metadata, tensors),
-            "architectures": ["LlamaForCausalLM"],
-            "attention_bias": "blk.0.attn_q.bias" in tensors,
-            "mlp_bias": "blk.0.ffn_up.bias" in tensors,
-            "model_type": "llama"}
+    config = rotary_config(metadata, tensors)
+    biases = {"attention_bias": "blk.0.attn_q.bias" in tensors,
+              "mlp_bias": "blk.0.ffn_up.bias" in tensors}
+    if metadata.window() is None:
+        return {**config, **biases, "architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    if any(biases.values()):
+        raise Failure(f"{metadata.path}: a sliding window of {metadata.window()} tokens beside "
+                      "biases is no model of Mistral's, and not supported")
+    return {**config, "architectures": ["MistralForCausalLM"], "model_type": "mistral",
+            "sliding_window": metadata.window()}
 
 
-def qwen2_config(metadata, tensors):
-    return {**rotary_config(metadata, tensors), "architectures": ["Qwen2ForCausalLM"],
-            "model_type": "qwen2", "use_sliding_window": False}
+def qwen_config(family, name):
+    def config(metadata, tensors):
+        if metadata.window() is not None:  # the file does not say in which layers
+            raise Failure(f"{metadata.path}: a sliding window of {metadata.window()} tokens in a "
+                          f"context of {metadata.own('context_length')} is not supported")
+        biases = {"attention_bias": "blk.0.attn_q.bias" in tensors} if family == "qwen3" else {}
+        return {**rotary_config(metadata, tensors), **biases, "architectures": [name],
+                "model_type": family, "use_sliding_window": False}
+    return config
 
 
-def qwen3_config(metadata, tensors):
-    return {**rotary_config(metadata, tensors), "architectures": ["Qwen3ForCausalLM"],
-            "attention_bias": "blk.0.attn_q.bias" in tensors,
-            "model_type": "qwen3", "use_sliding_window": False}
+def gemma_config(metadata, tensors, largest_layers, others):
+    """What both Gemmas have. Files do not hold the scale of scores: that of the largest model is by
+    the width, of all others by the head.
+    """
+    config = rotary_config(metadata, tensors)
+    largest = config["num_hidden_layers"] == largest_layers
+    del config["hidden_act"]
+    return {**config, **others,
+            "attention_bias": False,
+            "hidden_activation": "gelu_pytorch_tanh",
+            "query_pre_attn_scalar": (config["hidden_size"] // config["num_attention_heads"]
+                                      if largest else config["head_dim"]),
+            "sliding_window": metadata.own("attention.sliding_window")}
+
+
+def gemma2_config(metadata, tensors):
+    def cap(name):
+        return short(metadata.own(f"{name}_logit_softcapping"))
+    return gemma_config(metadata, tensors, 46, {
+        "architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2",
+        "attn_logit_softcapping": cap("attn"), "final_logit_softcapping": cap("final")})
+
+
+def gemma3_config(metadata, tensors):
+    return gemma_config(metadata, tensors, 62, {
+        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text",
+        "final_logit_softcapping": None, "attn_logit_softcapping": None,
+        "rope_local_base_freq": metadata.own("rope.freq_base_swa", 10000.0),
+        "sliding_window_pattern": 6})
+
+
+def olmo2_config(metadata, tensors):
+    return {**rotary_config(metadata, tensors), "architectures": ["Olmo2ForCausalLM"],
+            "attention_bias": False, "model_type": "olmo2"}
+
+
+def phi3_config(metadata, tensors):
+    config = rotary_config(metadata, tensors)
+    original = metadata.own("rope.scaling.original_context_length",
+                            config["max_position_embeddings"])
+    share = metadata.own("rope.dimension_count", config["head_dim"]) / config["head_dim"]
+    long, short_ = (tensors.get(f"rope_factors_{kind}.weight") for kind in ("long", "short"))
+    scaling = None
+    if long is not None:
+        scaling = {"type": "longrope",
+                   "long_factor": [short(x) for x in dequantised(long)],
+                   "short_factor": [short(x) for x in dequantised(short_)]}
+        factor = metadata.own("rope.scaling.attn_factor", None)
+        if factor is not None:
+            scaling["attention_factor"] = short(factor)
+    return {**config, "architectures": ["Phi3ForCausalLM"], "model_type": "phi3",
+            "original_max_position_embeddings": original, "partial_rotary_factor": share,
+            "rope_scaling": scaling, "sliding_window": metadata.window()}
+
+
+def gpt_neox_config(metadata, tensors):
+    width, heads = metadata.own("embedding_length"), metadata.own("attention.head_count")
+    return {"architectures": ["GPTNeoXForCausalLM"], "model_type": "gpt_neox",
+            "attention_bias": True, "hidden_act": "gelu", "hidden_size": width,
+            "intermediate_size": metadata.own("feed_forward_length"),
+            "layer_norm_eps": short(metadata.own("attention.layer_norm_epsilon")),
+            "max_position_embeddings": metadata.own("context_length"),
+            "num_attention_heads": heads, "num_hidden_layers": metadata.own("block_count"),
+            "rotary_emb_base": metadata.own("rope.freq_base", 10000.0),
+            "rotary_pct": metadata.own("rope.dimension_count") / (width // heads),
+            "use_parallel_residual": metadata.own("use_parallel_residual", True)}
 
 
 def gpt2_config(metadata, tensors):
@@ -200,15 +302,26 @@ class Architecture:
     biases: tuple = ()  # parts that always have one
     optional: tuple = ()  # groups of parts that have one where config.json says so
     interleaved: bool = False  # queries and keys
+    norm_offset: int = 0  # that llama.cpp adds to the weights of norms
+    head: str = "lm_head.weight"
+    own: tuple = ()  # tensors of settings, which config.json has
 
 
-LLAMA_BLOCK, GPT2_BLOCK = "model.layers", "transformer.h"
+LLAMA_BLOCK, GPT2_BLOCK, NEOX_BLOCK = "model.layers", "transformer.h", "gpt_neox.layers"
 ARCHITECTURES = {
     "llama": Architecture(llama_config, LLAMA_PARTS, LLAMA_OUTSIDE, LLAMA_BLOCK,
                           optional=((*ATTENTION, "attn_output"), MLP), interleaved=True),
-    "qwen2": Architecture(qwen2_config, LLAMA_PARTS, LLAMA_OUTSIDE, LLAMA_BLOCK, biases=ATTENTION),
-    "qwen3": Architecture(qwen3_config, QWEN3_PARTS, LLAMA_OUTSIDE, LLAMA_BLOCK,
-                          optional=((*ATTENTION, "attn_output"),)),
+    "qwen2": Architecture(qwen_config("qwen2", "Qwen2ForCausalLM"), LLAMA_PARTS, LLAMA_OUTSIDE,
+                          LLAMA_BLOCK, biases=ATTENTION),
+    "qwen3": Architecture(qwen_config("qwen3", "Qwen3ForCausalLM"), QWEN3_PARTS, LLAMA_OUTSIDE,
+                          LLAMA_BLOCK, optional=((*ATTENTION, "attn_output"),)),
+    "gemma2": Architecture(gemma2_config, GEMMA2_PARTS, LLAMA_OUTSIDE, LLAMA_BLOCK, norm_offset=1),
+    "gemma3": Architecture(gemma3_config, GEMMA3_PARTS, LLAMA_OUTSIDE, LLAMA_BLOCK, norm_offset=1),
+    "olmo2": Architecture(olmo2_config, OLMO2_PARTS, LLAMA_OUTSIDE, LLAMA_BLOCK),
+    "phi3": Architecture(phi3_config, PHI3_PARTS, LLAMA_OUTSIDE, LLAMA_BLOCK,
+                         own=("rope_factors_long.weight", "rope_factors_short.weight")),
+    "gptneox": Architecture(gpt_neox_config, NEOX_PARTS, NEOX_OUTSIDE, NEOX_BLOCK,
+                            biases=tuple(NEOX_PARTS), head="embed_out.weight"),
     "gpt2": Architecture(gpt2_config, GPT2_PARTS, GPT2_OUTSIDE, GPT2_BLOCK,
                          biases=tuple(GPT2_PARTS)),
 }
@@ -234,11 +347,17 @@ def halves(weight, heads):
     return pairs.swapaxes(1, 2).reshape(weight.shape)
 
 
+def by_head(weight, heads):
+    """Queries, keys and values of all heads, as llama.cpp has them, head by head."""
+    parts = weight.reshape(3, heads, weight.shape[0] // (3 * heads), *weight.shape[1:])
+    return parts.swapaxes(0, 1).reshape(weight.shape)
+
+
 def names_of(architecture, layers, tensors):
     """{GGUF's name: Hugging Face's} of every tensor that such a model has."""
     names = dict(architecture.outside)
     if "output.weight" in tensors:
-        names["output.weight"] = "lm_head.weight"
+        names["output.weight"] = architecture.head
     biased = set(architecture.biases)
     for group in architecture.optional:
         if any(f"blk.0.{part}.bias" in tensors for part in group):
@@ -251,11 +370,12 @@ def names_of(architecture, layers, tensors):
     return names
 
 
-def check_names(names, tensors, path):
+def check_names(names, tensors, path, own=()):
     missing = next((name for name in names if name not in tensors), None)
     if missing:
         raise Failure(f"{path}: the tensor '{missing}' is missing")
-    left = next((name for name in tensors if name not in {*names, "rope_freqs.weight"}), None)
+    known = {*names, *own, "rope_freqs.weight"}
+    left = next((name for name in tensors if name not in known), None)
     if left:
         raise Failure(f"{path}: the tensor '{left}' is not supported: the model computes something "
                       "that motet's family does not")
@@ -274,142 +394,16 @@ def hf_tensor(tensor, name, architecture, metadata):
         weight = dequantised(tensor)
         if architecture.interleaved and part in heads:
             weight = halves(weight, heads[part])
+        if architecture.norm_offset and part.endswith("norm"):
+            weight = weight - architecture.norm_offset
+        if architecture.parts is NEOX_PARTS and part == "attn_qkv":
+            weight = by_head(weight, heads["attn_q"])
         return weight.T if transposed else weight
 
     shape = tuple(int(size) for size in reversed(tensor.shape))  # GGUF: fastest first
     kind = tensor.tensor_type.name
     return Tensor(name, shape[::-1] if transposed else shape,
                   kind if kind in ("F32", "F16", "BF16") else "F32", read)
-
-
-# --- tokenizer -----------------------------------------------------------------------------------
-
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5  # gguf.TokenType
-LLAMA3_PATTERN = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-                  r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
-QWEN2_PATTERN = LLAMA3_PATTERN.replace(r"\p{N}{1,3}", r"\p{N}")
-LLAMA3_NAMES = ("llama-bpe", "llama3", "llama-v3")  # llama.cpp gives these a BOS unless told not to
-
-
-def byte_level(use_regex):
-    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True,
-            "use_regex": use_regex}
-
-
-def split_by(pattern):
-    return {"type": "Sequence", "pretokenizers": [
-        {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False},
-        byte_level(False)]}
-
-
-PRE_TOKENIZERS = {  # by tokenizer.ggml.pre
-    "gpt-2": byte_level(True),
-    "smollm": {"type": "Sequence", "pretokenizers": [
-        {"type": "Digits", "individual_digits": True}, byte_level(True)]},
-    "qwen2": split_by(QWEN2_PATTERN),
-    **{name: split_by(LLAMA3_PATTERN) for name in LLAMA3_NAMES},
-}
-
-
-def check_tokenizer(metadata):
-    """That the file's tokenizer is one that can be written as a byte-level tokenizer.json."""
-    other = "give the directory that has the model's tokenizer.json with --tokenizer"
-    model = metadata.get("tokenizer.ggml.model", None)
-    if model == "llama":
-        raise Failure(f"{metadata.path}: its tokenizer is of SentencePiece ('llama'), and motet "
-                      "reads byte-level BPE only; where a byte-level tokenizer for these tokens "
-                      f"exists, {other}")
-    if model != "gpt2":
-        raise Failure(f"{metadata.path}: its tokenizer is of the kind '{model}'; 'gpt2' "
-                      f"(byte-level BPE) is read: {other}")
-    pre = metadata.get("tokenizer.ggml.pre", None)
-    if pre not in PRE_TOKENIZERS:
-        raise Failure(f"{metadata.path}: the rule '{pre}' by which its tokenizer splits text "
-                      f"(tokenizer.ggml.pre) is not known here; {', '.join(PRE_TOKENIZERS)} are: "
-                      f"{other}")
-
-
-def tokens_of(metadata):
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    return list(enumerate(zip(tokens, metadata.get("tokenizer.ggml.token_type",
-                                                   [NORMAL] * len(tokens)))))
-
-
-def added_tokens(metadata):
-    """Tokens that are matched as they are written: [(id, their text and how they are matched)]."""
-    return [(id, {"content": token, "single_word": False, "lstrip": False, "rstrip": False,
-                  "normalized": False, "special": kind == CONTROL})
-            for id, (token, kind) in tokens_of(metadata) if kind in (CONTROL, USER_DEFINED)]
-
-
-def bos(metadata):
-    """The token that texts begin with, or None: (token, id)."""
-    usual = metadata.get("tokenizer.ggml.pre") in LLAMA3_NAMES
-    if not metadata.get("tokenizer.ggml.add_bos_token", usual):
-        return None
-    id = metadata.get("tokenizer.ggml.bos_token_id")
-    return metadata.get("tokenizer.ggml.tokens")[id], id
-
-
-def post_processor(metadata):
-    first = bos(metadata)
-    if first is None:
-        return None
-    token, id = first
-
-    def parts(name, kind):
-        return [{"SpecialToken": {"id": token, "type_id": kind}},
-                {"Sequence": {"id": name, "type_id": kind}}]
-
-    return {"type": "TemplateProcessing", "single": parts("A", 0),
-            "pair": parts("A", 0) + parts("B", 1),
-            "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}}}
-
-
-def tokenizer(metadata):
-    """tokenizer.json, in the format of the `tokenizers` library."""
-    pre = metadata.get("tokenizer.ggml.pre")
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [{"id": id, **token} for id, token in added_tokens(metadata)],
-        "normalizer": {"type": "NFC"} if pre == "qwen2" else None,
-        "pre_tokenizer": PRE_TOKENIZERS[pre],
-        "post_processor": post_processor(metadata),
-        "decoder": byte_level(True),
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": pre in LLAMA3_NAMES,
-            "vocab": {token: id for id, (token, kind) in tokens_of(metadata) if kind != UNUSED},
-            "merges": metadata.get("tokenizer.ggml.merges"),
-        },
-    }
-
-
-def tokenizer_config(metadata):
-    tokens = metadata.get("tokenizer.ggml.tokens")
-    ids = {name: metadata.get(f"tokenizer.ggml.{kind}_token_id", None)
-           for name, kind in (("bos_token", "bos"), ("eos_token", "eos"),
-                              ("pad_token", "padding"), ("unk_token", "unknown"))}
-    template = metadata.get("tokenizer.chat_template", None)
-    config = {
-        "add_bos_token": bos(metadata) is not None,
-        "add_prefix_space": False,
-        "added_tokens_decoder": {str(id): token for id, token in added_tokens(metadata)},
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": metadata.own("context_length"),
-        "tokenizer_class": "PreTrainedTokenizerFast",  # takes tokenizer.json as it is
-        **({} if template is None else {"chat_template": template}),
-        **{name: tokens[id] for name, id in ids.items() if id is not None},
-    }
-    return dict(sorted(config.items()))
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -426,6 +420,7 @@ def package():
 
 def open_reader(path):
     gguf = package()
+    refuse_pointer(path)
     with open(path, "rb") as file:
         magic = file.read(4)
     if magic != b"GGUF":
@@ -471,7 +466,7 @@ def open_file(path, tokenizer_directory=None):
     metadata.check()
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     names = names_of(architecture, metadata.own("block_count"), tensors)
-    check_names(names, tensors, path)
+    check_names(names, tensors, path, architecture.own)
     if tokenizer_directory is None:
         check_tokenizer(metadata)
         files = {"tokenizer.json": tokenizer(metadata),

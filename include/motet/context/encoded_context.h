@@ -16,6 +16,7 @@ namespace motet {
 struct Origin {
   std::string model;            ///< Decoder::fingerprint of the model that made it
   std::vector<int64_t> prefix;  ///< tokens of the prefix that it saw
+  bool long_factors = false;    ///< whether its keys are rotated by LongRope's long factors
 
   /// Field by field.
   friend bool operator==(const Origin&, const Origin&) = default;
@@ -41,6 +42,9 @@ struct EncodedContext {
   EncodedPiece prefix;               ///< may be empty
   std::vector<EncodedPiece> pieces;  ///< what each of them saw: the prefix and itself
   int64_t query_position = 0;        ///< of a query's first token
+  /// Positions of the context, and of all that will read it where `encode` was told
+  /// (ContextOptions::reach): LongRope's factors are chosen by it, once.
+  int64_t reach = 0;
 
   /// Tokens of prefix and pieces.
   int64_t tokens() const;

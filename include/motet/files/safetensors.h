@@ -26,15 +26,26 @@ class SafeTensors {
   /// Of all tensors, in order.
   std::vector<std::string> names() const;
   /// A view of the mapped file; writing to it changes this process's copy only. Throws Error for an
-  /// unknown name.
+  /// unknown name, and for a dtype that LibTorch has not.
   torch::Tensor tensor(const std::string& name) const;
+  /// The dtype of a tensor as the file writes it, such as "F8_E4M3". Throws Error for an unknown
+  /// name.
+  const std::string& dtype(const std::string& name) const;
+  /// Whether `tensor` has it: whether its dtype is one of LibTorch's.
+  bool readable(const std::string& name) const;
   /// That are mapped.
   const std::vector<std::filesystem::path>& files() const { return paths_; }
 
  private:
   void add_file(const std::filesystem::path& path);
 
-  std::map<std::string, torch::Tensor> tensors_;
+  struct Stored {
+    torch::Tensor tensor;  // undefined where its dtype is not known
+    std::string dtype;
+  };
+  const Stored& stored(const std::string& name) const;
+
+  std::map<std::string, Stored> tensors_;
   std::vector<std::filesystem::path> paths_;
 };
 

@@ -25,6 +25,9 @@ class Attention {
   /// features] of the same tokens, rotated. Returns out, [batch, heads, rows, features].
   virtual torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& keys,
                                const torch::Tensor& values, const ScoreRule& rule) = 0;
+  /// The number of positions that rows and keys of this pass have, and of those that go on from it,
+  /// where it knows them; LongRope heeds it.
+  virtual int64_t reach() const { return 0; }
   /// Runs one block over the residual stream and returns the next. A pass that trains may keep less
   /// of it for the backward pass than LibTorch would.
   virtual torch::Tensor run(const std::shared_ptr<Block>& block, const torch::Tensor& x,
@@ -53,19 +56,24 @@ class Norm : public torch::nn::Module {
  public:
   /// [..., width] to the same.
   virtual torch::Tensor forward(const torch::Tensor& x) const = 0;
+  /// The weight that leaves lengths alone, which training from scratch begins with.
+  virtual double neutral_weight() const { return 1; }
 };
 
-/// x / rms(x) times a weight. Zhang & Sennrich 2019, arXiv 1910.07467.
+/// x / rms(x) times a weight, or a weight and an offset. Zhang & Sennrich 2019, arXiv 1910.07467.
 class RmsNorm : public Norm {
  public:
   /// Parameters are left uninitialised.
-  RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options = {});
+  RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options = {},
+          double offset = 0);
   torch::Tensor forward(const torch::Tensor& x) const override;
+  double neutral_weight() const override { return 1 - offset_; }
 
   torch::Tensor weight;  ///< [width]
 
  private:
   double epsilon_;
+  double offset_;
 };
 
 /// (x - mean(x)) / deviation(x) times a weight, plus a bias. Ba et al. 2016, arXiv 1607.06450.
@@ -107,7 +115,8 @@ class Block : public torch::nn::Module {
   std::shared_ptr<Linear> make_linear(const std::string& name, int64_t in, int64_t out,
                                       bool bias = false);
   /// A norm, registered under this name.
-  std::shared_ptr<RmsNorm> make_rms_norm(const std::string& name, int64_t width, double epsilon);
+  std::shared_ptr<RmsNorm> make_rms_norm(const std::string& name, int64_t width, double epsilon,
+                                         double offset = 0);
   /// A norm, registered under this name.
   std::shared_ptr<LayerNorm> make_layer_norm(const std::string& name, int64_t width,
                                              double epsilon);

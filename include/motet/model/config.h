@@ -28,12 +28,22 @@ struct Config {
   bool tied = false;                ///< the output layer is the embedding
   bool attention_bias = false;      ///< of queries, keys and values
   bool attention_out_bias = false;  ///< of the product that joins the heads
-  bool query_key_norm = false;      ///< each head's queries and keys are normed before rotation
+  bool query_key_norm = false;      ///< queries and keys are normed before rotation, by head
+  bool query_key_norm_wide = false;  ///< or all heads together
   bool mlp_bias = false;            ///< of the MLP's products
   bool gated = false;        ///< the MLP has a gate beside its product up: three products, not two
   std::optional<Rope> rope;  ///< nothing: learned positions
+  /// Of layers with a window, where it differs from `rope`.
+  std::optional<Rope> window_rope;
   bool scale_scores = true;  ///< by 1 / sqrt(features)
   bool scale_scores_by_layer = false;  ///< and by 1 / (layer + 1)
+  std::optional<double> score_scale;    ///< in place of 1 / sqrt(features)
+  std::optional<double> score_cap;      ///< soft cap of scores; see ScoreRule
+  bool norm_before = true;    ///< attention and MLP read the residual stream normed
+  bool norm_after = false;    ///< what they add to it is normed
+  double norm_offset = 0;     ///< added to the weights of norms
+  bool parallel = false;      ///< attention and MLP read the same residual stream
+  bool fused = false;         ///< products that read the same rows are stored as one
   /// The window of each layer: its rows see keys less than so many positions behind their own; 0:
   /// all of them. Empty: no layer has one. See behind_window.
   std::vector<int64_t> windows;
@@ -46,35 +56,68 @@ struct Config {
   bool learned_positions() const { return !rope.has_value(); }
   /// The window of a layer, or nothing where its rows see all keys.
   std::optional<int64_t> window(int64_t layer) const;
+  /// The rope of a layer.
+  const std::optional<Rope>& rope_in(int64_t layer) const {
+    return window_rope && window(layer) ? window_rope : rope;
+  }
+  /// Whether a pass that reaches so many positions takes LongRope's long factors, here.
+  bool takes_long_factors(int64_t reach) const;
 };
 
 /// Reads DIRECTORY/config.json, or a file of that kind, with the registered family that its
 /// model_type names. Throws Error where it is missing or malformed, and for an unknown family.
 Config load_config(const std::filesystem::path& directory);
 
-/// Fields of a config.json, with errors that name file and field. For families.
+/// Fields of a config.json, with errors that name file, field and value. For families. A field that
+/// is absent has a default; null is a value of its own, which few fields may have.
 class ConfigReader {
  public:
-  /// `where` names the file; `json` outlives the reader.
+  /// `where` names the file; `json`, an object, outlives the reader.
   ConfigReader(const nlohmann::json& json, std::string where)
       : json_(json), where_(std::move(where)) {}
 
+  bool absent(const char* name) const;   ///< the field is not there
+  bool is_null(const char* name) const;  ///< it is there, and null
+  /// Whether the field is there and not null.
+  bool has(const char* name) const { return !absent(name) && !is_null(name); }
+
   /// A whole number of at least 1. Throws Error where it is missing or something else.
   int64_t size(const char* name) const;
-  /// The same, or `otherwise` where it is missing or null.
+  /// The same, or `otherwise` where it is absent. Throws Error for null and for something else.
   int64_t size(const char* name, int64_t otherwise) const;
-  /// A number, or `otherwise`. Throws Error for something else.
+  /// The same, where null means `if_null`.
+  int64_t size(const char* name, int64_t otherwise, int64_t if_null) const;
+  /// A finite number. Throws Error where it is missing or something else.
+  double number(const char* name) const;
+  /// The same, or `otherwise` where it is absent.
   double number(const char* name, double otherwise) const;
-  /// true or false, or `otherwise`. Throws Error for something else.
+  /// The same, where null means nothing.
+  std::optional<double> number_or_null(const char* name, std::optional<double> otherwise) const;
+  /// true or false, or `otherwise` where it is absent. Throws Error for something else.
   bool flag(const char* name, bool otherwise) const;
-  /// A string, or `otherwise`. Throws Error for something else.
+  /// A string, or `otherwise` where it is absent. Throws Error for something else.
   std::string text(const char* name, const std::string& otherwise) const;
+  /// Strings; none where the field is absent or null. Throws Error for something else.
+  std::vector<std::string> texts(const char* name) const;
+  /// Finite numbers. Throws Error where the field is missing or something else.
+  std::vector<double> numbers(const char* name) const;
+  /// The fields of an object; errors name them as "name.field". Empty where it is absent or null.
+  ConfigReader object(const char* name) const;
+  bool empty() const { return json_.empty(); }  ///< has no fields
+
+  /// Throws Error: the file, the field, its value, and what is `wanted` in its place.
+  [[noreturn]] void fail(const char* name, const std::string& wanted) const;
+  const std::string& where() const { return where_; }  ///< the file
 
  private:
+  ConfigReader(const nlohmann::json& json, std::string where, std::string path)
+      : json_(json), where_(std::move(where)), path_(std::move(path)) {}
   /// The field, or null where it is absent.
   const nlohmann::json& field(const char* name) const;
+
   const nlohmann::json& json_;
   std::string where_;
+  std::string path_;  // of the fields, as "rope_scaling."
 };
 
 }  // namespace motet

@@ -15,6 +15,10 @@ struct ContextOptions {
   /// Whether pieces keep the moments of their keys, for readings that estimate from them
   /// (ReadingNeeds::bulk). A Reader makes those that it misses by itself, every time.
   bool moments = false;
+  /// Positions that the context, its queries and their answers have together, at most. Models with
+  /// LongRope choose their factors by it, for every key and row alike; others do not heed it. At
+  /// least what the layout and a query's first token need.
+  int64_t reach = 0;
 };
 
 /// Runs the model over prefix and pieces, laid end to end in `tokens` as `layout` says: one packed

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <random>
 #include <vector>
@@ -45,7 +46,13 @@ struct GenerateOptions {
 /// Told of every token as it is drawn, before the reader reads it on; false ends the generation.
 using OnToken = std::function<bool(int64_t token)>;
 
-/// Reads the query and goes on from it, token by token. The reader's probes see the query's rows in
+/// Tokens that end an answer, as Hugging Face has it: `eos_token_id` of DIRECTORY's
+/// generation_config.json where there is that file (null or absent: none), else of its config.json.
+/// Throws Error for something that is no token.
+std::vector<int64_t> end_tokens(const std::filesystem::path& directory);
+
+/// Reads the query and goes on from it, token by token, until a token of `stop` comes, there are as
+/// many as wanted, or the model has no position for one more. The reader's probes see the query's rows in
 /// the first pass, then one row a token: row i of those predicts token i. Throws Error as
 /// Reader::read.
 std::vector<int64_t> generate(const Decoder& model, Reader& reader,

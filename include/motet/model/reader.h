@@ -3,7 +3,10 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "motet/attention/key_moments.h"
@@ -33,9 +36,17 @@ class Reader {
   /// queries there are. Returns rows after the last norm, [rows, width], one query after the other;
   /// see Decoder::logits. Throws Error for another number of queries, an empty batch, and a
   /// position that a learned table lacks.
-  torch::Tensor read(const std::vector<std::vector<int64_t>>& queries);
-  /// The same for a single query.
+  torch::Tensor read(std::span<const std::vector<int64_t>> queries);
+  /// The same: {{1, 2}, {3}} are two queries.
+  torch::Tensor read(std::initializer_list<std::vector<int64_t>> queries) {
+    return read(std::span(queries.begin(), queries.size()));
+  }
+  /// The same for a single query: {1, 2}, or {first, last} of a range.
   torch::Tensor read(const std::vector<int64_t>& query);
+
+  /// How many more tokens of each query a learned table of positions holds; nothing where positions
+  /// are rotated.
+  std::optional<int64_t> positions_left() const;
 
  private:
   /// Own keys or values of one query in one layer: room grows by doubling, so that appending a
@@ -53,6 +64,7 @@ class Reader {
   const Decoder& model_;
   const EncodedContext& context_;
   const Reading& reading_;
+  int64_t reach_;  // positions so far, those that the context was encoded for among them
   Probes probes_;
   std::unique_ptr<Ablator> ablator_;
   std::vector<int64_t> lengths_;                  // tokens so far of each query

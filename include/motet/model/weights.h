@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "motet/model/decoder.h"
 
@@ -17,11 +18,16 @@ struct LoadOptions {
   /// they are written to.
   std::optional<torch::ScalarType> dtype;
   torch::Device device = torch::kCPU;  ///< where they live
+  /// Names of tensors in the file that are no parameters and may be left out, such as the head of a
+  /// reward model; `*` stands for anything.
+  std::vector<std::string> ignore_tensors = {};
 };
 
 /// Loads a model directory in Hugging Face format: config.json, and model.safetensors or its shards
-/// (F32, F16, BF16). Throws Error where it is missing or damaged, for an unknown family, and for a
-/// tensor that is missing, left over or of another shape than the configuration says.
+/// (F32, F16, BF16), with or without the family's prefix before names, and with either or both of
+/// two tied tensors. Throws Error where it is missing, damaged or quantised, for an unknown family,
+/// for a tensor that is missing, left over or of another shape than the configuration says, and
+/// where nothing is there to be ignored.
 std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
                                     const LoadOptions& options = {});
 

@@ -10,6 +10,7 @@ namespace motet {
 struct Document {
   std::string name;  ///< where it came from
   std::string text;  ///< the whole of it, UTF-8
+  bool had_mark = false;  ///< a byte order mark stood before it, which is left out
 };
 
 /// Texts of files, folders and standard input, in the order given. Of a folder, every `.txt` and

@@ -24,23 +24,31 @@ struct Encoding {
   int64_t left_out_bytes = 0;
 };
 
-/// Byte-level byte-pair encoding, equal to Hugging Face `tokenizers`.
-/// Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units"; bytes as in
-/// Radford et al. 2019 (GPT-2). Copies are cheap and share one vocabulary.
+/// Byte-pair encoding, equal to Hugging Face `tokenizers`: of bytes (Radford et al. 2019, GPT-2), and
+/// of characters with byte fallback as SentencePiece exports it (Kudo & Richardson 2018, arXiv
+/// 1808.06226). Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units".
+/// Copies are cheap and share one vocabulary.
 class Tokenizer {
  public:
-  /// Reads `directory`/tokenizer.json or, where there is none, GPT-2's vocab.json and merges.txt.
+  /// Reads `directory`/tokenizer.json or, where there is none, vocab.json and merges.txt, cut as
+  /// the class that tokenizer_config.json or config.json implies does (GPT-2, Qwen2). Tokens that
+  /// only tokenizer_config.json, special_tokens_map.json or added_tokens.json have are added.
   /// Throws Error naming the file and the field that is missing, malformed or not supported.
   /// Truncation and padding that the file may ask for are not applied.
   static Tokenizer load(const std::filesystem::path& directory);
 
   /// The ids of `text`; adds none of its own (see `usual_prefix`). Threads may share a tokenizer.
-  /// Throws Error with the offset of the first byte that is not UTF-8.
+  /// Throws Error with the offset of the first byte that is not UTF-8, and where something has no
+  /// token and the vocabulary lacks the unknown token.
   Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
 
-  /// The bytes that `ids` stand for, added tokens as they are written. A sequence cut inside a
-  /// character is not UTF-8. Throws Error naming the first id without a token.
+  /// The bytes that `ids` stand for, special tokens included; ids without a token stand for
+  /// nothing, as in Hugging Face. A sequence cut inside a character is not UTF-8.
   std::string decode(std::span<const int64_t> ids) const;
+
+  /// The bytes of one token as they stand behind others: with the space that `decode` may leave out
+  /// where a text begins. Nothing for an id without a token.
+  std::string token(int64_t id) const;
 
   int64_t size() const;  ///< largest id + 1, added tokens included
 
@@ -48,7 +56,7 @@ class Tokenizer {
   /// ("Ġthe" for " the").
   std::optional<int64_t> id(std::string_view token) const;
 
-  /// What the tokenizer's own post-processor would put first (a BOS): `encode` never does.
+  /// What the tokenizer's own settings would put first (a BOS): `encode` never does.
   const std::vector<int64_t>& usual_prefix() const;
 
   struct State;  // what the files say, in tokenizer.cpp
