@@ -18,6 +18,7 @@ namespace {
 struct Options : program::Options {
   std::filesystem::path text;
   int64_t tokens = 256;
+  bool bos = false;
 };
 
 void add_options(CLI::App& app, Options& options) {
@@ -32,9 +33,11 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--tokens", options.tokens, "of the text, at most")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  app.add_flag("--bos", options.bos, "put the tokenizer's first token before the text");
   app.add_option("--dtype", options.dtype, "of weights and activations")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
+  program::add_ignore_option(app, options);
   program::add_basic_options(app, options);
 }
 
@@ -61,9 +64,15 @@ class Causal : public motet::Attention {
 };
 
 void trace(const Options& options) {
-  auto ids = motet::Tokenizer::load(options.model).encode(motet::read_file(options.text)).ids;
+  const auto tokenizer = motet::Tokenizer::load(options.model);
+  auto ids = tokenizer.encode(motet::read_file(options.text)).ids;
   motet::require(!ids.empty(), options.text.string(), ": has no tokens; give a text with --text");
   ids.resize(std::min<std::size_t>(ids.size(), options.tokens));
+  if (options.bos) {
+    const auto config = motet::load_config(options.model);
+    const auto first = program::bos_of(options.model, config, tokenizer);
+    ids.insert(ids.begin(), first.begin(), first.end());
+  }
   const auto model = motet::load_model(options.model, options.load());
   std::vector<int64_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), 0);

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Compares motet with Hugging Face transformers on a model: every layer, and the logits.
 
-    python examples/python/verify_model.py DIR [--text FILE] [--tokens N] [--dtype TYPE]
+    python examples/python/verify_model.py DIR [--text FILE] [--tokens N] [--bos] [--dtype TYPE]
+                                           [--gguf FILE]
 
 Both run the start of a text through the model in DIR, with ordinary causal attention. The table has
 a row for the residual stream after each layer (layer 0 is the embedding; the last one is before the
 final norm), and one for the logits: the largest absolute difference, and the same divided by the
-largest absolute value of that layer. Token ids are compared too. Exits with 1 where they differ, or
-where a relative difference is above the bound.
+largest absolute value of that layer; then the largest difference of a token's loss. Token ids are
+compared too. Exits with 1 where they differ, or where a relative difference is above the bound, or
+that of a loss, in nats.
+
+--gguf compares with what transformers makes of a GGUF file that DIR was converted from: an error of
+the conversion cannot cancel out. It needs the package accelerate.
 
 The reference is float32, in eager attention; with --dtype bfloat16 its weights are rounded to
 bfloat16, and motet computes in bfloat16. Needs torch, transformers and the built motet-trace.
@@ -24,6 +29,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # float32: only the order of sums differs. bfloat16: 8 bits of a number, rounded in every product.
 BOUNDS = {"float32": 1e-3, "bfloat16": 1e-1}
+LOSS = "losses (nats)"
 
 
 class Failure(Exception):
@@ -43,7 +49,7 @@ def find_program(given=None):
                   "or name it with --program")
 
 
-def trace(program, directory, text, tokens, dtype="float32"):
+def trace(program, directory, text, tokens, dtype="float32", bos=False):
     """What motet computes: {"tokens": [tokens], "residual": [layers + 1, tokens, width],
     "logits": [tokens, vocabulary]}.
     """
@@ -51,19 +57,21 @@ def trace(program, directory, text, tokens, dtype="float32"):
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "trace.safetensors"
         run = subprocess.run([program, directory, out, "--text", text, "--tokens", str(tokens),
-                              "--dtype", dtype], stderr=subprocess.PIPE, text=True, check=False)
+                              "--dtype", dtype, *(["--bos"] if bos else [])], stderr=subprocess.PIPE, text=True, check=False)
         if run.returncode:
             raise Failure(run.stderr.strip() or f"{program} ended with {run.returncode}")
         return load_file(out)
 
 
-def load_reference(directory, dtype="float32"):
+def load_reference(directory, dtype="float32", gguf=None):
     """The model of transformers, float32, with weights rounded to `dtype`."""
     import torch
     import transformers
+    source = {"pretrained_model_name_or_path": directory} if gguf is None else \
+        {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        directory, dtype=getattr(torch, dtype), attn_implementation="eager", local_files_only=True)
-    return model.float().eval()
+        **source, dtype=getattr(torch, dtype), attn_implementation="eager", local_files_only=True)
+    return (model if gguf else model.float()).eval()  # of a GGUF file it is float32 already
 
 
 def layers_of(model):
@@ -111,6 +119,13 @@ def differences(ours, theirs):
     return rows
 
 
+def losses(run):
+    """What each token but the first cost, nats."""
+    import torch
+    return torch.nn.functional.cross_entropy(run["logits"][:-1].double(), run["tokens"][1:],
+                                             reduction="none")
+
+
 def hugging_face_ids(directory, text):
     """The ids that the library `tokenizers` gives a text."""
     import tokenizers
@@ -126,29 +141,34 @@ def hugging_face_ids(directory, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def check_tokens(directory, text, ours):
-    """Throws where motet's ids are not the first of Hugging Face's."""
+def check_tokens(directory, text, ours, tokens):
+    """Throws where motet's ids, behind those that go first, are not the first of Hugging Face's."""
     theirs = hugging_face_ids(directory, pathlib.Path(text).read_bytes().decode())
-    for i, id in enumerate(ours):
+    for i, id in enumerate(ours[len(ours) - min(tokens, len(theirs)):]):
         if i >= len(theirs) or id != theirs[i]:
             raise Failure(f"{text}: token {i} is {id} for motet, "
                           f"{theirs[i] if i < len(theirs) else 'missing'} for tokenizers: "
                           "report this")
 
 
-def verify(directory, text, tokens, dtype, bound, program):
+def verify(directory, text, tokens, bos, dtype, bound, program, gguf):
     """Prints the table; returns whether every relative difference is within the bound."""
-    ours = trace(find_program(program), directory, text, tokens, dtype)
+    ours = trace(find_program(program), directory, text, tokens, dtype, bos)
     ids = ours["tokens"].tolist()
-    check_tokens(directory, text, ids)
-    rows = differences(ours, reference(load_reference(directory, dtype), ours["tokens"]))
+    check_tokens(directory, text, ids, tokens)
+    theirs = reference(load_reference(directory, dtype, gguf), ours["tokens"])
+    rows = differences(ours, theirs)
+    if len(ids) > 1:
+        worst = (losses(ours) - losses(theirs)).abs().max().item()
+        rows.append((LOSS, worst, worst))
     print(f"{directory}, the first {len(ids)} tokens of {os.path.relpath(text)}: the ids of tokenizers; {dtype}\n")
-    print(f"{'':<10} {'difference':>12} {'relative':>12}")
+    print(f"{'':<13} {'difference':>12} {'relative':>12}")
     for name, difference, relative in rows:
         mark = "" if relative <= bound else "  above the bound"
-        print(f"{name:<10} {difference:>12.3g} {relative:>12.3g}{mark}")
+        beside = "" if name == LOSS else f"{relative:.3g}"
+        print(f"{name:<13} {difference:>12.3g} {beside:>12}{mark}".rstrip())
     within = all(relative <= bound for _, _, relative in rows)
-    print(f"\nbound: {bound:g} of the largest absolute value of each row; "
+    print(f"\nbound: {bound:g} of the largest absolute value of each row, and nats; "
           + ("motet and transformers agree" if within else "motet and transformers DIFFER"))
     return within
 
@@ -162,6 +182,10 @@ def main():
                         help="UTF-8 (default: examples/data/alice.txt)")
     parser.add_argument("--tokens", metavar="N", type=int, default=256,
                         help="of the text, at most (default: 256)")
+    parser.add_argument("--bos", action="store_true",
+                        help="put the tokenizer's first token before the text")
+    parser.add_argument("--gguf", metavar="FILE", type=pathlib.Path,
+                        help="compare with transformers' own reading of this file")
     parser.add_argument("--dtype", choices=BOUNDS, default="float32",
                         help="that motet computes in (default: float32)")
     parser.add_argument("--bound", type=float, help="of relative differences (default: "

@@ -404,6 +404,45 @@ TEST_P(RowByKernel, WhatIsNotANumberShowsInEveryStatistic) {
   }
 }
 
+/// Rows of three keys with these scores, seen through spans of so many keys.
+Row row_of_scores(const std::vector<float>& scores, const std::vector<int64_t>& spans) {
+  auto keys = torch::zeros({1, 1, 3, 8});
+  keys.select(3, 0).copy_(torch::tensor(scores));
+  auto query = torch::zeros({1, 1, 1, 8});
+  query.select(3, 0).fill_(1);
+  std::vector<Span> seen;
+  int64_t first = 0;
+  for (const auto count : spans) {
+    seen.push_back({.rows = 1, .first_key = first, .keys = count});
+    first += count;
+  }
+  return attend(query, keys, torch::ones({1, 1, 3, 8}), KeySets(1, 1, 3, seen), {},
+                {.rule = {.scale = 1}});
+}
+
+TEST_P(RowByKernel, WhatIsFarBelowAddsNothingToTheEntropy) {
+  const double two = std::log(2.0);
+  for (const float far : {1e30F, 1e36F, 1e38F, 3e38F}) {
+    for (const auto& spans : {std::vector<int64_t>{3}, std::vector<int64_t>{1, 2}}) {
+      for (const auto& scores : {std::vector{0.F, 0.F, -far}, std::vector{-far, 0.F, 0.F}}) {
+        EXPECT_NEAR(row_of_scores(scores, spans).entropy.item<double>(), two, 1e-5) << far;
+      }
+    }
+  }
+  EXPECT_NEAR(row_of_scores({1e36F, 1e36F, -1e36F}, {3}).entropy.item<double>(), two, 1e-5);
+}
+
+/// The lse of large scores cannot hold how many there are.
+TEST_P(RowByKernel, LargeScoresAreCountedAcrossSpans) {
+  for (const float score : {-1e30F, 1e30F}) {
+    for (const auto& spans : {std::vector<int64_t>{2, 1}, std::vector<int64_t>{1, 1, 1}}) {
+      const auto row = row_of_scores({score, score, score}, spans);
+      EXPECT_NEAR(row.entropy.item<double>(), std::log(3.0), 1e-5) << score;
+      EXPECT_NEAR(row.out.mean().item<double>(), 1, 1e-6) << score;
+    }
+  }
+}
+
 TEST_P(RowByKernel, AnyFiniteLogWeightIsTaken) {
   for (const auto& shape : {Shape{"", 1, 4, 2, 8, {5, 6, 26, reading_spans()}, {26}, 1},
                             Shape{"",

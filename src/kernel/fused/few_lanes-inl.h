@@ -176,7 +176,8 @@ template <bool kEntropy>
 HWY_INLINE void FewWeights(Sums<1>& sums, int64_t count, float* HWY_RESTRICT scores) {
   const D d;
   const Quad quad;
-  const auto reference = hn::LoadDup128(d, sums.reference);
+  const auto known = hn::LoadDup128(d, sums.reference);
+  const auto reference = hn::IfThenZeroElse(hn::Eq(known, hn::Set(d, -kInfinity)), known);
   auto weight = hn::Zero(d), moment = hn::Zero(d);
   const auto add = [&](V x, V e) HWY_ATTR {
     weight = hn::Add(weight, e);
@@ -187,15 +188,16 @@ HWY_INLINE void FewWeights(Sums<1>& sums, int64_t count, float* HWY_RESTRICT sco
   const auto all = count * kFewLanes;
   int64_t i = 0;
   for (; i + kVector <= all; i += kVector) {
-    const auto x = hn::Sub(hn::Load(d, scores + i), reference);
-    const auto e = Exp2(x);
+    const auto x = BoundExponent(hn::Sub(hn::Load(d, scores + i), reference));
+    const auto e = BoundedExp2(x);
     hn::Store(e, d, scores + i);
     add(x, e);
   }
   if (i < all) {
     const auto there = hn::FirstN(d, all - i);
-    const auto x = hn::IfThenElseZero(there, hn::Sub(hn::Load(d, scores + i), reference));
-    const auto e = hn::IfThenElseZero(there, Exp2(x));
+    const auto x = BoundExponent(
+        hn::IfThenElseZero(there, hn::Sub(hn::Load(d, scores + i), reference)));
+    const auto e = hn::IfThenElseZero(there, BoundedExp2(x));
     hn::Store(e, d, scores + i);
     add(x, e);
   }

@@ -74,13 +74,16 @@ HWY_INLINE void StoreLanes(const Lanes<kVectors>& lanes, float* HWY_RESTRICT to)
   }
 }
 
-/// 2^x for x <= 127; below -126 it stays at 2^-126. Relative error 1.9e-7, none at x = 0 (the
-/// polynomial is the minimax fit of 2^x on [-0.5, 0.5] that is 1 at 0). NaN stays NaN, since the
-/// power of two, of which its payload makes anything, multiplies it.
-HWY_INLINE V Exp2(V x) {
+/// x, or -126 where it is below: 2^x adds nothing there, and x times it must not, however far down
+/// it is. NaN stays NaN.
+HWY_INLINE V BoundExponent(V x) { return hn::Max(hn::Set(D(), -126.0F), x); }
+
+/// 2^x for -126 <= x <= 127. Relative error 1.9e-7, none at x = 0 (the polynomial is the minimax fit
+/// of 2^x on [-0.5, 0.5] that is 1 at 0). NaN stays NaN, since the power of two, of which its
+/// payload makes anything, multiplies it.
+HWY_INLINE V BoundedExp2(V bounded) {
   const D d;
   const hn::RebindToSigned<D> di;
-  const auto bounded = hn::Max(hn::Set(d, -126.0F), x);  // x where that is NaN
   // 1.5 * 2^23 and the bias of exponents: adding it rounds to an integer k, and its last nine bits
   // are the sign and exponent of 2^k.
   const auto magic = hn::Set(d, 12582912.0F + 127.0F);
@@ -94,6 +97,9 @@ HWY_INLINE V Exp2(V x) {
   p = hn::MulAdd(p, f, hn::Set(d, 1.0F));
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
 }
+
+/// 2^x for x <= 127; below -126 it stays at 2^-126.
+HWY_INLINE V Exp2(V x) { return BoundedExp2(BoundExponent(x)); }
 
 /// log2 x; NaN stays NaN.
 HWY_INLINE V Log2(V x) { return hn::IfThenElse(hn::IsNaN(x), x, hn::Log2(D(), x)); }

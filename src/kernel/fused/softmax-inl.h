@@ -69,9 +69,9 @@ HWY_INLINE void Raise(Part<kVectors>& part, const Lanes<kVectors>& most, int64_t
     }
     hn::Store(hn::IfThenElse(higher, most.v[v], old), d, sums.reference + at);
     const auto fresh = hn::Eq(old, hn::Set(d, -kInfinity));
-    const auto change =
-        hn::IfThenElseZero(higher, hn::IfThenZeroElse(fresh, hn::Sub(old, most.v[v])));
-    const auto factor = Exp2(change);
+    const auto change = BoundExponent(
+        hn::IfThenElseZero(higher, hn::IfThenZeroElse(fresh, hn::Sub(old, most.v[v]))));
+    const auto factor = BoundedExp2(change);
     const auto weight = hn::Load(d, sums.weight + at);
     const auto moment = hn::Load(d, sums.moment + at);
     hn::Store(hn::Mul(weight, factor), d, sums.weight + at);
@@ -95,7 +95,7 @@ class Weigher {
         weight_(Fill<kVectors>(0)),
         moment_(Fill<kVectors>(0)) {
     const auto none = hn::Set(D(), -kInfinity);
-    for (int v = 0; kHidden && v < kVectors; ++v) {  // a lane that has seen nothing yet
+    for (int v = 0; v < kVectors; ++v) {  // a lane that has seen nothing yet, or no finite score
       const auto unseen = hn::Eq(reference_.v[v], none);
       reference_.v[v] = hn::IfThenZeroElse(unseen, reference_.v[v]);
     }
@@ -105,9 +105,10 @@ class Weigher {
 
   /// The weights of the v-th vector's scores; `x` is how far above the reference they are.
   HWY_INLINE V weigh(V x, int v) {
-    auto e = Exp2(x);
+    const auto hidden = hn::Eq(x, hn::Set(D(), -kInfinity));
+    x = BoundExponent(x);
+    auto e = BoundedExp2(x);
     if (kHidden) {
-      const auto hidden = hn::Eq(x, hn::Set(D(), -kInfinity));
       x = hn::IfThenZeroElse(hidden, x);
       e = hn::IfThenZeroElse(hidden, e);
     }

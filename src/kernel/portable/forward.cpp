@@ -12,9 +12,11 @@ namespace {
 
 using torch::Tensor;
 
-/// A row over some of its keys; [batch, heads, rows(, features or r)].
+/// A row over some of its keys; [batch, heads, rows(, features or r)]. Its lse is reference +
+/// log_sum: apart, since a large score would swallow the sum. A part without keys has a log_sum of
+/// -inf and any reference.
 struct Part {
-  Tensor lse, entropy, out, top;
+  Tensor reference, log_sum, entropy, out, top;
 };
 
 Tensor largest(const Tensor& scores, int64_t count) {
@@ -25,11 +27,16 @@ Tensor largest(const Tensor& scores, int64_t count) {
 
 /// into := the row over the keys of both.
 void merge_into(Part& into, const Part& part) {
-  if (!into.lse.defined()) {
+  if (!into.reference.defined()) {
     into = part;
     return;
   }
-  const Shares shares({into.lse, part.lse});
+  const auto counted = [](const Part& one) {  // what has no keys does not count
+    return one.reference.masked_fill(one.log_sum == -kInfinity, -kInfinity);
+  };
+  const auto reference = finite(torch::maximum(counted(into), counted(part)));
+  const auto above = [&](const Part& one) { return one.log_sum + (one.reference - reference); };
+  const Shares shares({above(into), above(part)});
   if (part.entropy.defined()) {
     into.entropy = shares.entropy({into.entropy, part.entropy});
   }
@@ -39,7 +46,8 @@ void merge_into(Part& into, const Part& part) {
   if (part.top.defined()) {
     into.top = largest(torch::cat({into.top, part.top}, -1), part.top.size(-1));
   }
-  into.lse = shares.lse;
+  into.reference = reference;
+  into.log_sum = shares.lse;
 }
 
 /// One block: with c the largest score of a row, sum e^(s-c), sum e^(s-c) (s-c) and sum e^(s-c) v.
@@ -58,12 +66,13 @@ Part part_of(const RowArguments& arguments, const Span& span, const RowBlock& ro
   scores.sub_(largest_score);
   const auto weights = scores.exp();
   const auto sum = weights.sum(-1);
-  part.lse = sum.log() + largest_score.squeeze(-1);
+  part.reference = largest_score.squeeze(-1);
+  part.log_sum = sum.log();
   if (arguments.entropy) {
     if (of.dropped.defined()) {
       scores.masked_fill_(of.dropped, 0);  // 0 * -inf is NaN
     }
-    part.entropy = (sum.log() - scores.mul_(weights).sum(-1) / sum).masked_fill_(sum == 0, 0);
+    part.entropy = (part.log_sum - scores.mul_(weights).sum(-1) / sum).masked_fill_(sum == 0, 0);
   }
   if (!arguments.values.empty()) {
     const auto values = arguments.values[block.tensor]
@@ -75,7 +84,8 @@ Part part_of(const RowArguments& arguments, const Span& span, const RowBlock& ro
   const auto unfolded = [&](const Tensor& x) {
     return x.defined() ? of.fold.unfold(x, rows.last - rows.first) : x;
   };
-  return {unfolded(part.lse), unfolded(part.entropy), unfolded(part.out), unfolded(part.top)};
+  return {unfolded(part.reference), unfolded(part.log_sum), unfolded(part.entropy),
+          unfolded(part.out), unfolded(part.top)};
 }
 
 /// The effective scores of some rows over all keys, [batch, heads, rows, keys]; -inf for what does
@@ -157,8 +167,10 @@ RowResult forward(const RowArguments& arguments) {
   const auto batch = query.size(0), heads = query.size(1), rows = query.size(2);
   const auto sets = arguments.sets.sets();
   RowResult result;
-  result.lse = torch::full({batch, heads, rows}, -kInfinity, options);
-  result.set_lse = torch::full({batch, heads, rows, sets}, -kInfinity, options);
+  auto row_reference = torch::zeros({batch, heads, rows}, options);
+  auto row_log_sum = torch::full({batch, heads, rows}, -kInfinity, options);
+  auto set_reference = torch::zeros({batch, heads, rows, sets}, options);
+  auto set_log_sum = torch::full({batch, heads, rows, sets}, -kInfinity, options);
   if (arguments.entropy) {
     result.entropy = torch::zeros({batch, heads, rows}, options);
     result.set_entropy = torch::zeros({batch, heads, rows, sets}, options);
@@ -184,7 +196,8 @@ RowResult forward(const RowArguments& arguments) {
         merge_into(seen, part_of(arguments, span, block, keys));
       }
       if (dropped_rows.defined()) {
-        seen.lse = (seen.lse + log_weight).masked_fill_(dropped_rows, -kInfinity);
+        seen.reference = (seen.reference + log_weight).masked_fill_(dropped_rows, 0);
+        seen.log_sum = seen.log_sum.masked_fill(dropped_rows, -kInfinity);
         if (seen.entropy.defined()) {
           seen.entropy = seen.entropy.masked_fill(dropped_rows, 0);
         }
@@ -198,7 +211,8 @@ RowResult forward(const RowArguments& arguments) {
       const auto join = [&](const Part& into, const Part& from) {
         Part joined = into;
         merge_into(joined, from);
-        into.lse.copy_(joined.lse);
+        into.reference.copy_(joined.reference);
+        into.log_sum.copy_(joined.log_sum);
         if (into.entropy.defined()) {
           into.entropy.copy_(joined.entropy);
         }
@@ -209,15 +223,18 @@ RowResult forward(const RowArguments& arguments) {
           into.top.copy_(joined.top);
         }
       };
-      join({here(result.lse), here(result.entropy), here(result.out), Tensor()},
-           {seen.lse, seen.entropy, seen.out, Tensor()});
+      join({here(row_reference), here(row_log_sum), here(result.entropy), here(result.out), {}},
+           {seen.reference, seen.log_sum, seen.entropy, seen.out, {}});
       const auto of_set = [&](const Tensor& of) {
         return of.defined() ? here(of).select(3, span.set) : of;
       };
-      join({of_set(result.set_lse), of_set(result.set_entropy), Tensor(), of_set(result.set_top)},
-           {seen.lse, seen.entropy, Tensor(), seen.top});
+      join({of_set(set_reference), of_set(set_log_sum), of_set(result.set_entropy), {},
+            of_set(result.set_top)},
+           {seen.reference, seen.log_sum, seen.entropy, {}, seen.top});
     }
   }
+  result.lse = row_reference + row_log_sum;
+  result.set_lse = set_reference + set_log_sum;
   if (arguments.entropy) {  // a merge may round a sum of zeros to just below zero
     result.entropy.clamp_min_(0);
     result.set_entropy.clamp_min_(0);
