@@ -1,7 +1,12 @@
 #include "motet/report/json.h"
 
+#include <algorithm>
+
+#include "motet/error.h"
+
 #include "report/row_json.h"
 #include "report/run_json.h"
+#include "report/shapes.h"
 
 namespace motet {
 namespace {
@@ -60,6 +65,21 @@ CompareRun run_of(const ordered_json& json) {
     run.left_out.push_back({left_out.at("mode"), left_out.at("pieces"), left_out.at("reason")});
   }
   report::read(json.at("segment_rows"), run.segment_rows);
+  report::check_shapes(run.segment_rows, "segment_rows");
+  for (const auto& row : run.segment_rows) {
+    require(row.pieces >= 1 && row.tokens >= 1, "segment_rows: a row has ", row.pieces,
+            " pieces and ", row.tokens, " tokens");
+    for (const auto& bin : row.entropy_text) {
+      require(bin.tokens >= 1 && bin.first >= 0, "segment_rows.entropy_text: a bin of ", bin.tokens,
+              " tokens from ", bin.first, " on");
+    }
+    for (const auto& attention : row.attention) {
+      const auto bins = attention.layers[0].size();
+      require(bins == attention.edges.size() + 1 &&
+                  std::is_sorted(attention.edges.begin(), attention.edges.end()),
+              "segment_rows.attention: ", attention.edges.size(), " edges of ", bins, " bins");
+    }
+  }
   return run;
 }
 

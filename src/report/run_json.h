@@ -40,6 +40,8 @@ Run load(const std::filesystem::path& path, const Parse& parse) {
     return parse(document);
   } catch (const nlohmann::ordered_json::exception& error) {
     fail(path.string(), ": is damaged: ", error.what());
+  } catch (const Error& error) {
+    fail(path.string(), ": is damaged: ", error.what());
   }
 }
 

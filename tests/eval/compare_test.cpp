@@ -175,6 +175,10 @@ TEST(Document, OfDamagedRowsIsAnError) {
   for (const auto& [name, value] : {std::pair<const char*, nlohmann::json>("segment", nullptr),
                                     {"entropy_heads", 3},
                                     {"entropy_heads", nullptr},
+                                    {"entropy_heads", nlohmann::json::array()},
+                                    {"entropy_heads", {{1.0}, {1.0, 2.0}}},
+                                    {"entropy_heads", {{1.0, 2.0}}},
+                                    {"pieces", 0},
                                     {"attention", "none"},
                                     {"nll", "low"},
                                     {"mode", 7}}) {

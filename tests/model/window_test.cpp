@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <torch/nn/functional.h>
 #include <torch/types.h>
 
 #include "golden_models.h"
@@ -57,7 +58,7 @@ class CappedBlock : public Block {
 std::shared_ptr<Decoder> made(const std::string& name, std::vector<int64_t> windows, bool capped) {
   const auto plain = golden(name, torch::kFloat64);
   auto config = plain->config();
-  config.windows = std::move(windows);
+  if (windows != std::vector<int64_t>{-1}) config.windows = std::move(windows);
   const auto shipped = *find_family(config.model_type);
   if (capped) {
     auto family = shipped;
@@ -115,13 +116,17 @@ class NaivePass : public Attention {
   int64_t query_;
 };
 
+const std::vector<int64_t> kOwn{-1};  // windows as the model has them
+
 struct Case {
   std::string model;
   std::vector<int64_t> windows;
   bool capped;
   friend std::ostream& operator<<(std::ostream& out, const Case& of) {
     out << of.model;
-    for (const auto window : of.windows) out << "_" << window;
+    for (const auto window : of.windows == kOwn ? std::vector<int64_t>() : of.windows) {
+      out << "_" << window;
+    }
     return out << (of.capped ? "_capped" : "");
   }
 };
@@ -135,7 +140,19 @@ INSTANTIATE_TEST_SUITE_P(Models, Windows,
                          testing::Values(Case{"llama_default", {4, 0}, false},
                                          Case{"llama_default", {3, 6}, true},
                                          Case{"gpt2_default", {1, 5}, false},
-                                         Case{"gpt2_default", {}, true}),
+                                         Case{"gpt2_default", {}, true},
+                                         Case{"mistral_window", kOwn, false},
+                                         Case{"qwen2_window", kOwn, false},
+                                         Case{"qwen3_window", kOwn, false},
+                                         Case{"gemma2_default", kOwn, false},
+                                         Case{"gemma2_no_caps", kOwn, false},
+                                         Case{"gemma3_default", kOwn, false},
+                                         Case{"gemma3_scaled", kOwn, false},
+                                         Case{"gpt_neox_default", kOwn, false},
+                                         Case{"gpt_neox_serial", kOwn, false},
+                                         Case{"phi3_partial", kOwn, false},
+                                         Case{"phi3_long", kOwn, false},
+                                         Case{"olmo2_default", kOwn, false}),
                          testing::PrintToStringParamName());
 
 TEST_P(Windows, PassesSeeWhatPositionsSay) {
@@ -191,6 +208,52 @@ TEST_P(Windows, HideKeysFromReadingsAndProbes) {
       }
     }
   }
+}
+
+/// Every parameter is trained, and blocks that are computed again train alike.
+TEST_P(Windows, TrainAllParameters) {
+  auto tokens = kContext;
+  tokens.insert(tokens.end(), kQuery.begin(), kQuery.end());
+  const auto row = torch::tensor(tokens).unsqueeze(0);
+  std::vector<std::vector<Tensor>> gradients;
+  for (const bool checkpoint : {false, true}) {
+    model_->zero_grad();
+    const auto hidden = forward(*model_, row, make_layout(2, {9, 4, 7}), All(), {},
+                                {.checkpoint = checkpoint});
+    torch::nn::functional::cross_entropy(model_->logits(hidden)[0], torch::tensor(tokens))
+        .backward();
+    auto& found = gradients.emplace_back();
+    for (const auto& item : model_->named_parameters()) {
+      ASSERT_TRUE(item.value().grad().defined()) << item.key();
+      EXPECT_GT(item.value().grad().abs().max().item<double>(), 0) << item.key();
+      found.push_back(item.value().grad().clone());
+    }
+  }
+  for (std::size_t i = 0; i < gradients[0].size(); ++i) {
+    EXPECT_LT(max_error(gradients[1][i], gradients[0][i]), 1e-10);
+  }
+}
+
+/// LongRope chooses its factors once, by what a context is for.
+TEST(LongRope, FactorsAreThoseOfTheWholeReach) {
+  const auto model = golden("phi3_long", torch::kFloat64);  // of 32 positions at first
+  const auto layout = make_layout(0, {10, 10});
+  const auto tokens = some_tokens(20);
+  const auto near = encode(*model, tokens, layout), far = encode(*model, tokens, layout, {}, {.reach = 33});
+  EXPECT_FALSE(near.pieces[0].origin.long_factors);
+  EXPECT_TRUE(far.pieces[0].origin.long_factors);
+  EXPECT_GT(max_error(near.pieces[0].keys[0], far.pieces[0].keys[0]), 0.1);
+  const auto long_query = some_tokens(23);
+  EXPECT_NO_THROW(read(*model, far, long_query));
+  EXPECT_EQ(message([&] { read(*model, near, long_query); }),
+            "motet::Reader: position 32 takes LongRope's long factors, but what it reads was "
+            "encoded for 11 positions, with the short ones; tell encode, or the EncodedContext, of "
+            "the `reach` that is wanted");
+  auto mixed = far;
+  mixed.pieces[1] = near.pieces[1];
+  EXPECT_EQ(message([&] { read(*model, mixed, kQuery); }),
+            "motet::Reader: piece 2 was encoded with LongRope's short factors, which a context of "
+            "33 positions does not have; encode all of its pieces with one ContextOptions::reach");
 }
 
 TEST(Window, EstimatesOfWhatSomeRowsDoNotSeeAreErrors) {

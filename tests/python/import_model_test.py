@@ -86,6 +86,46 @@ def gpt2(seed=0, **options):
     return randomised(transformers.GPT2LMHeadModel(config), seed)
 
 
+def of_family(config, model, **options):
+    """GPT-2's tokens of padding and end are none of this vocabulary's."""
+    made = config(**{**SIZES, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
+                     **options}, attn_implementation="eager")
+    return randomised(model(made))
+
+
+def gemma2():
+    return of_family(transformers.Gemma2Config, transformers.Gemma2ForCausalLM, head_dim=32,
+                     query_pre_attn_scalar=32, sliding_window=16, tie_word_embeddings=True,
+                     attn_logit_softcapping=20.0, final_logit_softcapping=15.0)
+
+
+def gemma3():
+    return of_family(transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM, head_dim=32,
+                     query_pre_attn_scalar=32, sliding_window=16, num_hidden_layers=7,
+                     tie_word_embeddings=True)
+
+
+def olmo2():
+    return of_family(transformers.Olmo2Config, transformers.Olmo2ForCausalLM)
+
+
+def phi3(long=False):
+    longrope = {"rope_type": "longrope", "rope_theta": 10000.0,
+                "short_factor": [1.0 + i / 8 for i in range(8)],
+                "long_factor": [1.0 + i for i in range(8)]}
+    positions = {"max_position_embeddings": 256, "rope_parameters": longrope,
+                 "original_max_position_embeddings": 32} if long else {}
+    return of_family(transformers.Phi3Config, transformers.Phi3ForCausalLM,
+                     **{"original_max_position_embeddings": 128, **positions})
+
+
+def gpt_neox():
+    sizes = {name: size for name, size in SIZES.items() if name != "num_key_value_heads"}
+    config = transformers.GPTNeoXConfig(**sizes, bos_token_id=None, eos_token_id=None,
+                                        attn_implementation="eager")
+    return randomised(transformers.GPTNeoXForCausalLM(config))
+
+
 LLAMA3_SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
                 r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
@@ -208,17 +248,51 @@ GGUF_PARTS = {
     "mlp.down_proj": "ffn_down", "ln_1": "attn_norm", "ln_2": "ffn_norm",
     "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up",
     "mlp.c_proj": "ffn_down"}
-GGUF_OUTSIDE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm",
+BEHIND = {"post_attention_layernorm": "post_attention_norm",
+          "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+FAMILY_PARTS = {
+    "gemma2": BEHIND, "gemma3_text": BEHIND, "olmo2": BEHIND,
+    "phi3": {"self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"},
+    "gpt_neox": {"attention.query_key_value": "attn_qkv", "attention.dense": "attn_output",
+                 "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}}
+ARCHITECTURES = {"gemma3_text": "gemma3", "gpt_neox": "gptneox"}
+GGUF_OUTSIDE = {"gpt_neox.embed_in": "token_embd", "gpt_neox.final_layer_norm": "output_norm",
+                "embed_out": "output", "model.embed_tokens": "token_embd", "model.norm": "output_norm",
                 "lm_head": "output", "transformer.wte": "token_embd",
                 "transformer.wpe": "position_embd", "transformer.ln_f": "output_norm"}
 
 
-def gguf_name(name):
+def gguf_name(name, family):
     module, _, kind = name.rpartition(".")
     if module in GGUF_OUTSIDE:
         return f"{GGUF_OUTSIDE[module]}.{kind}"
     part = module.split(".", 3)
-    return f"blk.{part[2]}.{GGUF_PARTS[part[3]]}.{kind}"
+    parts = {**GGUF_PARTS, **FAMILY_PARTS.get(family, {})}
+    return f"blk.{part[2]}.{parts[part[3]]}.{kind}"
+
+
+def add_family(writer, config):
+    """What llama.cpp's converter writes of a family beside what all have."""
+    family = config.model_type
+    if family in ("qwen3", "gemma2", "gemma3_text"):
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+    if family in ("gemma2", "gemma3_text"):
+        writer.add_sliding_window(config.sliding_window)
+    if family == "gemma2":
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+    if family == "phi3":
+        writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+        writer.add_rope_scaling_orig_ctx_len(config.original_max_position_embeddings)
+        for kind in ("long", "short"):
+            factors = config.rope_parameters.get(f"{kind}_factor")
+            if factors is not None:
+                writer.add_tensor(f"rope_factors_{kind}.weight",
+                                  numpy.array(factors, dtype=numpy.float32))
+    if family == "gpt_neox":
+        writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads // 4)
+        writer.add_parallel_residual(config.use_parallel_residual)
 
 
 def interleaved(weight, heads):
@@ -235,10 +309,10 @@ def quantised(weight, kind):
 
 
 def write_gguf(path, model, kind="F32", pre="gpt-2", edit=lambda writer: None,
-               architecture=None, skip=(), tokenizer_model="gpt2"):
+               architecture=None, skip=(), tokenizer_model="gpt2", sentencepiece=None):
     """Writes the model; its own weights become what the file holds, so that it is the reference."""
     config, family = model.config, model.config.model_type
-    writer = gguf.GGUFWriter(path, architecture or family)
+    writer = gguf.GGUFWriter(path, architecture or ARCHITECTURES.get(family, family))
     writer.add_name("A tiny model")
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
@@ -248,17 +322,21 @@ def write_gguf(path, model, kind="F32", pre="gpt-2", edit=lambda writer: None,
     writer.add_head_count(config.num_attention_heads)
     if family == "gpt2":
         writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    elif family == "gpt_neox":
+        writer.add_layer_norm_eps(config.layer_norm_eps)
     else:
         writer.add_head_count_kv(config.num_key_value_heads)
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    if family == "qwen3":
-        writer.add_key_length(config.head_dim)
-        writer.add_value_length(config.head_dim)
+        rope = config.rope_parameters
+        writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
+    add_family(writer, config)
     edit(writer)
-    write_gguf_tokenizer(writer, pre, tokenizer_model)
+    if sentencepiece is not None:
+        write_sentencepiece(writer, sentencepiece)
+    else:
+        write_gguf_tokenizer(writer, pre, tokenizer_model)
     for name, parameter in model.named_parameters():
-        if gguf_name(name) in skip:
+        if gguf_name(name, family) in skip:
             continue
         write_gguf_tensor(writer, name, parameter, config, gguf.GGMLQuantizationType[kind])
     writer.write_header_to_file()
@@ -272,15 +350,48 @@ def write_gguf_tensor(writer, name, parameter, config, kind):
     conv1d = config.model_type == "gpt2" and weight.ndim == 2 and ".h." in name
     heads = {"q_proj": config.num_attention_heads,
              "k_proj": getattr(config, "num_key_value_heads", None)}.get(name.split(".")[-2])
-    permuted = config.model_type == "llama" and heads is not None
-    laid_out = weight.T if conv1d else interleaved(weight, heads) if permuted else weight
+    permuted = config.model_type in ("llama", "mistral") and heads is not None
+    by_head = config.model_type == "gpt_neox" and ".query_key_value." in name
+    offset = 1 if config.model_type.startswith("gemma") and name.endswith("norm.weight") else 0
+    laid_out = weight.T if conv1d else interleaved(weight, heads) if permuted else weight + offset
+    if by_head:
+        count = config.num_attention_heads
+        parts = weight.reshape(count, 3, -1, *weight.shape[1:])
+        laid_out = parts.swapaxes(0, 1).reshape(weight.shape)
     data, kind, meant = quantised(numpy.ascontiguousarray(laid_out), kind)
-    writer.add_tensor(gguf_name(name), data, raw_dtype=kind)
+    writer.add_tensor(gguf_name(name, config.model_type), data, raw_dtype=kind)
+    meant = meant - offset
+    if by_head:
+        parts = meant.reshape(3, count, -1, *weight.shape[1:])
+        meant = parts.swapaxes(0, 1).reshape(weight.shape)
     if permuted:  # the rows of one head, back: even rows first
         meant = meant.reshape(heads, -1, 2, *meant.shape[1:])
         meant = numpy.concatenate([meant[:, :, 0], meant[:, :, 1]], 1).reshape(weight.shape)
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(numpy.array(meant.T if conv1d else meant)))
+
+
+def write_sentencepiece(writer, tokenizer):
+    """A vocabulary of SentencePiece's BPE: tokens in the order of their merges, without these."""
+    words = {id: word for word, id in tokenizer.get_vocab().items()}
+    added = tokenizer.get_added_tokens_decoder()
+
+    def kind(id):
+        word = words[id]
+        return 2 if word == "<unk>" else 6 if word.startswith("<0x") else 1 if id not in added \
+            else 3 if added[id].special else 4
+
+    gemma = "<bos>" in words.values()
+    spelled = {id: " " * len(word) if gemma and len(word) > 1 and not word.strip("\u2581") else word
+               for id, word in words.items()}
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list([spelled[id] for id in sorted(words)])
+    writer.add_token_scores([-float(id) for id in sorted(words)])
+    writer.add_token_types([kind(id) for id in sorted(words)])
+    writer.add_bos_token_id(tokenizer.token_to_id("<bos>" if gemma else "<s>"))
+    writer.add_unk_token_id(tokenizer.token_to_id("<unk>"))
+    writer.add_add_space_prefix(not gemma)
 
 
 def write_gguf_tokenizer(writer, pre, model):
@@ -495,8 +606,9 @@ class PytorchBin(Case):
         config = json.loads((self.source / "config.json").read_text())
         (self.source / "config.json").write_text(json.dumps({**config, "model_type": "mamba"}))
         self.run_import()
-        self.assertIn("note: the model family 'mamba' is not one that motet ships (gpt2, llama, "
-                      "mistral, qwen2, qwen3); it loads where a program registers it", self.notes)
+        self.assertIn("note: the model family 'mamba' is not one that motet ships (gemma2, "
+                      "gemma3_text, gpt2, gpt_neox, llama, mistral, olmo2, phi3, qwen2, qwen3); it "
+                      "loads where a program registers it", self.notes)
 
     def test_out_that_exists(self):
         save(self.source, llama())
@@ -649,6 +761,8 @@ class Adapter(Case):
     def test_what_is_not_supported_is_named(self):
         base = self.save_base(gpt2())
         merge = "merge with PEFT's merge_and_unload and save_pretrained"
+        changes = ("changes the weights of the base, or is not known here to leave them alone, which "
+                   f"is not supported; {merge}")
         path = self.source / "adapter_config.json"
         tensors = {"transformer.h.0.attn.c_attn.lora_A.weight": torch.zeros(4, 64),
                    "transformer.h.0.attn.c_attn.lora_B.weight": torch.zeros(192, 4)}
@@ -656,12 +770,27 @@ class Adapter(Case):
                 ({"use_dora": True}, "use_dora: DoRA (weight magnitudes beside LoRA) is not "
                  f"supported; {merge}"),
                 ({"peft_type": "IA3"}, "peft_type is IA3; LORA is read"),
-                ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights pissa_niter_4 changes "
-                 f"the weights of the base, which is not supported; {merge}"),
+                ({"init_lora_weights": "pissa_niter_4"}, f"init_lora_weights pissa_niter_4 {changes}"),
+                ({"init_lora_weights": "lora_ga", "lora_ga_config": None},
+                 f"init_lora_weights lora_ga {changes}"),
+                ({"init_lora_weights": "of tomorrow"}, f"init_lora_weights of tomorrow {changes}"),
                 ({"layer_replication": [[0, 2]]}, "the setting 'layer_replication' ([[0, 2]]) is "
                  f"not supported; {merge}")):
             self.save_adapter(tensors, **settings)
             self.assertEqual(self.error(base=base), f"{path}: {expected}")
+
+    def test_what_says_nothing_about_weights(self):
+        """Settings of newer versions that are not set, and initialisations that leave the base."""
+        for settings in ({"init_lora_weights": "gaussian"}, {"init_lora_weights": "orthogonal"},
+                         {"init_lora_weights": "eva"}, {"velora_config": None, "use_bdlora": None}):
+            with self.subTest(settings=settings):
+                model = gpt2()
+                base = self.save_base(model)
+                self.out = self.folder / f"out {list(settings.values())[0]}"
+                self.save_adapter(self.with_lora(model, "transformer.h.0.attn.c_attn", 2.0),
+                                  **settings)
+                self.run_import(base=base)
+                self.check_equals(model)
 
     def test_an_adapter_of_another_base(self):
         base = self.save_base(gpt2())
@@ -796,6 +925,42 @@ class Gguf(Case):
 
     def test_qwen3(self):
         self.check_import(qwen3(), kind="Q8_0", pre="qwen2")
+
+    def test_families_of_their_own_norms(self):
+        for made in (gemma2(), gemma3(), olmo2(), phi3(), phi3(long=True), gpt_neox()):
+            with self.subTest(family=made.config.model_type):
+                self.path = self.folder / f"{id(made)}.gguf"
+                self.out = self.folder / f"out {id(made)}"
+                self.check_import(made, kind="Q8_0")
+
+    def test_a_window_makes_a_llama_a_mistral(self):
+        config = transformers.MistralConfig(**SIZES, sliding_window=16, tie_word_embeddings=False,
+                                            attn_implementation="eager")
+        model = randomised(transformers.MistralForCausalLM(config))
+        self.check_import(model, architecture="llama",
+                          edit=lambda writer: writer.add_sliding_window(16))
+
+    def test_tokenizers_of_sentencepiece(self):
+        for name, architecture in (("gemma", "gemma3"), ("llama2", "llama"), ("phi3", "llama")):
+            with self.subTest(name=name):
+                original = tokenizers.Tokenizer.from_file(
+                    str(ROOT / "tests" / "data" / "tokenizers" / name / "tokenizer.json"))
+                self.path = self.folder / f"{name}.gguf"
+                self.out = self.folder / f"out {name}"
+                write_gguf(self.path, gemma3() if name == "gemma" else llama(),
+                           sentencepiece=original)
+                self.run_import(self.path)
+                made = tokenizers.Tokenizer.from_file(str(self.out / "tokenizer.json"))
+                text = TEXT.replace("<|end|>", "") + "  Alice was\n\n beginning <s></s>"
+                self.assertEqual(made.encode(text, add_special_tokens=False).ids,
+                                 original.encode(text, add_special_tokens=False).ids)
+                self.assertEqual(made.encode("x").ids[0],
+                                 original.token_to_id("<bos>" if name == "gemma" else "<s>"))
+
+    def test_files_that_git_lfs_left(self):
+        self.path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        self.assertEqual(self.error(self.path), f"{self.path}: is a Git LFS pointer, not the file "
+                         "itself; `git lfs pull` in its repository fetches it")
 
     def test_gpt2(self):
         self.check_import(gpt2(), kind="Q8_0")
@@ -985,8 +1150,8 @@ class Commands(Case):
                          f"{os.path.relpath(self.text)}: the ids of tokenizers; float32")
         self.assertEqual([line.split("  ")[0] for line in lines[3:7]],
                          ["layer 0", "layer 1", "layer 2", "logits"])
-        self.assertEqual(lines[-1], "bound: 0.001 of the largest absolute value of each row; motet "
-                         "and transformers agree")
+        self.assertEqual(lines[-1], "bound: 0.001 of the largest absolute value of each row, and "
+                         "nats; motet and transformers agree")
         run = self.command(*verify, "--bound", "0")
         self.assertEqual(run.returncode, 1)
         self.assertIn("above the bound", run.stdout)

@@ -4,6 +4,7 @@
 #include "motet/report/heads.h"
 #include "report/row_json.h"
 #include "report/run_json.h"
+#include "report/shapes.h"
 
 namespace motet {
 namespace {
@@ -65,6 +66,13 @@ HeadsRun heads_run_of(const ordered_json& json) {
   run.options.seed = run.provenance.seed;
   report::read(json.at("segment_full"), run.segment_full);
   report::read(json.at("segment_rows"), run.segment_rows);
+  report::check_shapes(run.segment_rows, "segment_rows");
+  report::check_shapes(run.segment_full, "segment_full");
+  for (const auto& full : run.segment_full) {
+    const auto bins = static_cast<int64_t>(full.margins.size());
+    require(bins == HeadsFull::kBins, "segment_full.margins: ", bins, " bins, not ",
+            HeadsFull::kBins);
+  }
   return run;
 }
 
