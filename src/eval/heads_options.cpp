@@ -40,6 +40,8 @@ void HeadsOptions::validate() const {
             " pattern: ", Field("pattern"), " says which heads are long");
   }
   require(pieces >= 2, Field("pieces"), " ", pieces, ": at least 2 are read in parallel");
+  require(pieces <= context(), Field("pieces"), " ", pieces, ": the context has ", context(),
+          " tokens; choose fewer pieces or a longer ", Field("length"));
   split_tokens(context(), pieces);
 }
 

@@ -126,7 +126,8 @@ YarnRope yarn(const Source& from) {
   scaling.attention_factor = settings.number_or_null("attention_factor", {}).value_or(usual);
   scaling.beta_fast = number_or(settings, "beta_fast", 32);
   scaling.beta_slow = number_or(settings, "beta_slow", 1);
-  scaling.truncate = settings.is_null("truncate") || settings.flag("truncate", true);
+  // null counts as false there.
+  scaling.truncate = !settings.is_null("truncate") && settings.flag("truncate", true);
   return scaling;
 }
 

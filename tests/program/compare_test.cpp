@@ -63,6 +63,56 @@ class Compare : public testing::Test {
   }
 };
 
+TEST_F(Compare, WhatCannotBeReadOrWrittenIsSaid) {
+  const std::vector<std::string> small{"--length", "32", "--segments", "1", "--pieces", "1",
+                                       "--quiet"};
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), small.begin(), small.end());
+    return Process(directory_.path(), command(more)).wait();
+  };
+  const auto plain = run({});
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  // A byte order mark is no text.
+  const auto book = read_file(text_);
+  write_file(text_, "\xEF\xBB\xBF" + book);
+  auto with_note = small;
+  with_note.pop_back();
+  const auto marked = Process(directory_.path(), command(with_note)).wait();
+  EXPECT_EQ(marked.out, plain.out);
+  EXPECT_EQ(marked.err.find("note: the byte order mark before " + text_ + " is left out\n"), 0u);
+  // Half a surrogate pair is no character.
+  const auto lines = directory_ / "lone.jsonl";
+  write_file(lines, R"({"text": "before \ud83d after"})");
+  const auto lone = Process(directory_.path(),
+                            {MOTET_COMPARE, "--model", model_, "--text", lines, "--quiet"})
+                        .wait();
+  EXPECT_EQ(lone.code, 1);
+  EXPECT_EQ(lone.err, "motet-compare: " + std::string(lines) +
+                          ":1: not JSON at byte 24: half of a surrogate pair; \\ud800 to \\udfff "
+                          "stand for a character two by two, the first below \\udc00\n");
+  // Numbers that no option can hold, and more pieces than tokens.
+  EXPECT_EQ(run({"--skip", "99999999999999999999"}).err,
+            "motet-compare: --skip 99999999999999999999: it is beyond 9223372036854775807\nRun it "
+            "with --help for its options.\n");
+  EXPECT_EQ(Process(directory_.path(), command({"--length", "32", "--segments", "1", "--pieces",
+                                                "9223372036854775807", "--quiet"}))
+                .wait()
+                .err,
+            "motet-compare: --pieces 9223372036854775807: the context has 23 tokens; choose fewer "
+            "pieces or a longer --length\nRun it with --help for its options.\n");
+  // A standard output that takes nothing, and names that would move a terminal's cursor.
+  std::string shell = "exec";
+  for (const auto& word : command(small)) shell += " '" + word + "'";
+  const auto full = Process(directory_.path(), {"/bin/sh", "-c", shell + " > /dev/full"}).wait();
+  EXPECT_EQ(full.code, 1);
+  EXPECT_EQ(full.err,
+            "motet-compare: standard output cannot be written: No space left on device\n");
+  const auto red = Process(directory_.path(), {MOTET_COMPARE, "--model", "\x1b[31mred", "--text",
+                                               text_, "--quiet"})
+                       .wait();
+  EXPECT_NE(red.err.find("\\x1b[31mred: there is no such directory"), std::string::npos) << red.err;
+}
+
 TEST_F(Compare, RunsOnGpt2AsPublished) {
   const auto outcome = run(small_);
   ASSERT_EQ(outcome.code, 0) << outcome.err;

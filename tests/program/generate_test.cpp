@@ -5,10 +5,14 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <map>
+
 #include <nlohmann/json.hpp>
 
 #include "motet/context/layout.h"
 #include "motet/files/lock.h"
+#include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
 #include "motet/model/weights.h"
@@ -165,6 +169,119 @@ TEST_F(Generate, OneProgramAtATime) {
                              ": another process is at work in it; wait, stop that one first, or "
                              "choose another directory\n");
   EXPECT_TRUE(std::filesystem::is_empty(out_));
+}
+
+/// A model of this directory whose answer is `token`, for ever, in a vocabulary of `rows`.
+void make_constant(const std::string& directory, int64_t token, int64_t rows = 50257) {
+  const auto file = SafeTensors::open_model(directory);
+  std::map<std::string, torch::Tensor> tensors;
+  for (const auto& name : file.names()) tensors[name] = file.tensor(name).clone();
+  tensors["ln_f.weight"].zero_();
+  tensors["ln_f.bias"].zero_();
+  tensors["ln_f.bias"][0] = 1;
+  auto& tokens = tensors["wte.weight"];
+  tokens = torch::cat({tokens, torch::zeros({rows - tokens.size(0), tokens.size(1)})});
+  tokens.select(1, 0).zero_();
+  tokens[token][0] = 1;
+  save_safetensors(directory + "/model.safetensors", tensors);
+  auto config = json::parse(read_file(directory + "/config.json"));
+  config["vocab_size"] = rows;
+  write_file(directory + "/config.json", config.dump());
+}
+
+/// What generation_config.json says outweighs config.json, and null there is none.
+TEST_F(Generate, EndsWhereTheDirectorySays) {
+  make_constant(model_, 5);  // "&"
+  auto config = json::parse(read_file(model_ + "/config.json"));
+  const auto answer = [&](const json& in_config, const std::string& generation) {
+    config["eos_token_id"] = in_config;
+    write_file(model_ + "/config.json", config.dump());
+    std::filesystem::remove(model_ + "/generation_config.json");
+    if (!generation.empty()) write_file(model_ + "/generation_config.json", generation);
+    return run(with_pieces({"--quiet"})).out;
+  };
+  EXPECT_EQ(answer(0, ""), "&&&&&\n");
+  EXPECT_EQ(answer(5, ""), "\n");
+  EXPECT_EQ(answer(0, R"({"eos_token_id": 5})"), "\n");
+  EXPECT_EQ(answer(0, R"({"eos_token_id": [7, 5]})"), "\n");
+  EXPECT_EQ(answer(5, R"({"eos_token_id": null})"), "&&&&&\n");
+  EXPECT_EQ(answer(5, R"({"temperature": 0.5})"), "&&&&&\n");
+  write_file(model_ + "/generation_config.json", R"({"eos_token_id": "5"})");
+  EXPECT_EQ(run(with_pieces({})).err,
+            "motet-generate: " + model_ +
+                "/generation_config.json: 'eos_token_id' is \"5\"; a token, a list of tokens or "
+                "null is wanted\n");
+}
+
+TEST_F(Generate, GoesOnOverIdsWithoutAToken) {
+  make_constant(model_, 50260, 50272);
+  const auto lines = directory_ / "lines.jsonl";
+  write_file(lines,
+             "{\"pieces\": [\"One.\"], \"query\": \"x\"}\n{\"pieces\": [\"Two.\"], \"query\": "
+             "\"y\"}\n");
+  const auto outcome = run({"--documents", lines, "--tokens", "3", "--out", out_});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto answers = read_file(out_ + "/answers.jsonl");
+  const auto second = json::parse(answers.substr(answers.find('\n') + 1));
+  EXPECT_EQ(second["answer"], "");
+  EXPECT_EQ(second["tokens"], (std::vector<int64_t>{50260, 50260, 50260}));
+}
+
+TEST_F(Generate, EndsAnAnswerWhereTheTableEnds) {
+  make_constant(model_, 5);
+  const auto lines = directory_ / "lines.jsonl";
+  std::string piece;
+  for (int i = 0; i < 58; ++i) piece += " a";
+  write_file(lines, json{{"pieces", {piece}}, {"query", " a"}}.dump() + "\n" +
+                        json{{"pieces", {"Two."}}, {"query", " a"}}.dump() + "\n");
+  const auto outcome = run({"--documents", lines, "--tokens", "9", "--out", out_});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err,
+            "note: this answer ends where the model's table of 64 positions does\n");
+  const auto answers = read_file(out_ + "/answers.jsonl");
+  // 58 tokens, the query, and five more that were read; the sixth was only drawn.
+  EXPECT_EQ(json::parse(answers.substr(0, answers.find('\n')))["answer"], "&&&&&&");
+  EXPECT_EQ(json::parse(answers.substr(answers.find('\n') + 1))["answer"], "&&&&&&&&&");
+}
+
+TEST_F(Generate, AskTheModelsOwnTemplateWhetherItIsChatMl) {
+  auto tokenizer = json::parse(R"({"added_tokens": [], "model": {"type": "BPE", "merges": [],
+    "vocab": {"<|im_start|>": 0, "<|im_end|>": 1, "a": 2}}})");
+  write_file(model_ + "/tokenizer.json", tokenizer.dump());
+  const auto chat = [&] { return run(with_pieces({"--chat"})).err; };
+  const std::string inst = "{{ '[INST] ' + messages[0]['content'] }}";
+  const auto words = [&](const std::string& file) {
+    return "motet-generate: --chat: the template of " + model_ + "/" + file +
+           " is not ChatML; write it into --prefix and --query\n";
+  };
+  write_file(model_ + "/tokenizer_config.json", json{{"chat_template", inst}}.dump());
+  EXPECT_EQ(chat(), words("tokenizer_config.json"));
+  write_file(
+      model_ + "/tokenizer_config.json",
+      json{{"chat_template", {{{"name", "default"}, {"template", "<|im_start|>system"}}}}}.dump());
+  EXPECT_EQ(chat().find("note: the model's chat template may put a system message first"), 0u);
+  EXPECT_EQ(run(with_pieces({"--chat", "--system", "a", "--quiet"})).code, 0);
+  write_file(model_ + "/chat_template.jinja", inst);
+  EXPECT_EQ(chat(), words("chat_template.jinja"));
+  std::filesystem::remove(model_ + "/chat_template.jinja");
+  write_file(model_ + "/tokenizer_config.json", "{not json");
+  EXPECT_EQ(chat().find("motet-generate: " + model_ + "/tokenizer_config.json: not JSON at byte"),
+            0u);
+}
+
+TEST_F(Generate, WeightsThatAreNoNumbersAreNoAnswer) {
+  const auto file = SafeTensors::open_model(model_);
+  std::map<std::string, torch::Tensor> tensors;
+  for (const auto& name : file.names()) tensors[name] = file.tensor(name).clone();
+  tensors["wpe.weight"][0][0] = std::nan("");
+  save_safetensors(model_ + "/model.safetensors", tensors);
+  const auto outcome = run(with_pieces({}));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_NE(outcome.err.find("logits are not finite"), std::string::npos) << outcome.err;
+}
+
+TEST_F(Generate, AVerySmallTemperatureIsGreedy) {
+  EXPECT_EQ(run(with_pieces({"--temperature", "1e-308"})).out, run(with_pieces({})).out);
 }
 
 TEST_F(Generate, AnAblatedHeadChangesWhatIsRead) {

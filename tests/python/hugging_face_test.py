@@ -85,6 +85,22 @@ class InsideAModel(unittest.TestCase):
         self.assertGreater(largest, 0)
         self.assertLess((gradients[0] - gradients[1]).abs().max().item(), 1e-4 * largest)
 
+    def test_autocast_and_low_precision(self):
+        for dtype in (torch.bfloat16, torch.float16):
+            for family in ("llama", "qwen3"):
+                for way in ("autocast", "weights"):
+                    with self.subTest(dtype=dtype, family=family, way=way):
+                        losses = []
+                        for model in self.both(family):
+                            model = model.to(dtype) if way == "weights" else model
+                            with torch.autocast("cpu", dtype=dtype, enabled=way == "autocast"):
+                                loss = model(tokens(2), labels=tokens(2)).loss
+                            loss.backward()
+                            losses.append(loss.item())
+                            gradient = model.model.layers[0].self_attn.k_proj.weight.grad
+                            self.assertTrue(gradient.isfinite().all())
+                        self.assertLess(abs(losses[0] / losses[1] - 1), 0.02)
+
     def test_what_is_not_plain_causal_is_refused(self):
         padding = torch.ones(2, 40, dtype=torch.int64)
         model, _ = self.both("llama")

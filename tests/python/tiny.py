@@ -19,7 +19,8 @@ def configuration(family, **options):
     sizes = {"vocab_size": 50257, "hidden_size": 32, "intermediate_size": 48, "head_dim": 8,
              "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
              "max_position_embeddings": 128, "pad_token_id": None}  # fmt: skip
-    config = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig}[family]
+    config = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig,
+              "qwen3": transformers.Qwen3Config}[family]
     return config(**sizes, **options)
 
 
