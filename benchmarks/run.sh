@@ -83,6 +83,10 @@ say "what the sparsity regulariser costs"
 $programs/training_ratios "${quick[@]}" $model benchmarks/gpt2.json --out "$out/training.json" || status=1
 
 export MOTET_MODEL=$model MOTET_TEXT=examples/data/alice.txt
+# A tokenizer of characters: Gemma's, where it was fetched, or the small one of the tests.
+MOTET_CHARACTERS=models/gemma-3-270m
+[ -d $MOTET_CHARACTERS ] || MOTET_CHARACTERS=tests/data/tokenizers/gemma
+export MOTET_CHARACTERS
 for name in rows readings merge model tokenizer loading; do
   say "$name"
   short=(--benchmark_min_warmup_time=0.01)

@@ -1,4 +1,5 @@
-// Text to tokens and back. MOTET_MODEL names the directory of a tokenizer, MOTET_TEXT a text.
+// Text to tokens and back. MOTET_MODEL names the directory of a tokenizer of bytes,
+// MOTET_CHARACTERS that of one of characters (SentencePiece's BPE), MOTET_TEXT a text.
 
 #include "motet/text/tokenizer.h"
 
@@ -22,16 +23,16 @@ const char* wanted(benchmark::State& state, const char* variable) {
   return value;
 }
 
-void load(benchmark::State& state) {
-  if (const auto* directory = wanted(state, "MOTET_MODEL")) {
+void load(benchmark::State& state, const char* variable) {
+  if (const auto* directory = wanted(state, variable)) {
     for (auto _ : state) {
       benchmark::DoNotOptimize(motet::Tokenizer::load(directory));
     }
   }
 }
 
-void encode(benchmark::State& state) {
-  const auto* directory = wanted(state, "MOTET_MODEL");
+void encode(benchmark::State& state, const char* variable) {
+  const auto* directory = wanted(state, variable);
   const auto* path = wanted(state, "MOTET_TEXT");
   if (directory == nullptr || path == nullptr) {
     return;
@@ -47,8 +48,8 @@ void encode(benchmark::State& state) {
       Counter(static_cast<double>(tokens), Counter::kIsIterationInvariantRate);
 }
 
-void decode(benchmark::State& state) {
-  const auto* directory = wanted(state, "MOTET_MODEL");
+void decode(benchmark::State& state, const char* variable) {
+  const auto* directory = wanted(state, variable);
   const auto* path = wanted(state, "MOTET_TEXT");
   if (directory == nullptr || path == nullptr) {
     return;
@@ -62,8 +63,17 @@ void decode(benchmark::State& state) {
       Counter(static_cast<double>(ids.size()), Counter::kIsIterationInvariantRate);
 }
 
-BENCHMARK(load)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(encode)->UseRealTime()->Unit(benchmark::kMillisecond);
-BENCHMARK(decode)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(load, bytes, "MOTET_MODEL")->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, bytes, "MOTET_MODEL")->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(decode, bytes, "MOTET_MODEL")->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(load, characters, "MOTET_CHARACTERS")
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(encode, characters, "MOTET_CHARACTERS")
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(decode, characters, "MOTET_CHARACTERS")
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace

@@ -64,7 +64,10 @@ void require_no_budget(const char* where, std::size_t part, const Tensor& of_bud
 std::vector<Tensor> weighed_outs(const Shares& shares, const std::vector<Row>& parts) {
   std::vector<Tensor> outs;
   for (std::size_t i = 0; i < parts.size(); ++i) {
-    outs.push_back(parts[i].out.masked_fill((shares.weights[i] == 0).unsqueeze(-1), 0));
+    const auto none = shares.weights[i] == 0;
+    // Where no row drops the part, which is the rule, its out is as it is.
+    const bool all = none.is_cpu() && !none.any().item<bool>();
+    outs.push_back(all ? parts[i].out : parts[i].out.masked_fill(none.unsqueeze(-1), 0));
   }
   return outs;
 }

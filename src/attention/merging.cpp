@@ -61,8 +61,17 @@ Tensor Shares::entropy(const std::vector<Tensor>& of_parts) const {
 Tensor Shares::out(const std::vector<Tensor>& of_parts) const {
   Tensor sum;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    const auto part = weights[i].unsqueeze(-1) * of_parts[i].to(weights[i].scalar_type());
-    sum = sum.defined() ? sum + part : part;
+    const auto weight = weights[i].unsqueeze(-1);
+    const auto part = of_parts[i].to(weight.scalar_type());
+    const bool differentiated =
+        at::GradMode::is_enabled() && (weight.requires_grad() || part.requires_grad());
+    if (!sum.defined()) {
+      sum = weight * part;
+    } else if (differentiated || sum.requires_grad()) {
+      sum = sum + weight * part;
+    } else {
+      sum.addcmul_(weight, part);
+    }
   }
   return sum;
 }

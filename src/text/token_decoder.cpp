@@ -12,7 +12,7 @@ namespace motet::text {
 namespace {
 
 std::string replaced(const Pattern& pattern, const std::string& content, const std::string& text) {
-  MatchSpace space;
+  thread_local MatchSpace space;
   Matches matches(pattern, text, space);
   std::string made;
   std::size_t done = 0;

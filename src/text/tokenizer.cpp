@@ -19,7 +19,7 @@ struct Tokenizer::State {
   text::Definition definition;
   text::AddedTokens raw;                         // added tokens that are looked for in the raw text
   text::AddedTokens normalized;                  // and in the normalised one
-  std::unordered_map<std::string, int64_t> ids;  // added tokens go before the vocabulary
+  text::Bpe::Vocabulary ids;  // added tokens go before the vocabulary
   std::unordered_map<int64_t, std::string> tokens;  // as they are written
   std::unordered_map<int64_t, std::string> bytes;   // what each stands for behind others
   int64_t size = 0;
@@ -171,7 +171,7 @@ class Encoder {
     const auto [known, is_new] = words_.try_emplace(part, Word{ids.size(), 0, 0});
     auto& at = known->second;
     if (is_new) {
-      at.left_out = state_.definition.bpe.encode(part, ids);
+      at.left_out = state_.definition.bpe.encode(part, ids, bpe_space_);
       at.end = ids.size();
     } else {
       for (auto i = at.begin; i < at.end; ++i) {
@@ -184,6 +184,7 @@ class Encoder {
   const Tokenizer::State& state_;
   Encoding encoding_;
   text::MatchSpace space_;
+  text::Bpe::Space bpe_space_;
   std::deque<std::string> kept_;  // text made on the way; views into it stay valid
   std::unordered_map<std::string_view, Word> words_;
 };
@@ -212,8 +213,14 @@ std::string Tokenizer::decode(std::span<const int64_t> ids) const {
     if (found == state_->bytes.end()) {
       continue;
     }
-    bytes += is_first ? "" : decoder.between();
-    bytes += is_first && heeds_first ? decoder.one(state_->tokens.at(id), true) : found->second;
+    if (is_first && heeds_first) {
+      bytes += decoder.one(state_->tokens.at(id), true);
+    } else {
+      if (!is_first && !decoder.between().empty()) {
+        bytes += decoder.between();
+      }
+      bytes += found->second;
+    }
     is_first = false;
   }
   return decoder.whole(std::move(bytes));
@@ -227,7 +234,7 @@ std::string Tokenizer::token(int64_t id) const {
 int64_t Tokenizer::size() const { return state_->size; }
 
 std::optional<int64_t> Tokenizer::id(std::string_view token) const {
-  const auto found = state_->ids.find(std::string(token));
+  const auto found = state_->ids.find(token);
   return found == state_->ids.end() ? std::nullopt : std::optional(found->second);
 }
 

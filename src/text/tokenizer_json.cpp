@@ -24,6 +24,7 @@ bool is_version_line(std::string_view line) { return line.starts_with("#version"
 
 void read_merges(const Field& field, Definition& definition) {
   field.require(field.value().is_array(), "must be an array");
+  definition.bpe.reserve_merges(field.value().size());
   for (std::size_t i = 0; i < field.value().size(); ++i) {
     const auto& merge = field.value()[i];
     std::optional<std::pair<std::string_view, std::string_view>> pair;
