@@ -230,11 +230,11 @@ void compare(const Options& options) {
            [&] {
              return fmt::format("{} of {} segments", run.segments_done().size(), compare.segments);
            }});
-  fmt::print("{}", program::for_output(fmt::format(
-                       "{}, {}, {} of {} tokens, {} scored, positions {}\n\n{}",
-                       run.provenance.model.name, run.provenance.data.name,
-                       program::segments_text(compare.segments), compare.length, compare.scored,
-                       options.positions, motet::table_of(run))));
+  fmt::print(
+      "{}", program::for_output(fmt::format(
+                "{}, {}, {} of {} tokens, {} scored, positions {}\n\n{}", run.provenance.model.name,
+                run.provenance.data.name, program::segments_text(compare.segments), compare.length,
+                compare.scored, options.positions, motet::table_of(run))));
   if (::isatty(STDOUT_FILENO) == 1) {
     fmt::print("\n{}\n", motet::heat_map_of(run));
   }

@@ -12,7 +12,6 @@
 
 #include "finetune_options.h"
 #include "finetune_output.h"
-#include "run_files.h"
 #include "motet/attention/kernel.h"
 #include "motet/eval/memory.h"
 #include "motet/files/mapped.h"
@@ -22,6 +21,7 @@
 #include "motet/train/initial.h"
 #include "motet/train/run.h"
 #include "motet/version.h"
+#include "run_files.h"
 
 namespace {
 
@@ -92,9 +92,9 @@ std::shared_ptr<motet::Decoder> first_model(const Options& options, motet::Confi
   if (!options.init.empty()) {
     return motet::initial_model(config, static_cast<uint64_t>(options.seed));
   }
-  const auto stored = motet::load_model(
-      program::model_path(options),
-      {.dtype = torch::kFloat32, .ignore_tensors = options.ignore_tensors});
+  const auto stored =
+      motet::load_model(program::model_path(options),
+                        {.dtype = torch::kFloat32, .ignore_tensors = options.ignore_tensors});
   auto model = std::make_shared<motet::Decoder>(config);
   const torch::NoGradGuard no_grad;
   const auto values = stored->parameters();

@@ -27,8 +27,8 @@ using program::Task;
 using program::UsageError;
 using Options = program::GenerateOptions;
 
-/// The chat templates of a model: of chat_template.jinja, or of tokenizer_config.json, one or several
-/// with names.
+/// The chat templates of a model: of chat_template.jinja, or of tokenizer_config.json, one or
+/// several with names.
 std::vector<std::pair<std::filesystem::path, std::string>> chat_templates(
     const std::filesystem::path& model) {
   std::vector<std::pair<std::filesystem::path, std::string>> templates;
@@ -131,10 +131,10 @@ class Answering {
     auto prefix = prefix_of(task);
     auto query = task.query;
     if (options_.chat) {
-      const auto system = options_.system ? "<|im_start|>system\n" +
-                                                program::unescaped(*options_.system) +
-                                                "<|im_end|>\n"
-                                          : std::string();
+      const auto system =
+          options_.system
+              ? "<|im_start|>system\n" + program::unescaped(*options_.system) + "<|im_end|>\n"
+              : std::string();
       const auto user = system + "<|im_start|>user\n";
       prefix = user + prefix;
       query = (options_.has_prefix() ? "" : user) + query + "<|im_end|>\n<|im_start|>assistant\n";
@@ -158,8 +158,8 @@ class Answering {
     const auto layout =
         motet::make_layout(prefix_tokens, lengths, motet::positions_named(options_.positions));
     const auto question = ids(query);
-    const auto reach = layout.query_position + static_cast<int64_t>(question.size()) +
-                       options_.generate.tokens;
+    const auto reach =
+        layout.query_position + static_cast<int64_t>(question.size()) + options_.generate.tokens;
     const auto context = motet::encode(model_, tokens, layout, {}, {.reach = reach});
     motet::EntropyProbe entropy;
     motet::MassProbe mass;
@@ -188,8 +188,8 @@ class Answering {
       }
       return !program::interrupted();
     });
-    fmt::print("{}\n", program::for_output(options_.probe ? "\n" + text
-                                                          : text.substr(shown.size())));
+    fmt::print("{}\n",
+               program::for_output(options_.probe ? "\n" + text : text.substr(shown.size())));
     if (static_cast<int64_t>(answer.size()) < generate.tokens && reader.positions_left() == 0) {
       program::note(options_, fmt::format("note: this answer ends where the model's table of {} "
                                           "positions does",

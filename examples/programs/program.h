@@ -42,7 +42,7 @@ struct Options {
   bool overwrite = false;
   bool resume = false;
   bool quiet = false;
-  std::vector<std::string> command;    ///< that was run: with what `--config` brought
+  std::vector<std::string> command;         ///< that was run: with what `--config` brought
   std::vector<std::string> ignore_tensors;  ///< patterns of names
   std::vector<std::string> libraries;  ///< of `--load`; they are loaded before anything is parsed
   /// Called when they are: what they registered belongs into the help of options.
@@ -93,8 +93,8 @@ inline std::unique_ptr<motet::DirectoryLock> claim_directory(const Options& opti
   return claim_directory(options, options.out);
 }
 
-/// From now on Ctrl-C and SIGTERM are noted once, so that work can end where it is kept; before, and
-/// the second time, they end the program at once.
+/// From now on Ctrl-C and SIGTERM are noted once, so that work can end where it is kept; before,
+/// and the second time, they end the program at once.
 void heed_signals();
 /// Whether one of them has come since.
 bool interrupted();

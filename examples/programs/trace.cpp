@@ -52,8 +52,7 @@ class Causal : public motet::Attention {
   torch::Tensor attend(int64_t layer, const torch::Tensor& query, const torch::Tensor& keys,
                        const torch::Tensor& values, const motet::ScoreRule& rule) override {
     const auto window = config_.window(layer);
-    const auto sets =
-        window ? motet::behind_window(sets_, positions_, positions_, *window) : sets_;
+    const auto sets = window ? motet::behind_window(sets_, positions_, positions_, *window) : sets_;
     return motet::attend(query, keys, values, sets, {}, {.rule = rule}).out;
   }
 

@@ -77,9 +77,9 @@ HeadsSegment::HeadsSegment(const Decoder& model, const std::vector<int64_t>& tok
   full_.tokens = options.scored;
   full_.pieces = options.pieces;
   {
-    const auto pieces = encode(
-        model, before, make_layout(0, split_tokens(options.context(), options.pieces)), {&step},
-        {.reach = options.length});
+    const auto pieces =
+        encode(model, before, make_layout(0, split_tokens(options.context(), options.pieces)),
+               {&step}, {.reach = options.length});
     const All all;
     EntropyProbe entropy;
     const auto hidden =
@@ -190,9 +190,9 @@ double tau_for_loss(const Decoder& model, const std::vector<int64_t>& tokens, in
   const auto context = static_cast<int64_t>(tokens.size()) - query - 1;
   require(query > 0 && context > 0, "motet::tau_for_loss: ", tokens.size(),
           " tokens cannot have a context and ", query, " scored ones");
-  const auto encoded = encode(model, {tokens.begin(), tokens.begin() + context},
-                              make_layout(0, {context}), {},
-                              {.moments = true, .reach = static_cast<int64_t>(tokens.size())});
+  const auto encoded =
+      encode(model, {tokens.begin(), tokens.begin() + context}, make_layout(0, {context}), {},
+             {.moments = true, .reach = static_cast<int64_t>(tokens.size())});
   const std::vector<int64_t> rows(tokens.begin() + context, tokens.end() - 1);
   const std::vector<int64_t> targets(tokens.begin() + context + 1, tokens.end());
   const auto nll = [&](const Reading& reading) {

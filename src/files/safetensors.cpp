@@ -76,8 +76,8 @@ Entry entry_of(const std::string& where, const std::string& name, const json& fi
   entry.first = offsets[0].get<uint64_t>();
   entry.last = offsets[1].get<uint64_t>();
   require(!entry.type || entry.last - entry.first == bytes, where, ": tensor '", name, "' of ",
-          type, " ", fields["shape"].dump(), " takes ", bytes, " bytes, but its data_offsets ", offsets.dump(),
-          " hold ", entry.last - entry.first);
+          type, " ", fields["shape"].dump(), " takes ", bytes, " bytes, but its data_offsets ",
+          offsets.dump(), " hold ", entry.last - entry.first);
   return entry;
 }
 
@@ -148,8 +148,8 @@ void SafeTensors::add_file(const std::filesystem::path& path) {
         }
       }
     }
-    require(tensors_.emplace(entry.name, Stored{tensor, entry.dtype}).second, where, ": tensor '", entry.name,
-            "' is in another shard too");
+    require(tensors_.emplace(entry.name, Stored{tensor, entry.dtype}).second, where, ": tensor '",
+            entry.name, "' is in another shard too");
   }
   paths_.push_back(path);
 }

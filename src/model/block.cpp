@@ -109,8 +109,8 @@ std::shared_ptr<Linear> Block::make_linear(const std::string& name, int64_t in, 
 
 std::shared_ptr<RmsNorm> Block::make_rms_norm(const std::string& name, int64_t width,
                                               double epsilon, double offset) {
-  return register_module(
-      name, std::make_shared<RmsNorm>(width, epsilon, torch::TensorOptions(), offset));
+  return register_module(name,
+                         std::make_shared<RmsNorm>(width, epsilon, torch::TensorOptions(), offset));
 }
 
 std::shared_ptr<LayerNorm> Block::make_layer_norm(const std::string& name, int64_t width,

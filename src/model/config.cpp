@@ -40,7 +40,9 @@ const json& ConfigReader::field(const char* name) const {
 
 bool ConfigReader::absent(const char* name) const { return !json_.contains(name); }
 
-bool ConfigReader::is_null(const char* name) const { return !absent(name) && field(name).is_null(); }
+bool ConfigReader::is_null(const char* name) const {
+  return !absent(name) && field(name).is_null();
+}
 
 void ConfigReader::fail(const char* name, const std::string& wanted) const {
   require(!absent(name), where_, ": has no '", path_, name, "'; ", wanted, " is wanted");
@@ -115,8 +117,8 @@ std::vector<std::string> ConfigReader::texts(const char* name) const {
   if (value.is_null()) {
     return {};
   }
-  if (!value.is_array() || !std::all_of(value.begin(), value.end(),
-                                        [](const json& one) { return one.is_string(); })) {
+  if (!value.is_array() ||
+      !std::all_of(value.begin(), value.end(), [](const json& one) { return one.is_string(); })) {
     fail(name, "a list of strings");
   }
   return value.get<std::vector<std::string>>();

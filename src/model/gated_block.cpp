@@ -154,13 +154,12 @@ Config gated_config(const nlohmann::json& json, const std::string& where,
   config.width = read.size("hidden_size", defaults.width);
   config.layers = read.size("num_hidden_layers", defaults.layers);
   config.heads = read.size("num_attention_heads", defaults.heads);
-  config.kv_heads = read.size("num_key_value_heads",
-                              defaults.kv_heads > 0 ? defaults.kv_heads : config.heads,
-                              config.heads);
+  config.kv_heads =
+      read.size("num_key_value_heads", defaults.kv_heads > 0 ? defaults.kv_heads : config.heads,
+                config.heads);
   const auto share = config.width / config.heads;
-  config.features =
-      defaults.features > 0 ? read.size("head_dim", defaults.features)
-                            : read.size("head_dim", share, share);
+  config.features = defaults.features > 0 ? read.size("head_dim", defaults.features)
+                                          : read.size("head_dim", share, share);
   config.inner = read.size("intermediate_size", defaults.inner);
   config.positions = read.size("max_position_embeddings", defaults.rope.positions);
   config.norm_epsilon = read.number("rms_norm_eps", defaults.norm_epsilon);

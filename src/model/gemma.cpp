@@ -11,12 +11,12 @@ namespace {
 /// What both have: norms before and behind, of weights that count from 1, a scaled embedding, and
 /// windows in some layers.
 Config configure_gemma(const nlohmann::json& json, const std::string& where,
-                 const GatedDefaults& defaults, int64_t pattern) {
+                       const GatedDefaults& defaults, int64_t pattern) {
   auto config = gated_config(json, where, defaults);
   const ConfigReader read(json, where);
-  require(!read.has("use_bidirectional_attention") ||
-              !read.flag("use_bidirectional_attention", false),
-          where, ": 'use_bidirectional_attention' is true; a decoder sees no later tokens");
+  require(
+      !read.has("use_bidirectional_attention") || !read.flag("use_bidirectional_attention", false),
+      where, ": 'use_bidirectional_attention' is true; a decoder sees no later tokens");
   config.attention_bias = config.attention_out_bias = read.flag("attention_bias", false);
   config.norm_after = true;
   config.norm_offset = 1;

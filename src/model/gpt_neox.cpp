@@ -36,9 +36,9 @@ class GptNeoxBlock : public Block {
     // Head by head: query, key and value of one lie together.
     const auto parts = split_heads(query_key_value_->forward(x), config_.heads).chunk(3, -1);
     const auto scale = 1 / std::sqrt(static_cast<double>(config_.features));
-    return out_->forward(join_heads(attention.attend(layer_, rotate(parts[0], rotation),
-                                                     rotate(parts[1], rotation),
-                                                     parts[2].contiguous(), {.scale = scale})));
+    return out_->forward(
+        join_heads(attention.attend(layer_, rotate(parts[0], rotation), rotate(parts[1], rotation),
+                                    parts[2].contiguous(), {.scale = scale})));
   }
 
   Config config_;
@@ -112,9 +112,8 @@ Family gpt_neox_family() {
               },
           .names = gpt_neox::names,
           .prefix = "gpt_neox.",
-          .ignored = {".attention.bias", ".attention.masked_bias",
-                      ".attention.rotary_emb.inv_freq", ".attention.rotary_emb.cos_cached",
-                      ".attention.rotary_emb.sin_cached"},
+          .ignored = {".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq",
+                      ".attention.rotary_emb.cos_cached", ".attention.rotary_emb.sin_cached"},
           .residual = {".out.weight", ".down.weight"}};
 }
 

@@ -17,8 +17,7 @@ Config configure_llama(const nlohmann::json& json, const std::string& where) {
 }
 
 Config configure_mistral(const nlohmann::json& json, const std::string& where) {
-  const GatedDefaults defaults{
-      .inner = 14336, .kv_heads = 8, .rope = {.positions = 131072}};
+  const GatedDefaults defaults{.inner = 14336, .kv_heads = 8, .rope = {.positions = 131072}};
   auto config = gated_config(json, where, defaults);
   config.rope = rope_from(json, where, defaults.rope);
   const ConfigReader read(json, where);

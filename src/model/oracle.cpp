@@ -20,8 +20,7 @@ Tensor placed(const Config& config, int64_t layer, const Tensor& keys,
               const std::vector<int64_t>& from, int64_t from_reach, const std::vector<int64_t>& to,
               int64_t to_reach) {
   const auto& rope = config.rope_in(layer);
-  const bool alike =
-      config.takes_long_factors(from_reach) == config.takes_long_factors(to_reach);
+  const bool alike = config.takes_long_factors(from_reach) == config.takes_long_factors(to_reach);
   if (!rope || (from == to && alike)) {
     return keys;
   }
@@ -143,10 +142,9 @@ EncodedContext oracle(const Config& config, const EncodedContext& parallel,
         continue;
       }
       if (options.keys) {
-        piece.keys[layer] =
-            placed(config, layer, source.keys[layer].slice(2, first, last), from, full.reach,
-                   piece.positions, parallel.reach)
-                .contiguous();
+        piece.keys[layer] = placed(config, layer, source.keys[layer].slice(2, first, last), from,
+                                   full.reach, piece.positions, parallel.reach)
+                                .contiguous();
       }
       if (options.values) {
         piece.values[layer] = source.values[layer].slice(2, first, last).contiguous();

@@ -244,7 +244,8 @@ Tensor Reader::read(std::span<const std::vector<int64_t>> queries) {
           queries.size() == 1 ? "query has" : "queries have", " no tokens");
   check_positions("motet::Reader", model_, positions,
                   "a query that starts at position " + std::to_string(context_.query_position));
-  const auto reach = std::max(context_.reach, *std::max_element(positions.begin(), positions.end()) + 1);
+  const auto reach =
+      std::max(context_.reach, *std::max_element(positions.begin(), positions.end()) + 1);
   const bool begun = rows_ > 0 || context_.tokens() > 0;
   const auto& config = model_.config();
   require(!begun || config.takes_long_factors(reach) == config.takes_long_factors(reach_),
@@ -272,14 +273,11 @@ std::optional<int64_t> Reader::positions_left() const {
   if (!model_.config().learned_positions()) {
     return {};
   }
-  const auto longest =
-      lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
+  const auto longest = lengths_.empty() ? 0 : *std::max_element(lengths_.begin(), lengths_.end());
   return std::max<int64_t>(0, model_.config().positions - context_.query_position - longest);
 }
 
-Tensor Reader::read(const std::vector<int64_t>& query) {
-  return read(std::span(&query, 1));
-}
+Tensor Reader::read(const std::vector<int64_t>& query) { return read(std::span(&query, 1)); }
 
 Tensor read(const Decoder& model, const EncodedContext& context, const std::vector<int64_t>& query,
             const Reading& reading, const Probes& probes, const Ablation& ablation) {

@@ -179,9 +179,8 @@ Rope rope_of(const ConfigReader& settings, const ConfigReader& config,
   if (kind == "linear") {
     rope.scaling = LinearRope{settings.number("factor")};
   } else if (kind == "llama3") {
-    rope.scaling =
-        Llama3Rope{settings.number("factor"), settings.number("low_freq_factor"),
-                   settings.number("high_freq_factor"), from.original_positions()};
+    rope.scaling = Llama3Rope{settings.number("factor"), settings.number("low_freq_factor"),
+                              settings.number("high_freq_factor"), from.original_positions()};
   } else if (kind == "yarn") {
     rope.scaling = yarn(from);
   } else if (kind == "longrope" || kind == "su") {

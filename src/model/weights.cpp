@@ -68,8 +68,8 @@ std::string quantised_by(const Config& config, const SafeTensors& file) {
     return named ? method->get<std::string>() : "quantization_config";
   }
   const std::pair<const char*, const char*> kEndings[]{
-      {".qweight", "GPTQ or AWQ"},  {".weight.absmax", "bitsandbytes"}, {".SCB", "bitsandbytes"},
-      {".weight_scale", "fp8"},     {".weight_scale_inv", "fp8"},       {".weight_packed", "packed"},
+      {".qweight", "GPTQ or AWQ"}, {".weight.absmax", "bitsandbytes"}, {".SCB", "bitsandbytes"},
+      {".weight_scale", "fp8"},    {".weight_scale_inv", "fp8"},       {".weight_packed", "packed"},
   };
   for (const auto& name : file.names()) {
     for (const auto& [ending, method] : kEndings) {

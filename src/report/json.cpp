@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "motet/error.h"
-
 #include "report/row_json.h"
 #include "report/run_json.h"
 #include "report/shapes.h"

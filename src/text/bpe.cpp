@@ -16,7 +16,7 @@ namespace motet::text {
 namespace {
 
 constexpr int64_t kNone = -1;
-constexpr char32_t kTable = 0x10000;       // code points with a place in a table
+constexpr char32_t kTable = 0x10000;        // code points with a place in a table
 constexpr std::size_t kPairBits = 1 << 22;  // half a megabyte
 
 /// A pair that can be merged, or could be when it was found: `at` is its left symbol.
@@ -112,8 +112,8 @@ bool Bpe::may_meet(char32_t left, char32_t right) const {
 
 void Bpe::prepare(const Vocabulary& vocabulary) {
   for (std::size_t byte = 0; byte < 256; ++byte) {
-    const auto name = byte_level ? byte_symbols()[byte]
-                                 : name_of_byte(static_cast<std::uint8_t>(byte));
+    const auto name =
+        byte_level ? byte_symbols()[byte] : name_of_byte(static_cast<std::uint8_t>(byte));
     if (const auto found = vocabulary.find(name); found != vocabulary.end()) {
       byte_ids_[byte] = found->second;
     }

@@ -60,11 +60,11 @@ class Bpe {
     std::vector<std::int32_t> ids, ranks, merged;  // of a short word
   };
 
-  bool byte_level = true;       ///< words are bytes with stand-ins, not characters; set first
-  bool ignore_merges = false;   ///< words that are tokens take their id without merging
-  bool fuse_unknown = false;    ///< one unknown token for a run of what has no token
-  bool byte_fallback = false;   ///< a character without a token becomes its bytes, as <0x0A>
-  std::string unknown_token;    ///< stands for what has no token; empty: that is left out
+  bool byte_level = true;          ///< words are bytes with stand-ins, not characters; set first
+  bool ignore_merges = false;      ///< words that are tokens take their id without merging
+  bool fuse_unknown = false;       ///< one unknown token for a run of what has no token
+  bool byte_fallback = false;      ///< a character without a token becomes its bytes, as <0x0A>
+  std::string unknown_token;       ///< stands for what has no token; empty: that is left out
   std::optional<int64_t> unknown;  ///< its id; nothing where the vocabulary lacks it
 
   /// Makes room for so many merges.

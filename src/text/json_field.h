@@ -14,7 +14,8 @@
 
 namespace motet::text {
 
-/// A JSON file, in UTF-8 with or without a mark. Throws Error with the byte where it stops being JSON.
+/// A JSON file, in UTF-8 with or without a mark. Throws Error with the byte where it stops being
+/// JSON.
 nlohmann::json read_json(const std::filesystem::path& path);
 
 /// A value in a JSON file that knows where it stands, so that an error can say so.

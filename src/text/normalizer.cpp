@@ -103,8 +103,8 @@ void Normalizer::read(const Field& normalizer) {
   } else if (type == "Prepend") {
     steps_.emplace_back(Prepend{normalizer.at("prepend").string()});
   } else {
-    steps_.emplace_back(StripSpace{normalizer.at("strip_left").boolean(),
-                                   normalizer.at("strip_right").boolean()});
+    steps_.emplace_back(
+        StripSpace{normalizer.at("strip_left").boolean(), normalizer.at("strip_right").boolean()});
   }
 }
 

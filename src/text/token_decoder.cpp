@@ -104,8 +104,8 @@ std::string TokenDecoder::whole(std::string joined) const {
 }
 
 void TokenDecoder::read(const Field& decoder) {
-  const auto type = type_of(decoder, {"Sequence", "ByteLevel", "Replace", "ByteFallback", "Fuse",
-                                      "Strip", "Metaspace"});
+  const auto type = type_of(
+      decoder, {"Sequence", "ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"});
   if (type == "Sequence") {
     for (const auto& part : decoder.at("decoders").elements()) {
       read(part);

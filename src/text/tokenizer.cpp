@@ -17,9 +17,9 @@ namespace motet {
 
 struct Tokenizer::State {
   text::Definition definition;
-  text::AddedTokens raw;                         // added tokens that are looked for in the raw text
-  text::AddedTokens normalized;                  // and in the normalised one
-  text::Bpe::Vocabulary ids;  // added tokens go before the vocabulary
+  text::AddedTokens raw;         // added tokens that are looked for in the raw text
+  text::AddedTokens normalized;  // and in the normalised one
+  text::Bpe::Vocabulary ids;     // added tokens go before the vocabulary
   std::unordered_map<int64_t, std::string> tokens;  // as they are written
   std::unordered_map<int64_t, std::string> bytes;   // what each stands for behind others
   int64_t size = 0;
@@ -29,14 +29,13 @@ namespace {
 
 using text::Definition;
 
-/// Those that are looked for in the raw or the normalised text. One that normalisation takes away is
-/// never found.
+/// Those that are looked for in the raw or the normalised text. One that normalisation takes away
+/// is never found.
 std::vector<text::AddedToken> select(const std::vector<text::AddedToken>& tokens, bool normalized) {
   std::vector<text::AddedToken> selected;
-  std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(selected),
-               [&](const auto& token) {
-                 return token.normalized == normalized && !token.pattern.empty();
-               });
+  std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(selected), [&](const auto& token) {
+    return token.normalized == normalized && !token.pattern.empty();
+  });
   return selected;
 }
 
@@ -117,8 +116,8 @@ class Encoder {
     using Prepend = text::Metaspace::Prepend;
     const bool starts = piece[0] == ' ' || piece.starts_with(stage.mark);
     std::string marked;
-    if (!starts && (stage.prepend == Prepend::kAlways ||
-                    (stage.prepend == Prepend::kFirst && is_start))) {
+    if (!starts &&
+        (stage.prepend == Prepend::kAlways || (stage.prepend == Prepend::kFirst && is_start))) {
       marked = stage.mark;
     }
     for (auto space = piece.find(' '); space != std::string_view::npos; space = piece.find(' ')) {
@@ -192,8 +191,7 @@ class Encoder {
 }  // namespace
 
 Tokenizer Tokenizer::load(const std::filesystem::path& directory) {
-  return Tokenizer(
-      std::make_shared<State>(make_state(text::read_tokenizer_directory(directory))));
+  return Tokenizer(std::make_shared<State>(make_state(text::read_tokenizer_directory(directory))));
 }
 
 Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {

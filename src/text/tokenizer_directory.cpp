@@ -67,8 +67,9 @@ std::string content_of(const Field& token) {
 
 /// Fields that name a token, or a list of them.
 constexpr const char* kTokenFields[] = {
-    "bos_token", "eos_token",  "unk_token",                 "sep_token",           "pad_token",
-    "cls_token", "mask_token", "additional_special_tokens", "extra_special_tokens"};
+    "bos_token",           "eos_token", "unk_token",  "sep_token",
+    "pad_token",           "cls_token", "mask_token", "additional_special_tokens",
+    "extra_special_tokens"};
 
 /// The tokens that the field names.
 std::vector<Field> tokens_of(const Field& field) {
@@ -102,9 +103,9 @@ AddedToken added_token(const Field& token, int64_t id, bool special) {
 }
 
 int64_t id_of_key(const Field& list, const std::string& key) {
-  const bool digits = !key.empty() && key.size() <= 10 && std::all_of(key.begin(), key.end(), [](char c) {
-    return c >= '0' && c <= '9';
-  });
+  const bool digits =
+      !key.empty() && key.size() <= 10 &&
+      std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; });
   list.require(digits, "\"", key, "\" is no id of a token");
   return std::stoll(key);
 }
@@ -193,11 +194,11 @@ Definition read_two_files(const fs::path& directory, const Settings& settings) {
   const bool is_gpt2 = name.empty() || name == "GPT2Tokenizer";
   require(is_gpt2 || name == "Qwen2Tokenizer", directory.string(),
           ": has vocab.json and merges.txt, but no tokenizer.json; how ", name,
-          " cuts a text is not known here, GPT2Tokenizer and Qwen2Tokenizer are", command(directory));
-  auto definition =
-      read_vocabulary_and_merges(directory / "vocab.json", directory / "merges.txt",
-                                 is_gpt2 ? PreTokenizer::gpt2(prefix_space)
-                                         : PreTokenizer::qwen2(prefix_space));
+          " cuts a text is not known here, GPT2Tokenizer and Qwen2Tokenizer are",
+          command(directory));
+  auto definition = read_vocabulary_and_merges(
+      directory / "vocab.json", directory / "merges.txt",
+      is_gpt2 ? PreTokenizer::gpt2(prefix_space) : PreTokenizer::qwen2(prefix_space));
   if (!is_gpt2) {
     definition.normalizer = Normalizer::nfc();
   }

@@ -41,9 +41,8 @@ void read_merges(const Field& field, Definition& definition) {
     if (!pair) {
       field.element(i).fail("must be two tokens, as \"a b\" or [\"a\", \"b\"], not ", merge.dump());
     }
-    if (const auto unknown =
-            definition.bpe.add_merge(pair->first, pair->second, static_cast<int64_t>(i),
-                                     definition.vocabulary)) {
+    if (const auto unknown = definition.bpe.add_merge(
+            pair->first, pair->second, static_cast<int64_t>(i), definition.vocabulary)) {
       field.element(i).fail("token \"", *unknown, "\" is not in the vocabulary");
     }
   }
@@ -138,10 +137,10 @@ void Definition::add_token(const Field& field, AddedToken token) {
   }
   const auto same = added_at_.find(token.content);
   const auto known = vocabulary.find(token.content);
-  const auto id =
-      same != added_at_.end()     ? added_tokens[same->second].id
-      : known != vocabulary.end() ? known->second
-                                  : static_cast<int64_t>(vocabulary.size()) + added_beyond_;
+  const auto id = same != added_at_.end() ? added_tokens[same->second].id
+                  : known != vocabulary.end()
+                      ? known->second
+                      : static_cast<int64_t>(vocabulary.size()) + added_beyond_;
   field.require(token.id == id, "\"", token.content, "\" has id ", token.id,
                 ", but Hugging Face gives it ", id);
   if (same != added_at_.end()) {
@@ -167,8 +166,8 @@ void Definition::finish_added_tokens(const std::string& where) {
   std::set<std::pair<bool, std::string>> patterns;
   for (auto& token : added_tokens) {
     token.pattern = token.normalized ? normalizer.run(token.content) : token.content;
-    require(token.pattern.empty() || patterns.emplace(token.normalized, token.pattern).second, where,
-            ": added_tokens: two tokens are \"", token.pattern, "\" when normalised");
+    require(token.pattern.empty() || patterns.emplace(token.normalized, token.pattern).second,
+            where, ": added_tokens: two tokens are \"", token.pattern, "\" when normalised");
   }
 }
 
@@ -222,8 +221,8 @@ Definition read_vocabulary_and_merges(const std::filesystem::path& vocabulary,
     const auto pair = split_merge(line);
     require(pair.has_value(), merges.string(), ": line ", line_number,
             ": must be two tokens with a space between, not \"", line, "\"");
-    const auto unknown = definition.bpe.add_merge(pair->first, pair->second, line_number,
-                                                  definition.vocabulary);
+    const auto unknown =
+        definition.bpe.add_merge(pair->first, pair->second, line_number, definition.vocabulary);
     require(!unknown, merges.string(), ": line ", line_number, ": token \"", unknown.value_or(""),
             "\" is not in the vocabulary");
   }

@@ -157,9 +157,9 @@ TEST_F(Damaged, NullAbsentEmptyAndOfAnotherTypeAreFourThings) {
             config_ + ": 'attention_bias' is 1; true or false is wanted");
   EXPECT_EQ(error_with("vocab_size", 40.0),
             config_ + ": 'vocab_size' is 40.0; a whole number of at least 1 is wanted");
-  EXPECT_EQ(error_with("vocab_size", 18446744073709551615u),
-            config_ +
-                ": 'vocab_size' is 18446744073709551615; a whole number of at least 1 is wanted");
+  EXPECT_EQ(
+      error_with("vocab_size", 18446744073709551615u),
+      config_ + ": 'vocab_size' is 18446744073709551615; a whole number of at least 1 is wanted");
   EXPECT_EQ(error_with("num_key_value_heads", nullptr).substr(0, where_.size()), where_);
   EXPECT_EQ(error_with("head_dim", nullptr), "no error");
   EXPECT_EQ(error_with("partial_rotary_factor", nullptr), "no error");
@@ -173,7 +173,8 @@ TEST_F(Damaged, NullAbsentEmptyAndOfAnotherTypeAreFourThings) {
             config_ + ": 'rope_parameters.rope_theta' is \"500000\"; a number is wanted");
   EXPECT_EQ(error_with("rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"truncate", nullptr}}),
             "no error");
-  EXPECT_EQ(error_with("model_type", nullptr), config_ + ": 'model_type' is null; a string is wanted");
+  EXPECT_EQ(error_with("model_type", nullptr),
+            config_ + ": 'model_type' is null; a string is wanted");
   EXPECT_EQ(error_with("_name_or_path", nullptr), "no error");
 }
 
@@ -217,9 +218,10 @@ TEST_F(Damaged, TensorLeftOver) {
                               "ignore_tensors 'model.layers.2.mlp.up_proj.weight' leaves it out, "
                               "where that is meant");
   EXPECT_NO_THROW(load_model(directory_.path(), {.ignore_tensors = {"model.layers.2.*"}}));
-  EXPECT_EQ(
-      message([&] { load_model(directory_.path(), {.ignore_tensors = {"model.layers.2.*", "v_head*"}}); }),
-      where_ + ": ignore_tensors 'v_head*' matches no tensor that is left over");
+  EXPECT_EQ(message([&] {
+              load_model(directory_.path(), {.ignore_tensors = {"model.layers.2.*", "v_head*"}});
+            }),
+            where_ + ": ignore_tensors 'v_head*' matches no tensor that is left over");
 }
 
 TEST_F(Damaged, NamesMayLackThePrefixOfTheFamily) {

@@ -136,24 +136,17 @@ class Windows : public testing::TestWithParam<Case> {
   std::shared_ptr<Decoder> model_ = made(GetParam().model, GetParam().windows, GetParam().capped);
 };
 
-INSTANTIATE_TEST_SUITE_P(Models, Windows,
-                         testing::Values(Case{"llama_default", {4, 0}, false},
-                                         Case{"llama_default", {3, 6}, true},
-                                         Case{"gpt2_default", {1, 5}, false},
-                                         Case{"gpt2_default", {}, true},
-                                         Case{"mistral_window", kOwn, false},
-                                         Case{"qwen2_window", kOwn, false},
-                                         Case{"qwen3_window", kOwn, false},
-                                         Case{"gemma2_default", kOwn, false},
-                                         Case{"gemma2_no_caps", kOwn, false},
-                                         Case{"gemma3_default", kOwn, false},
-                                         Case{"gemma3_scaled", kOwn, false},
-                                         Case{"gpt_neox_default", kOwn, false},
-                                         Case{"gpt_neox_serial", kOwn, false},
-                                         Case{"phi3_partial", kOwn, false},
-                                         Case{"phi3_long", kOwn, false},
-                                         Case{"olmo2_default", kOwn, false}),
-                         testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(
+    Models, Windows,
+    testing::Values(Case{"llama_default", {4, 0}, false}, Case{"llama_default", {3, 6}, true},
+                    Case{"gpt2_default", {1, 5}, false}, Case{"gpt2_default", {}, true},
+                    Case{"mistral_window", kOwn, false}, Case{"qwen2_window", kOwn, false},
+                    Case{"qwen3_window", kOwn, false}, Case{"gemma2_default", kOwn, false},
+                    Case{"gemma2_no_caps", kOwn, false}, Case{"gemma3_default", kOwn, false},
+                    Case{"gemma3_scaled", kOwn, false}, Case{"gpt_neox_default", kOwn, false},
+                    Case{"gpt_neox_serial", kOwn, false}, Case{"phi3_partial", kOwn, false},
+                    Case{"phi3_long", kOwn, false}, Case{"olmo2_default", kOwn, false}),
+    testing::PrintToStringParamName());
 
 TEST_P(Windows, PassesSeeWhatPositionsSay) {
   for (const auto scheme :
@@ -218,8 +211,8 @@ TEST_P(Windows, TrainAllParameters) {
   std::vector<std::vector<Tensor>> gradients;
   for (const bool checkpoint : {false, true}) {
     model_->zero_grad();
-    const auto hidden = forward(*model_, row, make_layout(2, {9, 4, 7}), All(), {},
-                                {.checkpoint = checkpoint});
+    const auto hidden =
+        forward(*model_, row, make_layout(2, {9, 4, 7}), All(), {}, {.checkpoint = checkpoint});
     torch::nn::functional::cross_entropy(model_->logits(hidden)[0], torch::tensor(tokens))
         .backward();
     auto& found = gradients.emplace_back();
@@ -239,7 +232,8 @@ TEST(LongRope, FactorsAreThoseOfTheWholeReach) {
   const auto model = golden("phi3_long", torch::kFloat64);  // of 32 positions at first
   const auto layout = make_layout(0, {10, 10});
   const auto tokens = some_tokens(20);
-  const auto near = encode(*model, tokens, layout), far = encode(*model, tokens, layout, {}, {.reach = 33});
+  const auto near = encode(*model, tokens, layout),
+             far = encode(*model, tokens, layout, {}, {.reach = 33});
   EXPECT_FALSE(near.pieces[0].origin.long_factors);
   EXPECT_TRUE(far.pieces[0].origin.long_factors);
   EXPECT_GT(max_error(near.pieces[0].keys[0], far.pieces[0].keys[0]), 0.1);

@@ -64,8 +64,8 @@ class Compare : public testing::Test {
 };
 
 TEST_F(Compare, WhatCannotBeReadOrWrittenIsSaid) {
-  const std::vector<std::string> small{"--length", "32", "--segments", "1", "--pieces", "1",
-                                       "--quiet"};
+  const std::vector<std::string> small{"--length", "32", "--segments", "1",
+                                       "--pieces", "1",  "--quiet"};
   const auto run = [&](std::vector<std::string> more) {
     more.insert(more.begin(), small.begin(), small.end());
     return Process(directory_.path(), command(more)).wait();
@@ -83,9 +83,9 @@ TEST_F(Compare, WhatCannotBeReadOrWrittenIsSaid) {
   // Half a surrogate pair is no character.
   const auto lines = directory_ / "lone.jsonl";
   write_file(lines, R"({"text": "before \ud83d after"})");
-  const auto lone = Process(directory_.path(),
-                            {MOTET_COMPARE, "--model", model_, "--text", lines, "--quiet"})
-                        .wait();
+  const auto lone =
+      Process(directory_.path(), {MOTET_COMPARE, "--model", model_, "--text", lines, "--quiet"})
+          .wait();
   EXPECT_EQ(lone.code, 1);
   EXPECT_EQ(lone.err, "motet-compare: " + std::string(lines) +
                           ":1: not JSON at byte 24: half of a surrogate pair; \\ud800 to \\udfff "
@@ -107,8 +107,8 @@ TEST_F(Compare, WhatCannotBeReadOrWrittenIsSaid) {
   EXPECT_EQ(full.code, 1);
   EXPECT_EQ(full.err,
             "motet-compare: standard output cannot be written: No space left on device\n");
-  const auto red = Process(directory_.path(), {MOTET_COMPARE, "--model", "\x1b[31mred", "--text",
-                                               text_, "--quiet"})
+  const auto red = Process(directory_.path(),
+                           {MOTET_COMPARE, "--model", "\x1b[31mred", "--text", text_, "--quiet"})
                        .wait();
   EXPECT_NE(red.err.find("\\x1b[31mred: there is no such directory"), std::string::npos) << red.err;
 }

@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <map>
-
 #include <nlohmann/json.hpp>
 
 #include "motet/context/layout.h"
@@ -236,8 +235,7 @@ TEST_F(Generate, EndsAnAnswerWhereTheTableEnds) {
                         json{{"pieces", {"Two."}}, {"query", " a"}}.dump() + "\n");
   const auto outcome = run({"--documents", lines, "--tokens", "9", "--out", out_});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_EQ(outcome.err,
-            "note: this answer ends where the model's table of 64 positions does\n");
+  EXPECT_EQ(outcome.err, "note: this answer ends where the model's table of 64 positions does\n");
   const auto answers = read_file(out_ + "/answers.jsonl");
   // 58 tokens, the query, and five more that were read; the sixth was only drawn.
   EXPECT_EQ(json::parse(answers.substr(0, answers.find('\n')))["answer"], "&&&&&&");

@@ -1,6 +1,6 @@
-// tokenize_lines DIR: reads JSON strings from standard input, one a line, and prints for each a JSON
-// array of its ids and, in hexadecimal digits, of the bytes that they decode to. tokenizer_fuzz.py
-// compares both with those of Hugging Face.
+// tokenize_lines DIR: reads JSON strings from standard input, one a line, and prints for each a
+// JSON array of its ids and, in hexadecimal digits, of the bytes that they decode to.
+// tokenizer_fuzz.py compares both with those of Hugging Face.
 
 #include <exception>
 #include <iostream>

@@ -14,36 +14,36 @@ namespace motet {
 /// The sizes and options of a decoder, in this library's words. A family fills it from a Hugging
 /// Face config.json.
 struct Config {
-  std::string model_type;           ///< the family's name: "gpt2", "llama", ...
-  int64_t vocabulary = 0;           ///< rows of the embedding
-  int64_t width = 0;                ///< of the residual stream
-  int64_t layers = 0;               ///< blocks
-  int64_t heads = 0;                ///< query heads
-  int64_t kv_heads = 0;             ///< heads of keys and values; divides `heads`
-  int64_t features = 0;             ///< of one head
-  int64_t inner = 0;                ///< width inside the MLP
-  int64_t positions = 0;            ///< that the model was made for; a learned table has no more
-  double norm_epsilon = 1e-5;       ///< added to a variance
-  std::string activation;           ///< Hugging Face's name: "silu", "gelu_new", ...
-  bool tied = false;                ///< the output layer is the embedding
-  bool attention_bias = false;      ///< of queries, keys and values
-  bool attention_out_bias = false;  ///< of the product that joins the heads
-  bool query_key_norm = false;      ///< queries and keys are normed before rotation, by head
+  std::string model_type;            ///< the family's name: "gpt2", "llama", ...
+  int64_t vocabulary = 0;            ///< rows of the embedding
+  int64_t width = 0;                 ///< of the residual stream
+  int64_t layers = 0;                ///< blocks
+  int64_t heads = 0;                 ///< query heads
+  int64_t kv_heads = 0;              ///< heads of keys and values; divides `heads`
+  int64_t features = 0;              ///< of one head
+  int64_t inner = 0;                 ///< width inside the MLP
+  int64_t positions = 0;             ///< that the model was made for; a learned table has no more
+  double norm_epsilon = 1e-5;        ///< added to a variance
+  std::string activation;            ///< Hugging Face's name: "silu", "gelu_new", ...
+  bool tied = false;                 ///< the output layer is the embedding
+  bool attention_bias = false;       ///< of queries, keys and values
+  bool attention_out_bias = false;   ///< of the product that joins the heads
+  bool query_key_norm = false;       ///< queries and keys are normed before rotation, by head
   bool query_key_norm_wide = false;  ///< or all heads together
-  bool mlp_bias = false;            ///< of the MLP's products
+  bool mlp_bias = false;             ///< of the MLP's products
   bool gated = false;        ///< the MLP has a gate beside its product up: three products, not two
   std::optional<Rope> rope;  ///< nothing: learned positions
   /// Of layers with a window, where it differs from `rope`.
   std::optional<Rope> window_rope;
-  bool scale_scores = true;  ///< by 1 / sqrt(features)
+  bool scale_scores = true;            ///< by 1 / sqrt(features)
   bool scale_scores_by_layer = false;  ///< and by 1 / (layer + 1)
-  std::optional<double> score_scale;    ///< in place of 1 / sqrt(features)
-  std::optional<double> score_cap;      ///< soft cap of scores; see ScoreRule
-  bool norm_before = true;    ///< attention and MLP read the residual stream normed
-  bool norm_after = false;    ///< what they add to it is normed
-  double norm_offset = 0;     ///< added to the weights of norms
-  bool parallel = false;      ///< attention and MLP read the same residual stream
-  bool fused = false;         ///< products that read the same rows are stored as one
+  std::optional<double> score_scale;   ///< in place of 1 / sqrt(features)
+  std::optional<double> score_cap;     ///< soft cap of scores; see ScoreRule
+  bool norm_before = true;             ///< attention and MLP read the residual stream normed
+  bool norm_after = false;             ///< what they add to it is normed
+  double norm_offset = 0;              ///< added to the weights of norms
+  bool parallel = false;               ///< attention and MLP read the same residual stream
+  bool fused = false;                  ///< products that read the same rows are stored as one
   /// The window of each layer: its rows see keys less than so many positions behind their own; 0:
   /// all of them. Empty: no layer has one. See behind_window.
   std::vector<int64_t> windows;

@@ -52,8 +52,8 @@ using OnToken = std::function<bool(int64_t token)>;
 std::vector<int64_t> end_tokens(const std::filesystem::path& directory);
 
 /// Reads the query and goes on from it, token by token, until a token of `stop` comes, there are as
-/// many as wanted, or the model has no position for one more. The reader's probes see the query's rows in
-/// the first pass, then one row a token: row i of those predicts token i. Throws Error as
+/// many as wanted, or the model has no position for one more. The reader's probes see the query's
+/// rows in the first pass, then one row a token: row i of those predicts token i. Throws Error as
 /// Reader::read.
 std::vector<int64_t> generate(const Decoder& model, Reader& reader,
                               const std::vector<int64_t>& query, const GenerateOptions& options,

@@ -68,8 +68,8 @@ struct RopeDefaults {
 };
 
 /// From a Hugging Face config.json in its present form (`rope_parameters`) or the older one
-/// (`rope_theta`, `rope_scaling`, `partial_rotary_factor`). `where` names the file in errors. Throws
-/// Error for another kind of scaling.
+/// (`rope_theta`, `rope_scaling`, `partial_rotary_factor`). `where` names the file in errors.
+/// Throws Error for another kind of scaling.
 Rope rope_from(const nlohmann::json& config, const std::string& where,
                const RopeDefaults& defaults = {});
 

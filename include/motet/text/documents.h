@@ -8,8 +8,8 @@ namespace motet {
 
 /// A text, and where it came from: a path, a line of a file (`texts.jsonl:3`), or `-`.
 struct Document {
-  std::string name;  ///< where it came from
-  std::string text;  ///< the whole of it, UTF-8
+  std::string name;       ///< where it came from
+  std::string text;       ///< the whole of it, UTF-8
   bool had_mark = false;  ///< a byte order mark stood before it, which is left out
 };
 

@@ -24,10 +24,10 @@ struct Encoding {
   int64_t left_out_bytes = 0;
 };
 
-/// Byte-pair encoding, equal to Hugging Face `tokenizers`: of bytes (Radford et al. 2019, GPT-2), and
-/// of characters with byte fallback as SentencePiece exports it (Kudo & Richardson 2018, arXiv
-/// 1808.06226). Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units".
-/// Copies are cheap and share one vocabulary.
+/// Byte-pair encoding, equal to Hugging Face `tokenizers`: of bytes (Radford et al. 2019, GPT-2),
+/// and of characters with byte fallback as SentencePiece exports it (Kudo & Richardson 2018, arXiv
+/// 1808.06226). Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword
+/// Units". Copies are cheap and share one vocabulary.
 class Tokenizer {
  public:
   /// Reads `directory`/tokenizer.json or, where there is none, vocab.json and merges.txt, cut as

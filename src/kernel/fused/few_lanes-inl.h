@@ -195,8 +195,8 @@ HWY_INLINE void FewWeights(Sums<1>& sums, int64_t count, float* HWY_RESTRICT sco
   }
   if (i < all) {
     const auto there = hn::FirstN(d, all - i);
-    const auto x = BoundExponent(
-        hn::IfThenElseZero(there, hn::Sub(hn::Load(d, scores + i), reference)));
+    const auto x =
+        BoundExponent(hn::IfThenElseZero(there, hn::Sub(hn::Load(d, scores + i), reference)));
     const auto e = hn::IfThenElseZero(there, BoundedExp2(x));
     hn::Store(e, d, scores + i);
     add(x, e);

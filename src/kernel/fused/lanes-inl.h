@@ -78,8 +78,8 @@ HWY_INLINE void StoreLanes(const Lanes<kVectors>& lanes, float* HWY_RESTRICT to)
 /// it is. NaN stays NaN.
 HWY_INLINE V BoundExponent(V x) { return hn::Max(hn::Set(D(), -126.0F), x); }
 
-/// 2^x for -126 <= x <= 127. Relative error 1.9e-7, none at x = 0 (the polynomial is the minimax fit
-/// of 2^x on [-0.5, 0.5] that is 1 at 0). NaN stays NaN, since the power of two, of which its
+/// 2^x for -126 <= x <= 127. Relative error 1.9e-7, none at x = 0 (the polynomial is the minimax
+/// fit of 2^x on [-0.5, 0.5] that is 1 at 0). NaN stays NaN, since the power of two, of which its
 /// payload makes anything, multiplies it.
 HWY_INLINE V BoundedExp2(V bounded) {
   const D d;

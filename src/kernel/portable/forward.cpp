@@ -228,7 +228,10 @@ RowResult forward(const RowArguments& arguments) {
       const auto of_set = [&](const Tensor& of) {
         return of.defined() ? here(of).select(3, span.set) : of;
       };
-      join({of_set(set_reference), of_set(set_log_sum), of_set(result.set_entropy), {},
+      join({of_set(set_reference),
+            of_set(set_log_sum),
+            of_set(result.set_entropy),
+            {},
             of_set(result.set_top)},
            {seen.reference, seen.log_sum, seen.entropy, {}, seen.top});
     }
