@@ -63,6 +63,29 @@ def gpt2(directory):
         shutil.copy(DATA / name, directory / name)
 
 
+def gemma3(directory):
+    """A Gemma 3, with the small tokenizer of tests/data."""
+    tokenizer = (DATA.parent / "tokenizers" / "gemma" / "tokenizer.json").read_text(encoding="utf-8")
+    read, features = json.loads(tokenizer), WIDTH // HEADS
+    vocabulary = 1 + max([*read["model"]["vocab"].values(), *(token["id"] for token in read["added_tokens"])])
+    shapes = {"model.embed_tokens.weight": (vocabulary, WIDTH), "model.norm.weight": (WIDTH,)}
+    for layer in range(LAYERS):
+        for name, shape in {"self_attn.q_proj": (WIDTH, WIDTH), "self_attn.k_proj": (features, WIDTH),
+                            "self_attn.v_proj": (features, WIDTH), "self_attn.o_proj": (WIDTH, WIDTH),
+                            "self_attn.q_norm": (features,), "self_attn.k_norm": (features,),
+                            "mlp.gate_proj": (INNER, WIDTH), "mlp.up_proj": (INNER, WIDTH),
+                            "mlp.down_proj": (WIDTH, INNER), "input_layernorm": (WIDTH,),
+                            "post_attention_layernorm": (WIDTH,), "pre_feedforward_layernorm": (WIDTH,),
+                            "post_feedforward_layernorm": (WIDTH,)}.items():
+            shapes[f"model.layers.{layer}.{name}.weight"] = shape
+    save(directory, {"model_type": "gemma3_text", "vocab_size": vocabulary, "hidden_size": WIDTH,
+                     "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": 1,
+                     "head_dim": features, "intermediate_size": INNER, "max_position_embeddings": 8192,
+                     "query_pre_attn_scalar": features, "sliding_window": 100,
+                     "layer_types": ["sliding_attention", "full_attention"]}, shapes)
+    (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+
+
 def changed(file, change):
     """A Llama with something else in a JSON file."""
     def make(directory):
@@ -83,6 +106,7 @@ def puts_first(tokenizer):
 
 # Models that pages speak of beside the default one, by their folders in models/.
 OTHERS = {
+    "gemma-3-270m": gemma3,
     "gpt2": gpt2,
     "mamba": changed("config.json", lambda config: config.update(model_type="mamba")),
     "sentencepiece": changed("tokenizer.json", lambda tokenizer: tokenizer.update(

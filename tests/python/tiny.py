@@ -14,14 +14,14 @@ transformers.logging.disable_progress_bar()
 
 def configuration(family, **options):
     if family == "gpt2":
-        return transformers.GPT2Config(vocab_size=50257, n_positions=128, n_embd=16, n_layer=3,
-                                       n_head=4, **options)  # fmt: skip
-    sizes = {"vocab_size": 50257, "hidden_size": 32, "intermediate_size": 48, "head_dim": 8,
-             "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
-             "max_position_embeddings": 128, "pad_token_id": None}  # fmt: skip
-    config = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig,
-              "qwen3": transformers.Qwen3Config}[family]
-    return config(**sizes, **options)
+        sizes = {"vocab_size": 50257, "n_positions": 128, "n_embd": 16, "n_layer": 3, "n_head": 4}
+        return transformers.GPT2Config(**(sizes | options))
+    sizes = {"vocab_size": 50257, "hidden_size": 32, "intermediate_size": 48,
+             "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 128,
+             "pad_token_id": None}  # fmt: skip
+    if family != "gpt_neox":
+        sizes |= {"head_dim": 8, "num_key_value_heads": 2}
+    return transformers.AutoConfig.for_model(family, **(sizes | options))
 
 
 def model(family, **options):
@@ -35,8 +35,8 @@ def model(family, **options):
     return made.eval()
 
 
-def save(directory, family):
-    model(family).save_pretrained(directory)
+def save(directory, family, **options):
+    model(family, **options).save_pretrained(directory)
     tokenizer = transformers.GPT2Tokenizer(
         vocab=str(DATA / "gpt2" / "vocab.json"), merges=str(DATA / "gpt2" / "merges.txt")
     )
