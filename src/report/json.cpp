@@ -74,7 +74,7 @@ CompareRun run_of(const ordered_json& json) {
     }
     for (const auto& attention : row.attention) {
       const auto bins = attention.layers[0].size();
-      require(bins == attention.edges.size() + 1 &&
+      require(bins == attention.edges.size() &&
                   std::is_sorted(attention.edges.begin(), attention.edges.end()),
               "segment_rows.attention: ", attention.edges.size(), " edges of ", bins, " bins");
     }

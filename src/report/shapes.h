@@ -11,7 +11,8 @@
 /// Whether tables of rows that were read from a file can be drawn: types alone do not say so.
 namespace motet::report {
 
-/// Shapes of the tables of many rows, which are alike.
+/// Shapes of the tables of many rows, which are alike, but for tables in lists: those of attention
+/// itself are as long as a row sees keys.
 class Shapes {
  public:
   /// Throws Error, which names the figure, where a table of this row is empty or ragged, or of
@@ -41,7 +42,7 @@ class Shapes {
   template <class Value>
   void check_value(const std::vector<Value>& values, const std::string& where) {
     for (const auto& value : values) {
-      check_value(value, where);
+      Shapes().check_value(value, where);
     }
   }
   void check_value(const Table& table, const std::string& where) {

@@ -49,7 +49,7 @@ if(HOW STREQUAL "find_package")
   endfunction()
   refuse("Torch_DIR is ${work}/nowhere, which holds no TorchConfig.cmake" -DTorch_DIR=${work}/nowhere
          -DCMAKE_PREFIX_PATH=${TORCH}/../..)
-  refuse("motet has no component 'foo'" "-DCONSUMER_COMPONENTS=COMPONENTS;foo")
+  refuse("motet has no component 'foo'" -DCONSUMER_COMPONENT=foo)
 else()
   if(HOW STREQUAL "add_subdirectory")
     set(unity ON)  # less to compile
