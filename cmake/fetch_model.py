@@ -18,13 +18,15 @@ writes a directory in Hugging Face format (default: models/ and the model's name
 A directory that is complete is left as it is. Nothing half made is ever seen under the name --out:
 the files are written beside it and renamed at the end.
 
-Needs numpy and gguf (pip install numpy gguf), and 1 to 2 GB of disk.
+Needs numpy and gguf, which the .venv of cmake/setup.sh has (or: pip install numpy gguf), and 1 to 2
+GB of disk.
 """
 
 import argparse
 import dataclasses
 import hashlib
 import html.parser
+import importlib.util
 import json
 import os
 import pathlib
@@ -295,7 +297,16 @@ def make(source, out, cache, accepted=False, keep_gguf=None):
     say(f"{out} is ready: {source.name}")
 
 
+def use_environment():
+    """Goes on under the Python that cmake/setup.sh made, where this one lacks the packages."""
+    python = ROOT / ".venv" / "bin" / "python"
+    lacking = any(importlib.util.find_spec(name) is None for name in ("numpy", "gguf"))
+    if lacking and python.exists() and pathlib.Path(sys.prefix) != python.parent.parent:
+        os.execv(python, [python, __file__, *sys.argv[1:]])
+
+
 def main():
+    use_environment()
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", metavar="NAME", choices=SOURCES, default="smollm2-135m",

@@ -53,6 +53,7 @@ find_missing() {
     has_header gtest/gtest.h || missing+=(libgtest-dev)
     has_header benchmark/benchmark.h || missing+=(libbenchmark-dev)
     command -v doxygen > /dev/null || missing+=(doxygen)
+    command -v make > /dev/null || missing+=(make)  # a test of the package uses it
   fi
 }
 find_missing

@@ -190,6 +190,7 @@ class Answering {
     });
     fmt::print("{}\n",
                program::for_output(options_.probe ? "\n" + text : text.substr(shown.size())));
+    std::fflush(stdout);  // before a note
     if (static_cast<int64_t>(answer.size()) < generate.tokens && reader.positions_left() == 0) {
       program::note(options_, fmt::format("note: this answer ends where the model's table of {} "
                                           "positions does",

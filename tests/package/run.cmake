@@ -1,6 +1,7 @@
 # Builds and runs tests/package as a user would.
-#   -DHOW=find_package|add_subdirectory|subdirectory -DVERSION -DSOURCE -DBUILD -DTORCH -DGENERATOR -DMODEL
-# `subdirectory` is the quick part of add_subdirectory: the project is configured, and the consumer compiled, not linked.
+#   -DHOW=find_package|static|add_subdirectory|subdirectory -DVERSION -DSOURCE -DBUILD -DTORCH -DGENERATOR -DMODEL
+# `static` is find_package of a static library, which is built first. `subdirectory` is the quick part of add_subdirectory:
+# the project is configured, and the consumer compiled, not linked.
 set(work ${BUILD}/package-${HOW})
 file(REMOVE_RECURSE ${work})
 set(consumer ${work}/consumer)
@@ -15,14 +16,38 @@ function(run)
   set(output "${output}" PARENT_SCOPE)
 endfunction()
 
+function(build_and_run folder)
+  run(${CMAKE_COMMAND} --build ${folder} --target consumer)
+  run(${folder}/consumer ${MODEL})
+  if(NOT output STREQUAL "motet ${VERSION}: 2 rows, 8 heads\n")
+    message(FATAL_ERROR "the consumer said:\n${output}")
+  endif()
+endfunction()
+
 unset(ENV{LD_LIBRARY_PATH})
 set(configure ${CMAKE_COMMAND} -S ${consumer} -G ${GENERATOR})
-if(HOW STREQUAL "find_package")
+if(HOW STREQUAL "static")
+  run(${CMAKE_COMMAND} -S ${SOURCE} -B ${work}/static -G ${GENERATOR} -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF
+      -DCMAKE_UNITY_BUILD=ON -DMOTET_BUILD_TESTS=OFF -DTorch_DIR=${TORCH})
+  run(${CMAKE_COMMAND} --build ${work}/static)
+  set(BUILD ${work}/static)
+endif()
+if(HOW MATCHES "find_package|static")
   unset(ENV{CMAKE_PREFIX_PATH})  # the package remembers its LibTorch
   unset(ENV{Torch_DIR})
   run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix})
   run(${configure} -B ${work}/build -DCMAKE_BUILD_TYPE=Release -Dmotet_ROOT=${prefix})
   run(${prefix}/bin/motet-compare --version)
+  build_and_run(${work}/build)
+
+  # As other users have it: moved, with a space in its name; with Make; as C++23; in a project that has LibTorch already.
+  set(moved "${work}/moved prefix")
+  file(RENAME ${prefix} ${moved})
+  run(${CMAKE_COMMAND} -S ${consumer} -G "Unix Makefiles" -B ${work}/other-build -DCMAKE_CXX_STANDARD=23 -DCMAKE_BUILD_TYPE=
+      -DCONSUMER_HAS_TORCH=ON -DTorch_DIR=${TORCH} "-Dmotet_ROOT=${moved}")
+  build_and_run(${work}/other-build)
+  run(${moved}/bin/motet-compare --version)
+  file(RENAME ${moved} ${prefix})
 
   # Another LibTorch is refused, with what to set.
   file(WRITE ${work}/other/TorchConfig.cmake "set(TORCH_LIBRARIES torch)\n")
@@ -50,6 +75,8 @@ if(HOW STREQUAL "find_package")
   refuse("Torch_DIR is ${work}/nowhere, which holds no TorchConfig.cmake" -DTorch_DIR=${work}/nowhere
          -DCMAKE_PREFIX_PATH=${TORCH}/../..)
   refuse("motet has no component 'foo'" -DCONSUMER_COMPONENT=foo)
+  file(REMOVE_RECURSE ${work})
+  return()
 else()
   if(HOW STREQUAL "add_subdirectory")
     set(unity ON)  # less to compile
@@ -61,9 +88,5 @@ if(HOW STREQUAL "subdirectory")
   file(REMOVE_RECURSE ${work})
   return()
 endif()
-run(${CMAKE_COMMAND} --build ${work}/build --target consumer)
-run(${work}/build/consumer ${MODEL})
-if(NOT output STREQUAL "motet ${VERSION}: 2 rows, 8 heads\n")
-  message(FATAL_ERROR "the consumer said:\n${output}")
-endif()
+build_and_run(${work}/build)
 file(REMOVE_RECURSE ${work})
