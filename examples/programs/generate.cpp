@@ -12,6 +12,7 @@
 #include "motet/files/atomic.h"
 #include "motet/files/json.h"
 #include "motet/files/mapped.h"
+#include "motet/files/sha256.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
 #include "motet/probe/entropy.h"
@@ -46,7 +47,14 @@ std::vector<std::pair<std::filesystem::path, std::string>> chat_templates(
   if (found == json.end() || found->is_null()) {
     return templates;
   }
-  for (const auto& one : found->is_array() ? *found : nlohmann::json::array({*found})) {
+  auto all = found->is_array() ? *found : nlohmann::json::array({*found});
+  for (const auto& one : all) {  // of several, Hugging Face takes this one
+    if (one.is_object() && one.value("name", nlohmann::json()) == "default") {
+      all = nlohmann::json::array({one});
+      break;
+    }
+  }
+  for (const auto& one : all) {
     const auto& text = one.is_object() && one.contains("template") ? one["template"] : one;
     motet::require(text.is_string(), path.string(), ": 'chat_template' is ", found->dump(),
                    "; a template or a list of templates is wanted");
@@ -92,7 +100,11 @@ std::size_t whole_characters(const std::string& text) {
 class Answering {
  public:
   Answering(const Options& options, const motet::Decoder& model, const motet::Tokenizer& tokenizer)
-      : options_(options), model_(model), tokenizer_(tokenizer) {
+      : options_(options),
+        model_(model),
+        tokenizer_(tokenizer),
+        model_hash_(options.out.empty() ? "" : motet::model_hash(options.model)) {
+    options.ablation.ablation().check(model.config().layers, model.config().heads);
     const auto reading = !options.reading.empty() ? options.reading
                          : options.selects() ? fmt::format("select:{}", options.select.value_or(2))
                                              : "all";
@@ -105,7 +117,12 @@ class Answering {
 
   /// What an answer depends on, beside model and pieces.
   nlohmann::ordered_json settings(const Task& task) const {
-    nlohmann::ordered_json json{{"mode", options_.mode},
+    nlohmann::ordered_json json{{"model", model_hash_},
+                                {"dtype", options_.dtype},
+                                {"device", options_.device},
+                                {"context", context_hash(task)},
+                                {"tokens_at_most", options_.generate.tokens},
+                                {"mode", options_.mode},
                                 {"reading", reading_->name()},
                                 {"positions", options_.positions},
                                 {"bos", options_.bos},
@@ -147,14 +164,12 @@ class Answering {
     }
     const auto prefix_tokens = static_cast<int64_t>(tokens.size());
     std::vector<int64_t> lengths;
-    for (const auto& piece : task.pieces) {
-      const auto more = ids(piece);
+    for (const auto& unit : task.units) {
+      const auto more = ids(unit);
       tokens.insert(tokens.end(), more.begin(), more.end());
       lengths.push_back(static_cast<int64_t>(more.size()));
     }
-    if (options_.mode == "full") {
-      lengths = {static_cast<int64_t>(tokens.size()) - prefix_tokens};
-    }
+    lengths = motet::split_units(lengths, options_.mode == "full" ? 1 : task.pieces());
     const auto layout =
         motet::make_layout(prefix_tokens, lengths, motet::positions_named(options_.positions));
     const auto question = ids(query);
@@ -214,6 +229,12 @@ class Answering {
 
   std::vector<int64_t> ids(const std::string& text) const { return tokenizer_.encode(text).ids; }
 
+  /// Of the units and how many pieces they make.
+  static std::string context_hash(const Task& task) {
+    const nlohmann::json context{task.units, task.pieces()};
+    return motet::sha256(context.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  }
+
   std::vector<int64_t> stop_tokens() const {
     auto stop = motet::end_tokens(options_.model);
     if (const auto end = tokenizer_.id("<|im_end|>"); options_.chat && end) {
@@ -248,6 +269,7 @@ class Answering {
   const Options& options_;
   const motet::Decoder& model_;
   const motet::Tokenizer& tokenizer_;
+  std::string model_hash_;
   std::shared_ptr<motet::Reading> reading_;
 };
 
@@ -273,6 +295,11 @@ std::vector<std::string> earlier_answers(const Options& options, const std::vect
     motet::require(lines.size() <= tasks.size(), where,
                    ": is an answer more than there are queries");
     const auto wanted = answering.settings(tasks[lines.size() - 1]);
+    for (const auto* name : {"prefix", "system", "ablate", "ablate_by"}) {
+      motet::require(!json.contains(name) || wanted.contains(name), where, ": was made with ", name,
+                     " ", json.contains(name) ? json[name].dump() : "",
+                     ", this command has none; choose another --out");
+    }
     for (const auto& [name, value] : wanted.items()) {
       motet::require(json.contains(name) && json[name] == value, where, ": was made with another ",
                      name, ": ", json.contains(name) ? json[name].dump() : "none",

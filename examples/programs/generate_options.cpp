@@ -12,8 +12,11 @@ namespace program {
 
 void add_generate_options(CLI::App& app, GenerateOptions& options) {
   auto* pieces = app.add_option("--pieces", options.pieces, "UTF-8 files, a piece each");
-  app.add_option("--documents", options.documents,
-                 "lines of {\"pieces\": [...], \"query\": ..., \"prefix\": ...}, prefix at choice")
+  app.add_option(
+         "--documents", options.documents,
+         "lines of {\"pieces\": [...], \"query\": ..., \"prefix\": ...}, prefix at choice; or\n"
+         "with \"units\": [...] and their number of pieces, \"pieces\": P, to which they are\n"
+         "dealt in order, each unit tokenised by itself")
       ->excludes(pieces);
   app.add_option("--query", options.query,
                  "what comes after the pieces; knows \\n. With --documents: for lines without one");
@@ -45,6 +48,10 @@ void add_generate_options(CLI::App& app, GenerateOptions& options) {
                "a line a token: entropy, mass of own tokens, and the piece with the most");
   add_ablation_options(app, options.ablation);
   add_options(app, options);
+  app.get_option("--out")->description(
+      "directory for answers.jsonl; nothing is written without it");
+  app.get_option("--overwrite")->description("replace the answers that --out holds");
+  app.get_option("--resume")->description("go on with the answers that --out holds, if any");
 }
 
 std::vector<Task> tasks_of(const GenerateOptions& options) {
@@ -55,35 +62,33 @@ std::vector<Task> tasks_of(const GenerateOptions& options) {
     }
     Task task{{}, unescaped(options.query), {}, {}};
     for (const auto& path : options.pieces) {
-      task.pieces.push_back(motet::read_file(path));
-      motet::require(!task.pieces.back().empty(), path.string(), ": is empty");
+      task.units.push_back(motet::read_file(path));
+      motet::require(!task.units.back().empty(), path.string(), ": is empty");
     }
     return {task};
   }
   if (options.documents.empty()) {
     throw UsageError("give --pieces FILE... or --documents FILE.jsonl");
   }
-  const auto text = motet::read_file(options.documents);
-  int64_t number = 0;
-  for (std::size_t first = 0; first < text.size();) {
-    const auto last = std::min(text.find('\n', first), text.size());
-    const auto line = text.substr(first, last - first);
-    first = last + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) {
-      continue;
-    }
-    const auto where = fmt::format("{}:{}", options.documents.string(), number);
-    const auto json = motet::parse_json(line, where);
-    motet::require(json.is_object() && json.contains("pieces") && json["pieces"].is_array() &&
-                       !json["pieces"].empty(),
-                   where, ": a line is {\"pieces\": [texts], \"query\": text}");
+  motet::for_each_json_line(options.documents, [&](const nlohmann::json& json,
+                                                   const std::string& where) {
+    const auto* const field = json.is_object() && json.contains("units") ? "units" : "pieces";
+    motet::require(
+        json.is_object() && json.contains(field) && json[field].is_array() && !json[field].empty(),
+        where, ": a line is {\"pieces\": [texts], \"query\": text}");
     Task task;
     task.where = where;
-    for (const auto& piece : json["pieces"]) {
-      motet::require(piece.is_string() && !piece.get<std::string>().empty(), where,
-                     ": a piece is a text that is not empty");
-      task.pieces.push_back(piece);
+    const std::string one = field == std::string("units") ? "unit" : "piece";
+    for (const auto& text : json[field]) {
+      motet::require(text.is_string() && !text.get<std::string>().empty(), where, ": a ", one,
+                     " is a text that is not empty");
+      task.units.push_back(text);
+    }
+    if (one == "unit" && json.contains("pieces")) {
+      motet::require(json["pieces"].is_number_integer() && json["pieces"].get<int64_t>() >= 1,
+                     where, ": 'pieces' is ", json["pieces"].dump(),
+                     "; beside 'units' it is their number, at least 1");
+      task.degree = json["pieces"];
     }
     const auto text_or = [&](const char* name, std::optional<std::string> otherwise) {
       if (!json.contains(name)) {
@@ -98,8 +103,7 @@ std::vector<Task> tasks_of(const GenerateOptions& options) {
     task.query = *query;
     task.prefix = text_or("prefix", {});
     tasks.push_back(std::move(task));
-  }
-  motet::require(!tasks.empty(), options.documents.string(), ": has no lines");
+  });
   return tasks;
 }
 
@@ -127,6 +131,18 @@ void check(GenerateOptions& options, const std::vector<Task>& tasks) {
   options.generate.sampling.top_p = options.top_p.value_or(1);
   if (options.out.empty() && (options.resume || options.overwrite)) {
     throw UsageError("--resume and --overwrite need --out DIR");
+  }
+  if (options.generate.tokens < 1) {
+    throw UsageError(fmt::format("--tokens {}: at least 1 is wanted", options.generate.tokens));
+  }
+  if (options.selects()) {
+    const auto kept = options.select.value_or(2);
+    for (const auto& task : tasks) {
+      if (kept < 1 || kept > task.pieces()) {
+        throw UsageError(fmt::format("--select {}: {}there are {} pieces", kept,
+                                     task.where.empty() ? "" : task.where + ": ", task.pieces()));
+      }
+    }
   }
   check_options(options, [&] { options.generate.sampling.validate(); });
   const auto left_out =

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -29,10 +30,17 @@ struct GenerateOptions : Options {
 
 /// What one answer is made from.
 struct Task {
-  std::vector<std::string> pieces;
+  std::vector<std::string> units;  ///< texts that are tokenised each by itself
   std::string query;
   std::optional<std::string> prefix;
-  std::string where = {};  ///< the line of a file, for messages
+  std::string where = {};              ///< the line of a file, for messages
+  std::optional<int64_t> degree = {};  ///< pieces that the units are dealt to; nothing: one each
+
+  /// How many pieces there are: fewer than the degree, where there are fewer units.
+  int64_t pieces() const {
+    const auto most = static_cast<int64_t>(units.size());
+    return std::min(degree.value_or(most), most);
+  }
 };
 
 void add_generate_options(CLI::App& app, GenerateOptions& options);

@@ -8,6 +8,7 @@
 #include "motet/report/heads.h"
 #include "motet/report/json.h"
 #include "motet/report/table.h"
+#include "motet/report/tasks.h"
 #include "program.h"
 #include "report_files.h"
 
@@ -71,6 +72,15 @@ void report(const Options& options) {
                           : table_of(runs, options.format));
     return;
   }
+  if (programs[0] == "motet-eval") {
+    if (html) {
+      throw UsageError("runs of motet-eval are shown as tables: --format markdown, latex or csv");
+    }
+    std::vector<motet::TasksRun> runs;
+    std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_tasks_run);
+    fmt::print("{}", table_of(runs, options.format));
+    return;
+  }
   std::vector<motet::CompareRun> runs;
   std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_run);
   fmt::print("{}", html ? program::write_report(runs, out).string() + "\n"
@@ -80,8 +90,10 @@ void report(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Pictures and tables of one run of motet-compare or motet-heads, or of several.",
-               "motet-report");
+  CLI::App app(
+      "Pictures and tables of one run of motet-compare, motet-eval or motet-heads, or of\n"
+      "several.",
+      "motet-report");
   Options options;
   add_options(app, options);
   return program::run(app, argc, argv, options, [&] { report(options); });

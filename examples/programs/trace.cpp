@@ -64,7 +64,8 @@ class Causal : public motet::Attention {
 
 void trace(const Options& options) {
   const auto tokenizer = motet::Tokenizer::load(options.model);
-  auto ids = tokenizer.encode(motet::read_file(options.text)).ids;
+  auto ids = program::tokens_of(options, tokenizer,
+                                {options.text.string(), motet::read_file(options.text)});
   motet::require(!ids.empty(), options.text.string(), ": has no tokens; give a text with --text");
   ids.resize(std::min<std::size_t>(ids.size(), options.tokens));
   if (options.bos) {
@@ -73,6 +74,10 @@ void trace(const Options& options) {
     ids.insert(ids.begin(), first.begin(), first.end());
   }
   const auto model = motet::load_model(options.model, options.load());
+  motet::require(!model->config().learned_positions() ||
+                     static_cast<int64_t>(ids.size()) <= model->config().positions,
+                 "--tokens: ", ids.size(), " tokens, but the model's table has ",
+                 model->config().positions, " positions; give fewer");
   std::vector<int64_t> positions(ids.size());
   std::iota(positions.begin(), positions.end(), 0);
   const auto tokens = torch::tensor(ids, torch::kInt64);

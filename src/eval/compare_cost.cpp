@@ -42,11 +42,11 @@ Layout layout_of(const CompareOptions& options, int64_t pieces, bool prefix) {
                      split_tokens(options.context(), pieces), options.positions);
 }
 
-Layout layout_of(const CompareOptions& options, const CompareMode& mode) {
+Layout layout_of(const CompareOptions& options, const Mode& mode) {
   return layout_of(options, mode.pieces, mode.prefix);
 }
 
-bool share_context(const CompareMode& a, const CompareMode& b) {
+bool share_context(const Mode& a, const Mode& b) {
   return a.pieces == b.pieces && a.prefix == b.prefix;
 }
 

@@ -23,8 +23,8 @@ std::vector<int64_t> prefix_of(const CompareOptions& options, bool prefix);
 /// The layout of `pieces` pieces of a segment's context.
 Layout layout_of(const CompareOptions& options, int64_t pieces, bool prefix);
 /// The layout of a mode.
-Layout layout_of(const CompareOptions& options, const CompareMode& mode);
+Layout layout_of(const CompareOptions& options, const Mode& mode);
 /// Whether modes read the same encoded context.
-bool share_context(const CompareMode& a, const CompareMode& b);
+bool share_context(const Mode& a, const Mode& b);
 
 }  // namespace motet::compare

@@ -2,42 +2,18 @@
 #include <utility>
 
 #include "eval/compare_cost.h"
+#include "eval/modes.h"
 #include "eval/segment_options.h"
 #include "motet/error.h"
 #include "motet/eval/compare.h"
-#include "motet/reading/registry.h"
 
 namespace motet {
 namespace {
 
 using namespace compare;
 
-/// A reading of the options, and what its modes are called.
-struct ReadingMode {
-  std::string without_prefix, with_prefix;
-  int64_t selected;
-  std::shared_ptr<const Reading> reading;
-  bool without_pieces;  // whether it changes rows of ordinary attention, too
-};
-
 std::vector<ReadingMode> modes_of(const CompareOptions& options) {
-  std::vector<ReadingMode> modes;
-  for (const auto& text : options.readings) {
-    const std::shared_ptr<const Reading> reading =
-        reading_named(text == "select" ? text + ":" + std::to_string(options.select) : text);
-    const auto name = text.substr(0, text.find(':'));
-    require(name != "all", Field("readings"), " ", text, ": parallel and sink read all already");
-    for (const auto& earlier : modes) {
-      require(earlier.reading->name() != reading->name(), Field("readings"), ": ", text,
-              " is given twice");
-    }
-    const auto needs = reading->needs();
-    const auto& kind = *find_reading(name);
-    const auto called = [&](const std::string& mode) { return mode.empty() ? name : mode; };
-    modes.push_back({called(kind.mode), called(kind.mode_with_prefix), needs.kept, reading,
-                     needs.budget.wanted() || needs.bulk.has_value()});
-  }
-  return modes;
+  return reading_modes(options.readings, "select:" + std::to_string(options.select));
 }
 
 }  // namespace
@@ -60,11 +36,8 @@ void CompareOptions::validate() const {
                 [&](const OracleOptions& other) { return other.name() == oracle.name(); }) == 1,
             Field("oracles"), ": ", oracle.name(), " is given twice");
   }
-  require(!pieces.empty(), Field("pieces"), ": no degree is given");
+  check_degrees(pieces, 1);
   for (const auto degree : pieces) {
-    require(degree >= 1, Field("pieces"), " ", degree, ": a degree is at least 1");
-    require(std::count(pieces.begin(), pieces.end(), degree) == 1, Field("pieces"), ": the degree ",
-            degree, " is given twice");
     require(degree <= context(), Field("pieces"), " ", degree, ": the context has ", context(),
             " tokens; choose fewer pieces or a longer ", Field("length"));
     const auto size = (context() + degree - 1) / degree;
@@ -80,7 +53,7 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
   ComparePlan plan;
   const auto all = std::make_shared<All>();
   const auto readings = modes_of(options);
-  const auto add = [&](CompareMode mode) {
+  const auto add = [&](Mode mode) {
     const auto leave_out = [&](const std::string& reason) {
       plan.left_out.push_back({mode.name, mode.pieces, reason});
     };
@@ -131,14 +104,14 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
   require(!plan.modes.empty(), "no mode is left to run:", reasons);
   // `full` first: the others are compared with it.
   std::stable_partition(plan.modes.begin(), plan.modes.end(),
-                        [](const CompareMode& mode) { return mode.name == "full"; });
+                        [](const Mode& mode) { return mode.name == "full"; });
   const auto layers = static_cast<double>(config.layers);
   for (auto mode = plan.modes.begin(); mode != plan.modes.end(); ++mode) {
     const auto cost =
         cost_of(config, layout_of(options, *mode), options.scored, passes_of(*mode->reading));
     plan.segment_flops += layers * cost.read_layer + cost.head;
     const bool first_oracle =
-        mode->oracle && std::none_of(plan.modes.begin(), mode, [&](const CompareMode& earlier) {
+        mode->oracle && std::none_of(plan.modes.begin(), mode, [&](const Mode& earlier) {
           return earlier.prefix == mode->prefix && (earlier.oracle || earlier.pieces == 1);
         });
     if (first_oracle) {
@@ -147,7 +120,7 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
           cost_of(config, layout_of(options, 1, mode->prefix), options.scored).encode_layer;
     }
     if (std::none_of(plan.modes.begin(), mode,
-                     [&](const CompareMode& earlier) { return share_context(earlier, *mode); })) {
+                     [&](const Mode& earlier) { return share_context(earlier, *mode); })) {
       plan.segment_flops += layers * cost.encode_layer;
     }
   }

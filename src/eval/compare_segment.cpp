@@ -1,12 +1,12 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <map>
 #include <utility>
 
 #include "attention/nested.h"
+#include "eval/clock.h"
 #include "eval/compare_cost.h"
 #include "motet/error.h"
 #include "motet/eval/compare.h"
@@ -24,11 +24,6 @@ namespace motet {
 namespace {
 
 using namespace compare;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Counts work, layer by layer, without asking for anything to be computed.
 class Progress : public Probe {
@@ -124,7 +119,7 @@ class SegmentRun {
     }
   }
 
-  CompareRow run(const CompareMode& mode) {
+  CompareRow run(const Mode& mode) {
     const auto layout = layout_of(options_, mode);
     encode_for(mode.pieces, mode.prefix);
     EncodedContext mixed;

@@ -1,5 +1,8 @@
 #include "motet/eval/segments.h"
 
+#include <algorithm>
+#include <string>
+
 #include "motet/error.h"
 
 namespace motet {
@@ -34,18 +37,21 @@ std::vector<int64_t> Segments::segment(int64_t index, int64_t length) const {
 }
 
 void Segments::check(int64_t skip, int64_t segments, int64_t length, int64_t least) const {
-  const auto wanted = skip + segments;
-  if (count(length) >= wanted) {
+  const auto there = count(length);
+  if (skip <= there && segments <= there - skip) {
     return;
   }
-  auto largest = length;
+  const auto most = tokens() + 1;  // more segments than any length has
+  const auto wanted = std::min(skip, most) + std::min(segments, most);
+  auto largest = std::min(length, most);
   while (largest > 0 && count(largest) < wanted) {
     --largest;
   }
   const auto parts =
       texts_.size() == 1 ? std::string() : "in " + std::to_string(texts_.size()) + " texts ";
   const auto fail_with = [&](const auto&... advice) {
-    fail(names_, ": ", tokens(), " tokens ", parts, "are too few for ", wanted, " segments (",
+    fail(names_, ": ", tokens(), " tokens ", parts, "are too few for ",
+         skip > most || segments > most ? "so many" : std::to_string(wanted), " segments (",
          Field("skip"), " ", skip, " ", Field("segments"), " ", segments, ") of ", Field("length"),
          " ", length, advice...);
   };

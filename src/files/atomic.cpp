@@ -13,6 +13,10 @@
 namespace motet {
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path_, error);
+  require(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
+          path_.string(), ": cannot be written: it is there and not a file");
   temporary_ = path_;
   temporary_ += ".partial-" + std::to_string(::getpid());
   file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

@@ -1,6 +1,9 @@
 #include "motet/files/json.h"
 
+#include <algorithm>
+
 #include "motet/error.h"
+#include "motet/files/mapped.h"
 
 namespace motet {
 namespace {
@@ -29,6 +32,26 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
   } catch (const nlohmann::json::parse_error& error) {
     fail(where, ": not JSON at byte ", error.byte, ": ", reason_of(error.what()));
   }
+}
+
+void for_each_json_line(
+    const std::filesystem::path& path,
+    const std::function<void(const nlohmann::json& line, const std::string& where)>& visit) {
+  const auto text = read_file(path);
+  int64_t number = 0;
+  bool any = false;
+  for (std::size_t first = 0; first < text.size();) {
+    const auto last = std::min(text.find('\n', first), text.size());
+    const auto line = std::string_view(text).substr(first, last - first);
+    first = last + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
+      const auto where = path.string() + ":" + std::to_string(number);
+      visit(parse_json(line, where), where);
+      any = true;
+    }
+  }
+  require(any, path.string(), ": is empty");
 }
 
 }  // namespace motet

@@ -108,11 +108,10 @@ std::vector<Entry> entries_of(const std::string& where, const json& header, uint
   return entries;
 }
 
-json parsed(const std::string& where, std::string_view text) {
-  auto header = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  require(header.is_object(), where,
-          ": is not a safetensors file: its header is not a JSON object");
-  return header;
+json parsed(const std::string& where, std::string_view text, const char* otherwise) {
+  auto object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  require(object.is_object(), where, ": ", otherwise);
+  return object;
 }
 
 }  // namespace
@@ -129,7 +128,8 @@ void SafeTensors::add_file(const std::filesystem::path& path) {
           ": is truncated or no safetensors ", "file: a header of ", header_bytes,
           " bytes in a file of ", file->size());
   const auto header = parsed(
-      where, {reinterpret_cast<const char*>(file->data()) + sizeof header_bytes, header_bytes});
+      where, {reinterpret_cast<const char*>(file->data()) + sizeof header_bytes, header_bytes},
+      "is not a safetensors file: its header is not a JSON object");
   auto* data = file->data() + sizeof header_bytes + header_bytes;
   for (const auto& entry :
        entries_of(where, header, file->size() - sizeof header_bytes - header_bytes)) {
@@ -163,7 +163,7 @@ SafeTensors SafeTensors::open(const std::filesystem::path& path) {
   const auto where = path.string();
   const auto text = read_file(path);
   refuse_lfs_pointer(path, text);
-  const auto index = parsed(where, text);
+  const auto index = parsed(where, text, "is not an index of shards: it is not a JSON object");
   require(index.contains("weight_map") && index["weight_map"].is_object(), where,
           ": has no weight_map");
   std::map<std::string, std::vector<std::string>> shards;
@@ -175,6 +175,8 @@ SafeTensors SafeTensors::open(const std::filesystem::path& path) {
     const auto shard = path.parent_path() / file;
     require(std::filesystem::exists(shard), where, ": names the shard ", file,
             ", which is missing; download it too");
+    require(std::filesystem::is_regular_file(shard), where, ": the shard of '", tensors[0],
+            "' is '", file, "', which is not a file");
     all.add_file(shard);
     for (const auto& tensor : tensors) {
       require(all.contains(tensor), where, ": says that ", file, " holds '", tensor,

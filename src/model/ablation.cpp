@@ -63,13 +63,17 @@ std::vector<LayerHead> heads_named(std::string_view text, const std::string& whe
   return heads;
 }
 
+void Ablation::check(int64_t layers, int64_t heads_there) const {
+  for (const auto& head : heads) {
+    require(head.layer >= 0 && head.layer < layers && head.head >= 0 && head.head < heads_there,
+            "motet::Ablation: head ", head.layer, ".", head.head, ", but the model has ", layers,
+            " layers of ", heads_there, " heads, counted from 0");
+  }
+}
+
 Ablator::Ablator(Ablation ablation, int64_t layers, int64_t heads)
     : ablation_(std::move(ablation)) {
-  for (const auto& head : ablation_.heads) {
-    require(head.layer >= 0 && head.layer < layers && head.head >= 0 && head.head < heads,
-            "motet::Ablation: head ", head.layer, ".", head.head, ", but the model has ", layers,
-            " layers of ", heads, " heads, counted from 0");
-  }
+  ablation_.check(layers, heads);
 }
 
 std::vector<int64_t> Ablator::apply(int64_t layer, const std::vector<int64_t>& queries, Row& row,
@@ -115,6 +119,15 @@ std::vector<int64_t> Ablator::apply(int64_t layer, const std::vector<int64_t>& q
     }
   }
   return own_alone;
+}
+
+void Ablator::repeat(int64_t queries) {
+  for (std::size_t i = 0; i < ablation_.heads.size(); ++i) {
+    const auto found = seen_.find({i, 0});
+    for (int64_t query = 1; found != seen_.end() && query < queries; ++query) {
+      seen_[{i, query}] = found->second;
+    }
+  }
 }
 
 }  // namespace motet

@@ -25,6 +25,9 @@ class Ablator {
   std::vector<int64_t> apply(int64_t layer, const std::vector<int64_t>& queries, Row& row,
                              const std::function<Row(int64_t head)>& own_only);
 
+  /// From here on so many queries go on from where the only one is.
+  void repeat(int64_t queries);
+
  private:
   /// Of one head, for one query: what its rows so far add up to.
   struct Seen {

@@ -84,6 +84,25 @@ double ConfigReader::number(const char* name, double otherwise) const {
   return absent(name) ? otherwise : number(name);
 }
 
+int64_t ConfigReader::count(const char* name, int64_t otherwise) const {
+  if (has(name) && field(name) == 0) {
+    return 0;
+  }
+  return size(name, otherwise);
+}
+
+double ConfigReader::positive(const char* name) const {
+  const auto value = number(name);
+  if (!(value > 0)) {
+    fail(name, "a number above 0");
+  }
+  return value;
+}
+
+double ConfigReader::positive(const char* name, double otherwise) const {
+  return absent(name) ? otherwise : positive(name);
+}
+
 std::optional<double> ConfigReader::number_or_null(const char* name,
                                                    std::optional<double> otherwise) const {
   if (absent(name)) {

@@ -61,7 +61,8 @@ std::vector<int64_t> end_tokens(const std::filesystem::path& directory) {
     return tokens;
   }
   for (const auto& id : found->is_array() ? *found : nlohmann::json::array({*found})) {
-    require(id.is_number_integer(), path.string(), ": 'eos_token_id' is ", found->dump(),
+    require(id.is_number_integer() && (!id.is_number_unsigned() || id.get<uint64_t>() < 1U << 31),
+            path.string(), ": 'eos_token_id' is ", found->dump(),
             "; a token, a list of tokens or null is wanted");
     tokens.push_back(id.get<int64_t>());
   }

@@ -67,8 +67,12 @@ Config configure(const nlohmann::json& json, const std::string& where) {
   config.attention_bias = config.attention_out_bias = read.flag("attention_bias", true);
   config.mlp_bias = true;
   config.parallel = read.flag("use_parallel_residual", true);
-  config.rope = rope_from(json, where,
-                          {.theta = read.number("rotary_emb_base", 10000),
+  // Hugging Face reads theta and share of this family under these names only.
+  auto source = json;
+  source.erase("rope_theta");
+  source.erase("partial_rotary_factor");
+  config.rope = rope_from(source, where,
+                          {.theta = read.positive("rotary_emb_base", 10000),
                            .share = read.number("rotary_pct", 0.25),
                            .positions = config.positions,
                            .partial = true});
@@ -112,6 +116,7 @@ Family gpt_neox_family() {
               },
           .names = gpt_neox::names,
           .prefix = "gpt_neox.",
+          .aliases = {{"embed_out.weight", "lm_head.weight"}},
           .ignored = {".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq",
                       ".attention.rotary_emb.cos_cached", ".attention.rotary_emb.sin_cached"},
           .residual = {".out.weight", ".down.weight"}};

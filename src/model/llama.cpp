@@ -21,9 +21,10 @@ Config configure_mistral(const nlohmann::json& json, const std::string& where) {
   auto config = gated_config(json, where, defaults);
   config.rope = rope_from(json, where, defaults.rope);
   const ConfigReader read(json, where);
-  if (!read.is_null("sliding_window")) {  // null: none; absent: the family's own
-    config.windows.assign(config.layers, read.size("sliding_window", 4096));
-  }
+  const auto window = read.size("sliding_window", 4096, 0);  // null: none; absent: the family's own
+  // With layer_types it is what Hugging Face calls Ministral.
+  config.windows =
+      layer_windows(json, where, config.layers, window, [&](int64_t) { return window > 0; });
   return config;
 }
 

@@ -15,10 +15,12 @@ Config configure_qwen(const nlohmann::json& json, const std::string& where, int6
   auto config = gated_config(json, where, defaults);
   config.rope = rope_from(json, where, defaults.rope);
   const ConfigReader read(json, where);
-  if (read.flag("use_sliding_window", false) && !read.is_null("sliding_window")) {
-    const auto first = read.size("max_window_layers", 28, 0);
-    config.windows = layer_windows(json, where, config.layers, read.size("sliding_window", 4096),
-                                   [&](int64_t layer) { return layer >= first; });
+  if (read.flag("use_sliding_window", false)) {
+    const auto window = read.size("sliding_window", 4096, 0);
+    const bool by_type = !read.texts("layer_types").empty();
+    const auto first = by_type ? 0 : read.count("max_window_layers", 28);
+    config.windows = layer_windows(json, where, config.layers, window,
+                                   [&](int64_t layer) { return window > 0 && layer >= first; });
   } else {
     layer_windows(
         json, where, config.layers, 0, [](int64_t) { return false; }, "use_sliding_window");

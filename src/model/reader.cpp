@@ -200,6 +200,32 @@ Reader::Reader(const Decoder& model, const EncodedContext& context, const Readin
   }
 }
 
+Reader::Reader(const Reader& other, Probes probes, int64_t copies)
+    : model_(other.model_),
+      context_(other.context_),
+      reading_(other.reading_),
+      reach_(other.reach_),
+      probes_(std::move(probes)),
+      ablator_(std::make_unique<Ablator>(*other.ablator_)),
+      rows_(other.rows_),
+      bulks_(other.bulks_) {
+  require(other.lengths_.size() == 1 && copies >= 1, "motet::Reader: ", copies, " copies of ",
+          other.lengths_.size(), " queries; one query can be continued, in 1 way or more");
+  lengths_.assign(copies, other.lengths_[0]);
+  ablator_->repeat(copies);
+  const auto copy = [copies](const std::vector<std::vector<Own>>& from,
+                             std::vector<std::vector<Own>>& to) {
+    for (const auto& layer : from) {
+      auto& own = to.emplace_back();
+      for (int64_t i = 0; i < copies; ++i) {
+        own.push_back({layer[0].filled().clone(), layer[0].length});
+      }
+    }
+  };
+  copy(other.keys_, keys_);
+  copy(other.values_, values_);
+}
+
 Reader::~Reader() = default;
 
 const std::vector<GaussianKeys>* Reader::bulks(int64_t layer, const ScoreRule& rule) {

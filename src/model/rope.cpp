@@ -102,7 +102,7 @@ struct Source {
   /// The factor, or else how many times the first positions there are now.
   double factor() const {
     return settings.has("factor")
-               ? settings.number("factor")
+               ? settings.positive("factor")
                : static_cast<double>(positions()) / static_cast<double>(original_positions());
   }
 };
@@ -146,6 +146,9 @@ LongRope longrope(const Source& from, int64_t rotated) {
     if (rotated > 0 && static_cast<int64_t>(list.size()) != rotated / 2) {
       settings.fail(name, std::to_string(rotated / 2) + " numbers, one for each rotated pair,");
     }
+    if (std::any_of(list.begin(), list.end(), [](double one) { return !(one > 0); })) {
+      settings.fail(name, "numbers above 0");
+    }
     return list;
   };
   scaling.short_factors = factors("short_factor");
@@ -163,8 +166,8 @@ Rope rope_of(const ConfigReader& settings, const ConfigReader& config,
              const RopeDefaults& defaults) {
   const Source from{settings, config, defaults};
   Rope rope;
-  rope.theta = settings.absent("rope_theta") ? config.number("rope_theta", defaults.theta)
-                                             : settings.number("rope_theta");
+  rope.theta = settings.absent("rope_theta") ? config.positive("rope_theta", defaults.theta)
+                                             : settings.positive("rope_theta");
   const auto share = [&](const ConfigReader& of, double otherwise) {
     return of.number_or_null("partial_rotary_factor", {}).value_or(otherwise);
   };
@@ -177,11 +180,14 @@ Rope rope_of(const ConfigReader& settings, const ConfigReader& config,
   const char* named = settings.absent("rope_type") ? "type" : "rope_type";
   const auto kind = settings.text(named, "default");
   if (kind == "linear") {
-    rope.scaling = LinearRope{settings.number("factor")};
+    rope.scaling = LinearRope{settings.positive("factor")};
   } else if (kind == "llama3") {
-    rope.scaling = Llama3Rope{settings.number("factor"), settings.number("low_freq_factor"),
+    rope.scaling = Llama3Rope{settings.positive("factor"), settings.number("low_freq_factor"),
                               settings.number("high_freq_factor"), from.original_positions()};
   } else if (kind == "yarn") {
+    if (rope.theta == 1) {
+      (settings.absent("rope_theta") ? config : settings).fail("rope_theta", "a number beside 1");
+    }
     rope.scaling = yarn(from);
   } else if (kind == "longrope" || kind == "su") {
     const auto heads = config.size("num_attention_heads", 0, 0);
@@ -222,6 +228,9 @@ Tensor rotate(const Tensor& x, const Rotation& rotation) {
     return x;
   }
   const auto rotated = 2 * rotation.cos.size(1);
+  if (rotated == 0) {  // of a share that comes to no feature
+    return x;
+  }
   if (rotated >= x.size(-1)) {
     return rotate_pairs(x, rotation.cos, rotation.sin);
   }

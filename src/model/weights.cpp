@@ -44,6 +44,10 @@ std::optional<std::string> stored_name(const SafeTensors& file, const Family& fa
   if (file.contains(name)) {
     return name;
   }
+  if (const auto alias = family.aliases.find(name);
+      alias != family.aliases.end() && file.contains(alias->second)) {
+    return alias->second;
+  }
   if (!family.prefix.empty() && name.starts_with(family.prefix)) {
     const auto bare = name.substr(family.prefix.size());
     if (file.contains(bare)) {
@@ -124,6 +128,27 @@ void check_left_over(const SafeTensors& file, const std::set<std::string>& used,
           idle.empty() ? "" : *idle.begin(), "' matches no tensor that is left over");
 }
 
+/// Throws Error where the configuration wants far more than the file can hold, before anything of
+/// that size is made.
+void check_size(const Config& config, const SafeTensors& file, const std::string& where) {
+  const auto stored = static_cast<int64_t>(file.names().size());
+  require(config.layers <= stored, where, ": config.json gives the model ", config.layers,
+          " layers, but its weights are ", stored, " tensors");
+  double bytes = 0;
+  for (const auto& path : file.files()) {
+    bytes += static_cast<double>(std::filesystem::file_size(path));
+  }
+  const auto matrix = [&](const char* what, int64_t rows) {
+    const auto wanted = static_cast<double>(rows) * static_cast<double>(config.width);
+    require(wanted <= bytes, where, ": config.json gives the model a width of ", config.width,
+            " and ", what, " of ", rows, ", a matrix of ", wanted,
+            " numbers, but its weights have ", bytes, " bytes in all");
+  };
+  matrix("a vocabulary", config.vocabulary);
+  matrix("an inner width", config.inner);
+  matrix("heads", config.heads * config.features);
+}
+
 const Family& family_of(const Config& config) {
   const auto* family = find_family(config.model_type);
   TORCH_INTERNAL_ASSERT(family != nullptr);  // a Decoder of it exists
@@ -141,6 +166,7 @@ std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
   require(quantised.empty(), where, ": the weights are quantised (", quantised,
           "): dequantise them first, with the library that quantised them");
   const auto& family = family_of(config);
+  check_size(config, file, where);
   const auto names = names_by_parameter(family, config);
   const auto stored_as = [&](const std::string& parameter) {
     return stored_name(file, family, names.at(parameter).tensor);

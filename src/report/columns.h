@@ -77,15 +77,20 @@ Grid figures_of(const Provenance& provenance, const std::vector<Row>& rows) {
       constexpr bool is_single = std::is_same_v<Value, std::string> ||
                                  std::is_convertible_v<Value, std::optional<double>> ||
                                  std::is_convertible_v<Value, std::optional<int64_t>>;
-      if constexpr (is_single && kJoin != Join::kItem) {
+      if constexpr (kIsFlat<Value>) {
+        for_each_figure<Value>([&](const auto& figure) {
+          add(one.name + std::string(figure.name),
+              [&](const Row& row) { return json_of(row.*one.value.*figure.value); });
+        });
+      } else if constexpr (is_single && kJoin != Join::kItem) {
         add(one.name, [&](const Row& row) { return json_of(row.*one.value); });
       }
     });
   };
-  visit([&](const char* name, const auto&) { grid.columns.emplace_back(name); });
+  visit([&](const std::string& name, const auto&) { grid.columns.push_back(name); });
   for (const auto& row : rows) {
     auto& cells = grid.rows.emplace_back(std::vector{provenance.model.name, provenance.data.name});
-    visit([&](const char*, const auto& value_of) {
+    visit([&](const std::string&, const auto& value_of) {
       const auto value = value_of(row);
       cells.push_back(value.is_null()     ? ""
                       : value.is_string() ? value.template get<std::string>()

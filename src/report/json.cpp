@@ -11,6 +11,7 @@ namespace motet {
 namespace {
 
 using nlohmann::ordered_json;
+using report::Given;
 
 std::vector<std::string> names_of(const std::vector<OracleOptions>& oracles) {
   std::vector<std::string> names;
@@ -37,7 +38,7 @@ ordered_json json_of(const CompareOptions& options) {
           {"rows", options.rows}};
 }
 
-CompareOptions options_of(const ordered_json& json) {
+CompareOptions options_of(const Given& json) {
   CompareOptions options;
   options.length = json.at("length");
   options.scored = json.at("scored");
@@ -49,7 +50,7 @@ CompareOptions options_of(const ordered_json& json) {
   options.readings = json.at("readings").get<std::vector<std::string>>();
   options.positions = positions_named(json.at("positions").get<std::string>());
   options.bos = json.at("bos").get<std::vector<int64_t>>();
-  for (const auto& oracle : json.at("oracles")) {
+  for (const auto& oracle : json.at("oracles").elements()) {
     options.oracles.push_back(oracle_named(oracle.get<std::string>()));
   }
   options.ablation = report::ablation_of(json.at("ablation"));
@@ -58,13 +59,18 @@ CompareOptions options_of(const ordered_json& json) {
   return options;
 }
 
-CompareRun run_of(const ordered_json& json) {
+CompareRun run_of(const Given& json) {
   CompareRun run{report::provenance_of(json), options_of(json.at("configuration")), {}, {}};
-  for (const auto& left_out : json.at("left_out")) {
+  for (const auto& left_out : json.at("left_out").elements()) {
     run.left_out.push_back({left_out.at("mode"), left_out.at("pieces"), left_out.at("reason")});
   }
   report::read(json.at("segment_rows"), run.segment_rows);
   report::check_shapes(run.segment_rows, "segment_rows");
+  try {
+    over_segments(run.segment_rows);  // segments of a mode have lists of the same lengths
+  } catch (const Error& error) {
+    fail("segment_rows: ", error.what());
+  }
   for (const auto& row : run.segment_rows) {
     require(row.pieces >= 1 && row.tokens >= 1, "segment_rows: a row has ", row.pieces,
             " pieces and ", row.tokens, " tokens");

@@ -7,6 +7,7 @@
 
 #include "motet/eval/compare_row.h"
 #include "motet/eval/fields.h"
+#include "report/given.h"
 
 /// Rows as objects of a document, from their lists of figures: null where a figure cannot be had.
 namespace motet::report {
@@ -25,13 +26,13 @@ inline ordered_json json_of(const TextBin& bin) {
 }
 
 template <class T>
-void read(const ordered_json& json, T& value);
+void read(const Given& json, T& value);
 template <class T>
-void read(const ordered_json& json, std::optional<T>& value);
+void read(const Given& json, std::optional<T>& value);
 template <class T>
-void read(const ordered_json& json, std::vector<T>& values);
-inline void read(const ordered_json& json, TextBin& bin) {
-  bin = {json.at(0), json.at(1), json.at(2)};
+void read(const Given& json, std::vector<T>& values);
+inline void read(const Given& json, TextBin& bin) {
+  bin = {json.at(std::size_t{0}), json.at(1), json.at(2)};
 }
 
 /// A value that files have as it is, or a struct that lists its figures.
@@ -49,7 +50,13 @@ ordered_json json_of(const T& value) {
           return;  // of several items
         }
       }
-      json[one.name] = json_of(part);
+      if constexpr (kIsFlat<Part>) {
+        for_each_figure<Part>([&](const auto& figure) {
+          json[std::string(one.name) + figure.name] = json_of(part.*figure.value);
+        });
+      } else {
+        json[one.name] = json_of(part);
+      }
     });
     return json;
   } else {
@@ -71,7 +78,7 @@ ordered_json json_of(const std::vector<T>& values) {
 
 /// The reverse of json_of, of a single item where rows are.
 template <class T>
-void read(const ordered_json& json, T& value) {
+void read(const Given& json, T& value) {
   if constexpr (HasFields<T>) {
     for_each_figure<T>([&]<class Part, Join kJoin>(const Figure<T, Part, kJoin>& one) {
       if constexpr (kJoin == Join::kItem) {  // files name the item of every row that is read back
@@ -81,11 +88,11 @@ void read(const ordered_json& json, T& value) {
       }
     });
   } else {
-    value = json.get<T>();
+    value = json.template get<T>();
   }
 }
 template <class T>
-void read(const ordered_json& json, std::optional<T>& value) {
+void read(const Given& json, std::optional<T>& value) {
   if (json.is_null()) {
     value.reset();
   } else {
@@ -93,8 +100,8 @@ void read(const ordered_json& json, std::optional<T>& value) {
   }
 }
 template <class T>
-void read(const ordered_json& json, std::vector<T>& values) {
-  for (const auto& one : json.get_ref<const ordered_json::array_t&>()) {  // nothing but an array
+void read(const Given& json, std::vector<T>& values) {
+  for (const auto& one : json.elements()) {
     read(one, values.emplace_back());
   }
 }

@@ -32,7 +32,7 @@ ordered_json json_of(const Source& source) {
   return {{"name", source.name}, {"hash", source.hash}};
 }
 
-Source source_of(const ordered_json& json) { return {json.at("name"), json.at("hash")}; }
+Source source_of(const Given& json) { return {json.at("name"), json.at("hash")}; }
 
 ordered_json document_of(const std::string& program, int64_t schema, const Provenance& provenance,
                          const DocumentHead& head, bool complete) {
@@ -57,7 +57,7 @@ ordered_json document_of(const std::string& program, int64_t schema, const Prove
   return document;
 }
 
-Provenance provenance_of(const ordered_json& document) {
+Provenance provenance_of(const Given& document) {
   return {.command = document.at("command").get<std::vector<std::string>>(),
           .version = document.at("version"),
           .revision = document.at("revision"),
@@ -92,12 +92,12 @@ ordered_json json_of(const Ablation& ablation) {
   return {{"by", name_of(ablation.kind)}, {"heads", heads}};
 }
 
-Ablation ablation_of(const ordered_json& json) {
+Ablation ablation_of(const Given& json) {
   Ablation ablation;
   if (!json.is_null()) {
     ablation.kind = ablate_named(json.at("by").get<std::string>());
-    for (const auto& head : json.at("heads")) {
-      ablation.heads.push_back({head.at(0), head.at(1)});
+    for (const auto& head : json.at("heads").elements()) {
+      ablation.heads.push_back({head.at(std::size_t{0}), head.at(1)});
     }
   }
   return ablation;

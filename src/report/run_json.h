@@ -8,6 +8,7 @@
 #include "motet/eval/provenance.h"
 #include "motet/files/atomic.h"
 #include "motet/model/ablation.h"
+#include "report/given.h"
 
 /// What the `run.json` of every task has in common.
 namespace motet::report {
@@ -23,10 +24,10 @@ nlohmann::ordered_json document_of(const std::string& program, int64_t schema,
                                    const Provenance& provenance, const DocumentHead& head,
                                    bool complete);
 /// The provenance that a document tells.
-Provenance provenance_of(const nlohmann::ordered_json& document);
+Provenance provenance_of(const Given& document);
 
 nlohmann::ordered_json json_of(const Source& source);
-Source source_of(const nlohmann::ordered_json& json);
+Source source_of(const Given& json);
 
 /// A `run.json` of this program and schema. Throws Error for anything else.
 nlohmann::ordered_json read_document(const std::filesystem::path& path, const std::string& program,
@@ -37,11 +38,9 @@ template <class Run, class Parse>
 Run load(const std::filesystem::path& path, const Parse& parse) {
   const auto document = read_document(path, Run::kProgram, Run::kSchema);
   try {
-    return parse(document);
-  } catch (const nlohmann::ordered_json::exception& error) {
-    fail(path.string(), ": is damaged: ", error.what());
+    return parse(Given(document));
   } catch (const Error& error) {
-    fail(path.string(), ": is damaged: ", error.what());
+    fail(path.string(), ": is damaged: ", error.what(), "; make the run again");
   }
 }
 
@@ -53,6 +52,6 @@ inline void save(const nlohmann::ordered_json& document, const std::filesystem::
 /// Null where no head is ablated.
 nlohmann::ordered_json json_of(const Ablation& ablation);
 /// The reverse of json_of.
-Ablation ablation_of(const nlohmann::ordered_json& json);
+Ablation ablation_of(const Given& json);
 
 }  // namespace motet::report

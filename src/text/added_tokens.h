@@ -19,6 +19,7 @@ struct AddedToken {
   bool lstrip = false;       ///< takes the white space before it
   bool rstrip = false;       ///< takes the white space behind it
   bool normalized = false;   ///< looked for in the normalised text, not in the raw one
+  bool special = false;      ///< left out of a text that is written without special tokens
 };
 
 /// A part of a text: an added token, or what lies between two.

@@ -15,29 +15,14 @@ namespace {
 namespace fs = std::filesystem;
 
 void add_lines(const fs::path& path, const std::string& field, std::vector<Document>& documents) {
-  const auto text = read_file(path);
-  const auto before = documents.size();
-  int64_t number = 0;
-  for (std::size_t first = 0; first < text.size();) {
-    const auto last = std::min(text.find('\n', first), text.size());
-    const auto line = std::string_view(text).substr(first, last - first);
-    first = last + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) {
-      continue;
-    }
-    const auto where = path.string() + ":" + std::to_string(number);
-    auto json = parse_json(line, where);
-    if (json.is_object()) {
-      require(json.contains(field), where, ": has no field '", field, "'; ", Field("field"),
-              " names the one that holds the text");
-      json = json[field];
-    }
-    require(json.is_string() && !json.get<std::string>().empty(), where,
+  for_each_json_line(path, [&](const nlohmann::json& line, const std::string& where) {
+    require(!line.is_object() || line.contains(field), where, ": has no field '", field, "'; ",
+            Field("field"), " names the one that holds the text");
+    const auto& text = line.is_object() ? line[field] : line;
+    require(text.is_string() && !text.get<std::string>().empty(), where,
             ": a line is a text, or an object whose field '", field, "' is one, and not empty");
-    documents.push_back({where, json.get<std::string>()});
-  }
-  require(documents.size() > before, path.string(), ": is empty");
+    documents.push_back({where, text.get<std::string>()});
+  });
 }
 
 /// A whole text, without the mark that some editors put before it.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <new>
+#include <utility>
 
 #include "json_field.h"
 #include "motet/error.h"
@@ -95,7 +96,77 @@ class Translation {
         !std::all_of(name.begin(), name.end(), [](char c) { return is_letter(c) || c == '_'; })) {
       refuse(close + 1);
     }
-    replace(close + 1, start + (name.size() <= 2 ? "" : "sc:") + std::string(name) + "}");
+    replace(close + 1, start + name_of(name) + "}");
+  }
+
+  /// What PCRE2 calls a property: general categories have short names there.
+  static std::string name_of(std::string_view property) {
+    static constexpr std::array<std::pair<std::string_view, std::string_view>, 39> kNames{{
+        {"Letter", "L"},
+        {"Lowercase_Letter", "Ll"},
+        {"Uppercase_Letter", "Lu"},
+        {"Titlecase_Letter", "Lt"},
+        {"Modifier_Letter", "Lm"},
+        {"Other_Letter", "Lo"},
+        {"Mark", "M"},
+        {"Nonspacing_Mark", "Mn"},
+        {"Spacing_Mark", "Mc"},
+        {"Enclosing_Mark", "Me"},
+        {"Number", "N"},
+        {"Decimal_Number", "Nd"},
+        {"Letter_Number", "Nl"},
+        {"Other_Number", "No"},
+        {"Symbol", "S"},
+        {"Math_Symbol", "Sm"},
+        {"Currency_Symbol", "Sc"},
+        {"Modifier_Symbol", "Sk"},
+        {"Other_Symbol", "So"},
+        {"Punctuation", "P"},
+        {"Connector_Punctuation", "Pc"},
+        {"Dash_Punctuation", "Pd"},
+        {"Open_Punctuation", "Ps"},
+        {"Close_Punctuation", "Pe"},
+        {"Initial_Punctuation", "Pi"},
+        {"Final_Punctuation", "Pf"},
+        {"Other_Punctuation", "Po"},
+        {"Separator", "Z"},
+        {"Space_Separator", "Zs"},
+        {"Line_Separator", "Zl"},
+        {"Paragraph_Separator", "Zp"},
+        {"Other", "C"},
+        {"Control", "Cc"},
+        {"Format", "Cf"},
+        {"Surrogate", "Cs"},
+        {"Private_Use", "Co"},
+        {"Unassigned", "Cn"},
+        {"Alphabetic", "Alphabetic"},
+        {"White_Space", "White_Space"},
+    }};
+    for (const auto& [known, name] : kNames) {
+      if (property == known) {
+        return std::string(name);
+      }
+    }
+    return (property.size() <= 2 ? "" : "sc:") + std::string(property);
+  }
+
+  /// Throws Error where a caseless group has letters that Oniguruma also finds as a ligature ("ss"
+  /// as the sharp s), which PCRE2 does not.
+  void check_folds(std::string_view inside) {
+    std::size_t end = 0;
+    for (int depth = 1; end < inside.size() && depth > 0; ++end) {
+      depth += inside[end] == '(' ? 1 : inside[end] == ')' ? -1 : 0;
+    }
+    std::string letters(inside.substr(0, end));
+    std::transform(letters.begin(), letters.end(), letters.begin(), [](char c) {
+      return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    for (const auto* pair : {"ss", "st", "ff", "fi", "fl"}) {
+      if (letters.find(pair) != std::string::npos) {
+        fail("regular expression: \"", pair,
+             "\" without case is not supported: it also means a ligature");
+      }
+    }
   }
 
   void character_class() {
@@ -128,6 +199,7 @@ class Translation {
       return take(1);
     }
     if (rest_.starts_with("(?i:")) {
+      check_folds(rest_.substr(4));
       caseless_depth_ = std::min(caseless_depth_, depth_);
       return take(4);
     }

@@ -44,6 +44,9 @@ class Pattern {
   /// Matches exactly `text`; an empty one matches between all characters.
   static Pattern literal(std::string_view text);
 
+  /// Whether it is a text that is not empty.
+  bool is_literal() const { return !text_.empty(); }
+
   /// The first match in `text` (valid UTF-8) that starts at `from` or later.
   /// Nothing past the end of `text` is seen, nor what is before it.
   std::optional<Match> find(std::string_view text, std::size_t from, MatchSpace& space) const;

@@ -16,7 +16,11 @@ std::string replaced(const Pattern& pattern, const std::string& content, const s
   Matches matches(pattern, text, space);
   std::string made;
   std::size_t done = 0;
-  while (const auto match = matches.next()) {
+  while (!text.empty()) {  // nothing is found in no text
+    const auto match = matches.next();
+    if (!match) {
+      break;
+    }
     made += text.substr(done, match->begin - done) + content;
     done = match->end;
   }
@@ -113,8 +117,14 @@ void TokenDecoder::read(const Field& decoder) {
   } else if (type == "ByteLevel") {
     steps_.emplace_back(FromStandIns{});
   } else if (type == "Replace") {
-    steps_.emplace_back(
-        ReplaceIn{pattern_of(decoder.at("pattern")), decoder.at("content").string()});
+    const bool of_bytes = std::any_of(steps_.begin(), steps_.end(), [](const Step& step) {
+      return is<FromStandIns>(step) || is<FromByteName>(step);
+    });
+    auto pattern = pattern_of(decoder.at("pattern"));
+    decoder.at("pattern").require(!of_bytes || pattern.is_literal(),
+                                  "a regular expression behind ByteLevel or ByteFallback, where "
+                                  "tokens may be parts of characters, is not supported");
+    steps_.emplace_back(ReplaceIn{std::move(pattern), decoder.at("content").string()});
   } else if (type == "ByteFallback") {
     steps_.emplace_back(FromByteName{});
   } else if (type == "Fuse") {

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <type_traits>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "added_tokens.h"
@@ -22,6 +23,7 @@ struct Tokenizer::State {
   text::Bpe::Vocabulary ids;     // added tokens go before the vocabulary
   std::unordered_map<int64_t, std::string> tokens;  // as they are written
   std::unordered_map<int64_t, std::string> bytes;   // what each stands for behind others
+  std::unordered_set<int64_t> special;
   int64_t size = 0;
 };
 
@@ -46,9 +48,13 @@ Tokenizer::State make_state(Definition definition) {
                          .normalized = text::AddedTokens(select(added, true)),
                          .ids = std::move(definition.vocabulary),
                          .tokens = {},
-                         .bytes = {}};
+                         .bytes = {},
+                         .special = {}};
   for (const auto& token : added) {
     state.ids.insert_or_assign(token.content, token.id);
+    if (token.special) {
+      state.special.insert(token.id);
+    }
   }
   const bool heeds_first = definition.decoder.heeds_first();
   const auto add = [&](int64_t id, const std::string& token) {
@@ -201,14 +207,14 @@ Encoding Tokenizer::encode(std::string_view text, const EncodeOptions& options) 
   return Encoder(*state_).run(text, options.added_tokens);
 }
 
-std::string Tokenizer::decode(std::span<const int64_t> ids) const {
+std::string Tokenizer::decode(std::span<const int64_t> ids, const DecodeOptions& options) const {
   const auto& decoder = state_->definition.decoder;
   const bool heeds_first = decoder.heeds_first();
   std::string bytes;
   bool is_first = true;
   for (const auto id : ids) {
     const auto found = state_->bytes.find(id);
-    if (found == state_->bytes.end()) {
+    if (found == state_->bytes.end() || (!options.special_tokens && state_->special.contains(id))) {
       continue;
     }
     if (is_first && heeds_first) {

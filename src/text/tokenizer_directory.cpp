@@ -99,7 +99,8 @@ AddedToken added_token(const Field& token, int64_t id, bool special) {
           .single_word = flag(token, "single_word", false),
           .lstrip = flag(token, "lstrip", false),
           .rstrip = flag(token, "rstrip", false),
-          .normalized = flag(token, "normalized", !special)};
+          .normalized = flag(token, "normalized", !special),
+          .special = special};
 }
 
 int64_t id_of_key(const Field& list, const std::string& key) {

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
+#include <map>
 #include <optional>
-#include <set>
 #include <string_view>
 #include <utility>
 
@@ -82,11 +82,14 @@ void read_model(const Field& model, Definition& definition) {
 }
 
 void read_post_processor(const Field& processor, std::vector<int64_t>& prefix) {
-  const auto type = type_of(processor, {"Sequence", "ByteLevel", "TemplateProcessing"});
+  const auto type = type_of(processor, {"Sequence", "ByteLevel", "TemplateProcessing",
+                                        "RobertaProcessing", "BertProcessing"});
   if (type == "Sequence") {
     for (const auto& part : processor.at("processors").elements()) {
       read_post_processor(part, prefix);
     }
+  } else if (type == "RobertaProcessing" || type == "BertProcessing") {
+    prefix.insert(prefix.begin(), processor.at("cls").element(1).id());
   } else if (type == "TemplateProcessing") {
     std::vector<int64_t> before;
     for (const auto& piece : processor.at("single").elements()) {
@@ -105,13 +108,15 @@ void read_post_processor(const Field& processor, std::vector<int64_t>& prefix) {
 
 void read_added_tokens(const Field& list, Definition& definition) {
   for (const auto& field : list.elements()) {
+    const auto special = field.find("special");
     definition.add_token(field, {.content = field.at("content").string(),
                                  .pattern = {},
                                  .id = field.at("id").id(),
                                  .single_word = field.at("single_word").boolean(),
                                  .lstrip = field.at("lstrip").boolean(),
                                  .rstrip = field.at("rstrip").boolean(),
-                                 .normalized = field.at("normalized").boolean()});
+                                 .normalized = field.at("normalized").boolean(),
+                                 .special = special && special->boolean()});
   }
 }
 
@@ -163,11 +168,13 @@ std::optional<int64_t> Definition::id(const std::string& content) const {
 void Definition::finish_added_tokens(const std::string& where) {
   std::sort(added_tokens.begin(), added_tokens.end(),
             [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
-  std::set<std::pair<bool, std::string>> patterns;
+  std::map<std::pair<bool, std::string>, std::string> patterns;
   for (auto& token : added_tokens) {
     token.pattern = token.normalized ? normalizer.run(token.content) : token.content;
-    require(token.pattern.empty() || patterns.emplace(token.normalized, token.pattern).second,
-            where, ": added_tokens: two tokens are \"", token.pattern, "\" when normalised");
+    const auto [first, is_new] =
+        patterns.emplace(std::pair(token.normalized, token.pattern), token.content);
+    require(token.pattern.empty() || is_new, where, ": added_tokens: \"", first->second,
+            "\" and \"", token.content, "\" are both \"", token.pattern, "\" when normalised");
   }
 }
 

@@ -179,4 +179,31 @@ std::string nfc(std::string_view text) {
   return composed;
 }
 
+std::string lower(std::string_view text) {
+  std::string lowered;
+  lowered.reserve(text.size());
+  while (!text.empty()) {
+    const auto character = first_character(text);
+    text.remove_prefix(character.size());
+    std::array<utf8proc_uint8_t, 4> bytes;
+    const auto point = utf8proc_tolower(static_cast<utf8proc_int32_t>(code_point(character)));
+    const auto size = utf8proc_encode_char(point, bytes.data());
+    lowered.append(reinterpret_cast<const char*>(bytes.data()), static_cast<std::size_t>(size));
+  }
+  return lowered;
+}
+
+std::string lossy(std::string_view bytes) {
+  std::string valid;
+  while (true) {
+    const auto invalid = first_invalid_byte(bytes);
+    valid += bytes.substr(0, invalid);
+    if (invalid == std::string_view::npos) {
+      return valid;
+    }
+    valid += "\xEF\xBF\xBD";
+    bytes.remove_prefix(invalid + 1);
+  }
+}
+
 }  // namespace motet::text

@@ -23,6 +23,12 @@ char32_t code_point(std::string_view character);
 /// Normalisation form C of valid UTF-8 (Unicode Standard Annex 15).
 std::string nfc(std::string_view text);
 
+/// Valid UTF-8 in lower case, character by character.
+std::string lower(std::string_view text);
+
+/// `bytes` as valid UTF-8: U+FFFD in place of every byte that belongs to no character.
+std::string lossy(std::string_view bytes);
+
 /// Whether no byte is above 127.
 bool is_ascii(std::string_view text);
 

@@ -66,7 +66,10 @@ Cut cut_of(const Decoder& model, int64_t length, const TrainOptions& options) {
 
 void TrainOptions::validate() const {
   require(steps >= 1, Field("steps"), " ", steps, ": at least 1 is wanted");
+  constexpr int64_t kMost = 1 << 20;
   require(batch >= 1, Field("batch"), " ", batch, ": at least 1 row is wanted");
+  require(batch <= kMost, Field("batch"), " ", batch, ": at most ", kMost, " rows; ",
+          Field("accumulate"), " puts passes together");
   require(accumulate >= 1, Field("accumulate"), " ", accumulate, ": at least 1 pass is wanted");
   require(std::isfinite(learning_rate) && learning_rate > 0, Field("learning_rate"), " ",
           learning_rate, ": a number above 0 is wanted");

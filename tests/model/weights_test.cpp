@@ -1,17 +1,22 @@
 #include "motet/model/weights.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <torch/types.h>
 
 #include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "motet/error.h"
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
 #include "motet/files/sha256.h"
+#include "motet/model/config.h"
+#include "motet/model/rope.h"
 #include "temporary.h"
 
 namespace motet {
@@ -176,6 +181,132 @@ TEST_F(Damaged, NullAbsentEmptyAndOfAnotherTypeAreFourThings) {
   EXPECT_EQ(error_with("model_type", nullptr),
             config_ + ": 'model_type' is null; a string is wanted");
   EXPECT_EQ(error_with("_name_or_path", nullptr), "no error");
+}
+
+TEST_F(Damaged, RopesThatGiveNoNumbersAreRefused) {
+  const auto error_with = [&](const json& rope) {
+    edit_config("rope_parameters", rope);
+    return load_error();
+  };
+  EXPECT_EQ(error_with({{"rope_theta", 0}}),
+            config_ + ": 'rope_parameters.rope_theta' is 0; a number above 0 is wanted");
+  EXPECT_EQ(error_with({{"rope_type", "linear"}, {"factor", -2.0}}),
+            config_ + ": 'rope_parameters.factor' is -2.0; a number above 0 is wanted");
+  EXPECT_EQ(error_with({{"rope_type", "yarn"}, {"factor", 2.0}, {"rope_theta", 1.0}}),
+            config_ + ": 'rope_parameters.rope_theta' is 1.0; a number beside 1 is wanted");
+  EXPECT_EQ(
+      error_with(
+          {{"rope_type", "longrope"}, {"short_factor", {1.0, 0.0}}, {"long_factor", {1.0, 1.0}}}),
+      config_ + ": 'rope_parameters.short_factor' is [1.0,0.0]; numbers above 0 is wanted");
+}
+
+TEST_F(Damaged, SizesThatTheWeightsCannotHaveAreRefusedBeforeTheyAreMade) {
+  edit_config("num_hidden_layers", 1000000000000);
+  EXPECT_EQ(load_error(), where_ +
+                              ": config.json gives the model 1000000000000 layers, but its weights "
+                              "are 20 tensors");
+  edit_config("num_hidden_layers", 2);
+  edit_config("intermediate_size", 100000000000);
+  EXPECT_EQ(
+      load_error().substr(0, where_.size() + 78),
+      where_ + ": config.json gives the model a width of 16 and an inner width of 100000000000");
+}
+
+class DamagedFamily : public Damaged {
+ protected:
+  explicit DamagedFamily(const std::string& name) : Damaged(name) {}
+  Config with(const std::string& field, const json& value) const {
+    const auto before = read_file(config_);
+    edit_config(field, value);
+    std::optional<Config> config;
+    const auto error = message([&] { config = load_config(directory_.path()); });
+    write_file(config_, before);
+    require(config.has_value(), error);
+    return *config;
+  }
+  std::string error_with(const std::string& field, const json& value) const {
+    return message([&] { with(field, value); });
+  }
+};
+
+struct DamagedNeox : DamagedFamily {
+  DamagedNeox() : DamagedFamily("gpt_neox_default") {}
+};
+
+/// transformers 5.24 reads them inside rope_parameters only, or under their older names.
+TEST_F(DamagedNeox, TopLevelRopeIsNotRead) {
+  EXPECT_EQ(with("partial_rotary_factor", 0.5).rope->share, 0.25);
+  EXPECT_EQ(with("rope_theta", 333.0).rope->theta, 10000.0);
+  edit_config("rope_parameters", nullptr);
+  EXPECT_EQ(with("rotary_emb_base", 555).rope->theta, 555.0);
+}
+
+TEST_F(DamagedNeox, AShareOfNoFeatureRotatesNothing) {
+  edit_config("rope_parameters", {{"rope_theta", 10000.0}, {"partial_rotary_factor", 0.1}});
+  const auto model = load_model(directory_.path());
+  EXPECT_EQ(model->config().rope->rotated(model->config().features), 0);
+  const Rotation none = rotation(*model->config().rope, model->config().features, {0, 1, 2}, {});
+  const auto x = torch::randn({1, 4, 3, 8});
+  EXPECT_TRUE(torch::equal(rotate(x, none), x));
+}
+
+TEST_F(DamagedNeox, TheHeadHasTwoNames) {
+  const auto right = load_model(directory_.path())->fingerprint();
+  edit_tensors([](auto& tensors) {
+    tensors["lm_head.weight"] = tensors["embed_out.weight"];
+    tensors.erase("embed_out.weight");
+  });
+  EXPECT_EQ(load_model(directory_.path())->fingerprint(), right);
+}
+
+struct DamagedGemma : DamagedFamily {
+  DamagedGemma() : DamagedFamily("gemma3_default") {}
+};
+
+TEST_F(DamagedGemma, LayersWithAWindowScaleByTheModelsPositions) {
+  const json full{{"rope_type", "default"}, {"rope_theta", 1e6}};
+  const json local{{"rope_type", "llama3"},
+                   {"rope_theta", 1e4},
+                   {"factor", 8.0},
+                   {"low_freq_factor", 1.0},
+                   {"high_freq_factor", 4.0}};
+  const auto config =
+      with("rope_parameters", {{"full_attention", full}, {"sliding_attention", local}});
+  EXPECT_EQ(std::get<Llama3Rope>(config.window_rope->scaling).original_positions, 64);
+  EXPECT_EQ(config.window_rope->theta, 1e4);
+  EXPECT_EQ(error_with("rope_scaling", {{"type", "linear"}, {"factor", 4.0}}),
+            config_ + ": 'rope_scaling.type' is \"linear\"; rope_type in its place is wanted");
+  EXPECT_EQ(error_with("query_pre_attn_scalar", 0),
+            config_ + ": 'query_pre_attn_scalar' is 0; a number above 0 is wanted");
+  EXPECT_EQ(
+      error_with("final_logit_softcapping", 0.0),
+      config_ + ": 'final_logit_softcapping' is 0.0; a number other than 0, or null, is wanted");
+  EXPECT_EQ(with("final_logit_softcapping", -30.0).logit_cap, 30.0);
+}
+
+struct DamagedMistral : DamagedFamily {
+  DamagedMistral() : DamagedFamily("mistral_window") {}
+};
+
+/// What transformers 5.24 then takes for Ministral.
+TEST_F(DamagedMistral, LayerTypesSayWhichLayersHaveAWindow) {
+  const auto config = with("layer_types", {"full_attention", "sliding_attention"});
+  EXPECT_EQ(config.window(0), std::nullopt);
+  EXPECT_EQ(config.window(1), with("layer_types", nullptr).window(1));
+}
+
+struct DamagedQwen : DamagedFamily {
+  DamagedQwen() : DamagedFamily("qwen2_window") {}
+};
+
+TEST_F(DamagedQwen, WindowsMayBeginAtTheFirstLayer) {
+  edit_config("layer_types", nullptr);
+  EXPECT_TRUE(with("max_window_layers", 0).window(0).has_value());
+  edit_config("layer_types", {"full_attention", "sliding_attention"});
+  EXPECT_EQ(error_with("sliding_window", nullptr),
+            config_ +
+                ": 'sliding_window' is null; another value, as layer 1 has a window, is "
+                "wanted");
 }
 
 TEST_F(Damaged, LfsPointersAreNamed) {
@@ -354,10 +485,16 @@ TEST_F(DamagedShards, AreNamed) {
   EXPECT_EQ(load_error(),
             index_ + ": names the shard " + shard + ", which is missing; download it too");
   std::filesystem::rename(directory_ / "aside", directory_ / shard);
+  index["weight_map"]["model.extra.weight"] = ".";
+  write_file(index_, index.dump());
+  EXPECT_EQ(load_error(),
+            index_ + ": the shard of 'model.extra.weight' is '.', which is not a file");
   index["weight_map"]["model.extra.weight"] = shard;
   write_file(index_, index.dump());
   EXPECT_EQ(load_error(),
             index_ + ": says that " + shard + " holds 'model.extra.weight', but it does not");
+  write_file(index_, "[]");
+  EXPECT_EQ(load_error(), index_ + ": is not an index of shards: it is not a JSON object");
 }
 
 TEST(Weights, StayInTheFileUntilTheyAreWrittenTo) {
@@ -399,6 +536,14 @@ TEST(AtomicFile, SaysWhyItStopsHalfway) {
                       ": cannot be written: File too large; nothing was changed");
   EXPECT_EQ(read_file(directory / "a"), "before");
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory.path()), {}), 1);
+}
+
+TEST(AtomicFile, TakesThePlaceOfFilesOnly) {
+  TemporaryDirectory directory;
+  ASSERT_EQ(::mkfifo((directory / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(message([&] { write_file(directory / "pipe", "x"); }),
+            (directory / "pipe").string() + ": cannot be written: it is there and not a file");
+  EXPECT_TRUE(std::filesystem::is_fifo(directory / "pipe"));
 }
 
 TEST(AtomicFile, LeavesNothingUnlessCommitted) {

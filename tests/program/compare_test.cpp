@@ -185,24 +185,9 @@ TEST_F(Compare, AnInterruptedRunIsValidAndGoesOn) {
   auto words = many;
   words.insert(words.end(), {"--out", out_});
   std::filesystem::create_directory(out_);
-  const int watch = ::inotify_init1(IN_CLOEXEC);
-  ::inotify_add_watch(watch, out_.c_str(), IN_MOVED_TO);
+  const WatchedSaves saves(out_);
   const Process process(directory_.path(), command(words));
-  const int ended = static_cast<int>(::syscall(SYS_pidfd_open, process.id(), 0));
-  for (int saved = 0; saved < 3;) {  // the empty run, and two segments
-    pollfd ready[]{{watch, POLLIN, 0}, {ended, POLLIN, 0}};
-    ::poll(ready, 2, -1);
-    if (ready[0].revents == 0) break;  // the program ended by itself
-    alignas(inotify_event) char events[4096];
-    const auto size = ::read(watch, events, sizeof events);
-    for (ssize_t at = 0; at < size; ++saved) {
-      at += sizeof(inotify_event) + reinterpret_cast<const inotify_event*>(events + at)->len;
-    }
-  }
-  ::kill(process.id(), SIGINT);
-  const auto outcome = process.wait();
-  ::close(watch);
-  ::close(ended);
+  const auto outcome = saves.stop(process, 3, SIGINT);  // the empty run, and two segments
   EXPECT_EQ(outcome.code, 1);
   const auto partial = load_run(out_ + "/run.json");
   const auto done = partial.segments_done().size();
@@ -271,6 +256,8 @@ TEST_F(Compare, CommandLineErrors) {
                "--pieces 20: the context of 35 tokens in pieces of 2 fills only 18; choose fewer "
                "pieces or a longer "
                "--length");
+  expect_error({"--length", "4611686018427387904", "--scored", "12"}, 2,
+               "--length 4611686018427387904: at most 1099511627776 tokens");
   expect_error(small({"--resume", "--overwrite"}), 2, "--overwrite excludes --resume");
 }
 
@@ -515,6 +502,10 @@ TEST_F(Compare, TextErrors) {
                    ": 31 tokens are too few for 11 segments (--skip 9 --segments 2) of --length "
                    "48; choose fewer "
                    "segments or a longer text");
+  expect_error(small({"--skip", "9223372036854775807"}), 1,
+               text_ +
+                   ": 31 tokens are too few for so many segments (--skip 9223372036854775807 "
+                   "--segments 2) of --length 48; choose fewer segments or a longer text");
   std::filesystem::remove(text_);
   expect_error(small_, 1, text_ + ": cannot be opened: No such file or directory");
 }

@@ -153,8 +153,47 @@ TEST_F(Generate, AnswersLinesOfDocumentsAndKeepsThem) {
             "motet-generate: " + out_ +
                 "/answers.jsonl:1: was made with another temperature: 0.0, this command has 1.0; "
                 "choose another --out\n");
+  EXPECT_EQ(again({"--resume", "--ablate", "0.0"}).err,
+            "motet-generate: " + out_ +
+                "/answers.jsonl:1: was made with another ablate: none, this command has \"0.0\"; "
+                "choose another --out\n");
+  EXPECT_NE(
+      run({"--documents", lines, "--tokens", "4", "--mode", "sink", "--out", out_, "--resume"})
+          .err.find("another tokens_at_most: 3"),
+      std::string::npos);
+  auto changed = read_file(lines);
+  changed.replace(changed.find("One."), 4, "Six.");
+  write_file(lines, changed);
+  EXPECT_NE(again({"--resume"}).err.find("was made with another context: "), std::string::npos);
   const auto left_out = run({"--documents", lines, "--tokens", "1"});
   EXPECT_EQ(left_out.err, "note: --mode parallel leaves out the prefix of 1 line\n");
+}
+
+TEST_F(Generate, UnitsAreDealtToPiecesAndTokenisedByThemselves) {
+  const std::string lines = directory_ / "documents.jsonl";
+  const auto answer_of = [&](const json& line) {
+    write_file(lines, line.dump());
+    const auto outcome =
+        run({"--documents", lines, "--tokens", "4", "--quiet", "--out", out_, "--overwrite"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return json::parse(read_file(out_ + "/answers.jsonl"));
+  };
+  const json units{"One and", " two.", "Three."};
+  const auto each = answer_of({{"units", units}, {"query", "x"}});
+  EXPECT_EQ(each["tokens"], answer_of({{"pieces", units}, {"query", "x"}})["tokens"]);
+  const auto two = answer_of({{"units", units}, {"pieces", 2}, {"query", "x"}});
+  EXPECT_NE(two["context"], each["context"]);
+  // 5 pieces of 3 units are 3.
+  EXPECT_EQ(answer_of({{"units", units}, {"pieces", 5}, {"query", "x"}})["context"],
+            each["context"]);
+  write_file(lines, json{{"units", units}, {"pieces", "two"}, {"query", "x"}}.dump());
+  EXPECT_EQ(run({"--documents", lines}).err,
+            "motet-generate: " + lines +
+                ":1: 'pieces' is \"two\"; beside 'units' it is their number, at least 1\n");
+  write_file(lines, json{{"units", units}, {"pieces", 2}, {"query", "x"}}.dump());
+  EXPECT_EQ(run({"--documents", lines, "--mode", "selective", "--select", "3"}).err,
+            "motet-generate: --select 3: " + lines +
+                ":1: there are 2 pieces\nRun it with --help for its options.\n");
 }
 
 TEST_F(Generate, OneProgramAtATime) {
@@ -259,6 +298,12 @@ TEST_F(Generate, AskTheModelsOwnTemplateWhetherItIsChatMl) {
       json{{"chat_template", {{{"name", "default"}, {"template", "<|im_start|>system"}}}}}.dump());
   EXPECT_EQ(chat().find("note: the model's chat template may put a system message first"), 0u);
   EXPECT_EQ(run(with_pieces({"--chat", "--system", "a", "--quiet"})).code, 0);
+  write_file(model_ + "/tokenizer_config.json",
+             json{{"chat_template",
+                   {{{"name", "tool"}, {"template", inst}},
+                    {{"name", "default"}, {"template", "<|im_start|>"}}}}}
+                 .dump());
+  EXPECT_EQ(run(with_pieces({"--chat", "--quiet"})).code, 0);  // of several, this one counts
   write_file(model_ + "/chat_template.jinja", inst);
   EXPECT_EQ(chat(), words("chat_template.jinja"));
   std::filesystem::remove(model_ + "/chat_template.jinja");
@@ -326,8 +371,8 @@ TEST_F(Generate, ErrorsSayWhatIsWrong) {
   const std::string lines = directory_ / "documents.jsonl";
   write_file(lines, "{\"pieces\": [\"One.\"], \"query\": \"?\"}\n{\"pieces\": []}\n");
   expect({"--documents", lines}, 1, lines + ":2: a line is {\"pieces\": [texts], \"query\": text}");
-  expect(with_pieces({"--mode", "selective", "--select", "4"}), 1,
-         "motet::Select: K = 4 of 3 pieces cannot be kept; choose a smaller K or more pieces");
+  expect(with_pieces({"--mode", "selective", "--select", "4"}), 2,
+         "--select 4: there are 3 pieces");
 }
 
 }  // namespace

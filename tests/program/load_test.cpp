@@ -73,9 +73,10 @@ TEST_F(Load, ErrorsNameTheLibrary) {
   const auto empty = run({"--load", MOTET_EMPTY_EXTENSION});
   EXPECT_EQ(empty.code, 1);
   EXPECT_EQ(empty.err, std::string("motet-compare: --load ") + MOTET_EMPTY_EXTENSION +
-                           ": registers no reading and no family here; it has to call "
-                           "motet::register_reading or motet::register_family while it loads, and "
-                           "to link the same shared libmotet\n");
+                           ": registers no reading, family or task here; it has to call "
+                           "motet::register_reading, motet::register_family or "
+                           "motet::register_task while it loads, and to link the same shared "
+                           "libmotet\n");
 }
 
 }  // namespace

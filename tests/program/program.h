@@ -1,7 +1,11 @@
 #pragma once
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <spawn.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <torch/types.h>
 #include <unistd.h>
@@ -56,6 +60,39 @@ class Process {
  private:
   std::filesystem::path out_, err_;
   pid_t id_ = -1;
+};
+
+/// Sends a signal to a program that saves run.json in `directory`, which exists, as soon as it has
+/// done so a number of times; made before the program is started.
+class WatchedSaves {
+ public:
+  explicit WatchedSaves(const std::string& directory) : watch_(::inotify_init1(IN_CLOEXEC)) {
+    ::inotify_add_watch(watch_, directory.c_str(), IN_MOVED_TO);
+  }
+  ~WatchedSaves() { ::close(watch_); }
+  WatchedSaves(const WatchedSaves&) = delete;
+  WatchedSaves& operator=(const WatchedSaves&) = delete;
+
+  Outcome stop(const Process& process, int saves, int signal) const {
+    const int ended = static_cast<int>(::syscall(SYS_pidfd_open, process.id(), 0));
+    for (int saved = 0; saved < saves;) {
+      pollfd ready[]{{watch_, POLLIN, 0}, {ended, POLLIN, 0}};
+      ::poll(ready, 2, -1);
+      if (ready[0].revents == 0) break;  // the program ended by itself
+      alignas(inotify_event) char events[4096];
+      const auto size = ::read(watch_, events, sizeof events);
+      for (ssize_t at = 0; at < size; ++saved) {
+        at += sizeof(inotify_event) + reinterpret_cast<const inotify_event*>(events + at)->len;
+      }
+    }
+    ::kill(process.id(), signal);
+    auto outcome = process.wait();
+    ::close(ended);
+    return outcome;
+  }
+
+ private:
+  int watch_;
 };
 
 /// A tiny GPT-2 in the layout in which openai-community/gpt2 is published: names without

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
 
 #include "motet/eval/compare.h"
 #include "motet/model/weights.h"
@@ -87,6 +89,24 @@ TEST_F(Report, ErrorsNameTheFile) {
   const auto damaged = run({b_});
   EXPECT_EQ(damaged.code, 1);
   EXPECT_EQ(damaged.err, "motet-report: " + b_ + "/run.json: is not a run of motet\n");
+  const auto damage = [&](const std::function<void(nlohmann::ordered_json&)>& change) {
+    auto run_json = nlohmann::ordered_json::parse(read_file(a_ + "/run.json"));
+    change(run_json);
+    write_file(b_ + "/run.json", run_json.dump());
+    return run({b_, "--format", "csv"}).err;
+  };
+  const auto words = [&](const std::string& what) {
+    return "motet-report: " + b_ + "/run.json: is damaged: " + what + "; make the run again\n";
+  };
+  EXPECT_EQ(damage([](auto& json) { json["revision"] = nullptr; }),
+            words("revision is null, which is of another kind than is written there"));
+  EXPECT_EQ(damage([](auto& json) { json["model"] = 1.5; }), words("model.name is missing"));
+  EXPECT_EQ(damage([](auto& json) { json["segment_rows"][1]["entropy_heads"] = true; }),
+            words("segment_rows[1].entropy_heads is true; a list is wanted"));
+  EXPECT_EQ(damage([](auto& json) { json["segment_rows"][0]["entropy_text"][0].erase(2); }),
+            words("segment_rows[0].entropy_text[0][2] is missing"));
+  EXPECT_EQ(damage([](auto& json) { json["segment_rows"][0].erase("mode"); }),
+            words("segment_rows[0].mode is missing"));
   write_file(directory_ / "file", "");
   const auto no_folder = run({a_, "--out", directory_ / "file"});
   EXPECT_EQ(no_folder.code, 1);

@@ -589,8 +589,16 @@ INSTANTIATE_TEST_SUITE_P(
             R"(decoder: type "WordPiece" is not supported; supported: Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace)"},
         Wrong{
             "PostProcessor",
-            {{"/post_processor", {{"type", "BertProcessing"}}}},
-            R"(post_processor: type "BertProcessing" is not supported; supported: Sequence, ByteLevel, TemplateProcessing)"},
+            {{"/post_processor", {{"type", "Padding"}}}},
+            R"(post_processor: type "Padding" is not supported; supported: Sequence, ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing)"},
+        Wrong{
+            "DecoderOfParts",
+            {{"/decoder",
+              {{"type", "Sequence"},
+               {"decoders",
+                {{{"type", "ByteFallback"}},
+                 {{"type", "Replace"}, {"pattern", {{"Regex", "."}}}, {"content", ""}}}}}}},
+            R"(decoder.decoders[1].pattern: a regular expression behind ByteLevel or ByteFallback, where tokens may be parts of characters, is not supported)"},
         Wrong{"TemplateWithoutItsToken",
               {{"/post_processor",
                 {{"type", "TemplateProcessing"},
@@ -612,7 +620,7 @@ INSTANTIATE_TEST_SUITE_P(
                {"/added_tokens",
                 {added("\u00E9", 17, {{"normalized", true}}),
                  added("e\u0301", 18, {{"normalized", true}})}}},
-              "added_tokens: two tokens are \"\u00E9\" when normalised"}),
+              "added_tokens: \"\u00E9\" and \"e\u0301\" are both \"\u00E9\" when normalised"}),
     [](const auto& wrong) { return wrong.param.name; });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -674,6 +682,10 @@ INSTANTIATE_TEST_SUITE_P(
                     refused("OpenCount", "a{,2}", "{,2}"),            // PCRE2: characters
                     refused("OpenBrace", "a{b", "{"),                 //
                     refused("ShortProperty", R"(\pL{2})", R"(\p)"),   //
+                    Wrong{"LigatureWithoutCase",  // PCRE2 does not find the sharp s
+                          {{"/pre_tokenizer", split_regex("(?i:s|mess)")}},
+                          "pre_tokenizer.pretokenizers[0].pattern.Regex: regular expression: "
+                          "\"ss\" without case is not supported: it also means a ligature"},
                     Wrong{"Malformed",
                           {{"/pre_tokenizer", split_regex("(a")}},
                           "pre_tokenizer.pretokenizers[0].pattern.Regex: regular expression "

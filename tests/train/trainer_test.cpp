@@ -412,6 +412,8 @@ TEST(Trainer, RefusesOptionsThatCannotBe) {
   };
   EXPECT_EQ(validate({.steps = 0}), "steps 0: at least 1 is wanted");
   EXPECT_EQ(validate({.batch = 0}), "batch 0: at least 1 row is wanted");
+  EXPECT_EQ(validate({.batch = INT64_MAX}),
+            "batch 9223372036854775807: at most 1048576 rows; accumulate puts passes together");
   EXPECT_EQ(validate({.accumulate = 0}), "accumulate 0: at least 1 pass is wanted");
   EXPECT_EQ(validate({.learning_rate = 0}), "learning_rate 0: a number above 0 is wanted");
   EXPECT_EQ(validate({.steps = 5, .warmup = 5}), "warmup 5: 0 to 4 of the 5 steps are wanted");

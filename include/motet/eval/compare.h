@@ -3,17 +3,16 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "motet/context/layout.h"
 #include "motet/eval/compare_row.h"
+#include "motet/eval/mode.h"
 #include "motet/model/ablation.h"
 #include "motet/model/decoder.h"
 #include "motet/model/oracle.h"
-#include "motet/reading/reading.h"
 
 namespace motet {
 
@@ -43,27 +42,10 @@ struct CompareOptions {
   void validate() const;
 };
 
-/// A mode of one degree.
-struct CompareMode {
-  std::string name;  ///< full, parallel, sink, selective, both, oracle, or that of another reading
-  int64_t pieces = 1;                        ///< the degree P
-  bool prefix = false;                       ///< whether pieces and query see the shared prefix
-  int64_t selected = 0;                      ///< K; 0 where every piece is read
-  std::shared_ptr<const Reading> reading;    ///< of the query
-  std::optional<OracleOptions> oracle = {};  ///< what comes from a full run, if anything
-};
-
-/// A mode that cannot be, and why.
-struct LeftOut {
-  std::string mode;    ///< its name
-  int64_t pieces = 1;  ///< the degree P
-  std::string reason;  ///< with the numbers
-};
-
 /// What a run does with every segment.
 struct ComparePlan {
-  std::vector<CompareMode> modes;  ///< in the order in which they run
-  std::vector<LeftOut> left_out;   ///< of the modes that were asked for
+  std::vector<Mode> modes;        ///< in the order in which they run
+  std::vector<LeftOut> left_out;  ///< of the modes that were asked for
   double segment_flops = 0;  ///< of one segment, all modes: products of weights, scores and values
 };
 

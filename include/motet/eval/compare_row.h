@@ -87,7 +87,7 @@ struct RowAttention {
 struct CompareRow {
   static constexpr const char* kTask = "compare";  ///< the row's `task` in files
 
-  std::string mode;           ///< as CompareMode::name
+  std::string mode;           ///< as Mode::name
   std::string reading;        ///< with its options, as Reading::name; or what an oracle takes
   int64_t pieces = 1;         ///< the degree P
   int64_t prefix_tokens = 0;  ///< of the shared prefix

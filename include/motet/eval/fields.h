@@ -89,6 +89,13 @@ concept HasFields = requires {
   Row::fields([](const auto&) {});
 };
 
+/// Whether the figures of a struct stand beside those of the row in files, their names behind its
+/// own: it says so by a member `kFlat`.
+template <class Value>
+constexpr bool kIsFlat = requires {
+  Value::kFlat;
+};
+
 /// Calls `visit` with each figure of a row as it stands in files: a MeanFigure as two of them.
 template <HasFields Row, class Visit>
 void for_each_figure(Visit&& visit) {

@@ -10,7 +10,7 @@ namespace motet {
 /// an Error.
 class AtomicFile {
  public:
-  /// Throws Error when no file can be made beside `path`.
+  /// Throws Error when no file can be made beside `path`, and when that is a folder or a device.
   explicit AtomicFile(std::filesystem::path path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;

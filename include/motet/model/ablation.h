@@ -31,6 +31,9 @@ struct LayerHead {
 struct Ablation {
   Ablate kind = Ablate::kZero;   ///< what they give in place of their rows
   std::vector<LayerHead> heads;  ///< which
+
+  /// Throws Error for a head that a model of so many layers and heads does not have.
+  void check(int64_t layers, int64_t heads) const;
 };
 
 /// Heads as command lines and files have them: `LAYER.HEAD`, apart by commas or white space, rising

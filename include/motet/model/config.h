@@ -87,10 +87,17 @@ class ConfigReader {
   int64_t size(const char* name, int64_t otherwise) const;
   /// The same, where null means `if_null`.
   int64_t size(const char* name, int64_t otherwise, int64_t if_null) const;
+  /// A whole number of at least 0, or `otherwise` where it is absent. Throws Error for something
+  /// else.
+  int64_t count(const char* name, int64_t otherwise) const;
   /// A finite number. Throws Error where it is missing or something else.
   double number(const char* name) const;
   /// The same, or `otherwise` where it is absent.
   double number(const char* name, double otherwise) const;
+  /// A number above 0, as `number` otherwise. Throws Error for something else.
+  double positive(const char* name) const;
+  /// The same, or `otherwise` where it is absent.
+  double positive(const char* name, double otherwise) const;
   /// The same, where null means nothing.
   std::optional<double> number_or_null(const char* name, std::optional<double> otherwise) const;
   /// true or false, or `otherwise` where it is absent. Throws Error for something else.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -29,7 +30,8 @@ struct Family {
   std::function<std::shared_ptr<Norm>(const Config&)> make_norm;  ///< after the last block
   /// Names of all parameters that a model of this configuration may have.
   std::function<std::vector<TensorName>(const Config&)> names;
-  std::string prefix;                ///< that names may have or lack, as GPT-2's "transformer."
+  std::string prefix;  ///< that names may have or lack, as GPT-2's "transformer."
+  std::map<std::string, std::string> aliases = {};  ///< other names of tensors that files have
   std::vector<std::string> ignored;  ///< endings of tensors that are no parameters, as ".attn.bias"
   /// Endings of the weights that add to the residual stream, where the family begins with smaller
   /// ones; see initial_model.

@@ -29,6 +29,10 @@ class Reader {
   /// a head that the model does not have.
   Reader(const Decoder& model, const EncodedContext& context, const Reading& reading,
          Probes probes = {}, Ablation ablation = {});
+  /// Goes on from where `other` is, with probes of its own: keys of its query are copied, so that
+  /// it can be continued in several ways; `copies` of them at once, as a batch. Throws Error for no
+  /// copy, and where `other` has not read exactly one query.
+  Reader(const Reader& other, Probes probes, int64_t copies = 1);
   ~Reader();
 
   /// Runs the model over the next tokens of each query of a batch; their keys are appended. Queries

@@ -17,6 +17,11 @@ struct EncodeOptions {
   bool added_tokens = true;  ///< recognise added tokens (such as <|endoftext|>) written in the text
 };
 
+/// How ids are written.
+struct DecodeOptions {
+  bool special_tokens = true;  ///< also those that the tokenizer calls special (such as <|im_end|>)
+};
+
 /// What text became.
 struct Encoding {
   std::vector<int64_t> ids;  ///< tokens
@@ -42,9 +47,9 @@ class Tokenizer {
   /// token and the vocabulary lacks the unknown token.
   Encoding encode(std::string_view text, const EncodeOptions& options = {}) const;
 
-  /// The bytes that `ids` stand for, special tokens included; ids without a token stand for
-  /// nothing, as in Hugging Face. A sequence cut inside a character is not UTF-8.
-  std::string decode(std::span<const int64_t> ids) const;
+  /// The bytes that `ids` stand for; ids without a token stand for nothing, as in Hugging Face. A
+  /// sequence cut inside a character is not UTF-8.
+  std::string decode(std::span<const int64_t> ids, const DecodeOptions& options = {}) const;
 
   /// The bytes of one token as they stand behind others: with the space that `decode` may leave out
   /// where a text begins. Nothing for an id without a token.

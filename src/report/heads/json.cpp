@@ -10,18 +10,19 @@ namespace motet {
 namespace {
 
 using nlohmann::ordered_json;
+using report::Given;
 
 /// The pattern of the method `pattern`, [layers][heads] of 0 and 1; null without.
 ordered_json json_of(const std::optional<torch::Tensor>& pattern) {
   return pattern ? ordered_json(nested<int64_t>(*pattern)) : ordered_json();
 }
 
-std::optional<torch::Tensor> pattern_of(const ordered_json& json) {
+std::optional<torch::Tensor> pattern_of(const Given& json) {
   if (json.is_null()) {
     return {};
   }
   std::vector<torch::Tensor> layers;
-  for (const auto& layer : json) {
+  for (const auto& layer : json.elements()) {
     layers.push_back(torch::tensor(layer.get<std::vector<int64_t>>(), torch::kInt64));
   }
   return torch::stack(layers).to(torch::kBool);
@@ -41,7 +42,7 @@ ordered_json json_of(const HeadsOptions& options) {
           {"ablation", report::json_of(options.ablation)}};
 }
 
-HeadsOptions heads_options_of(const ordered_json& json) {
+HeadsOptions heads_options_of(const Given& json) {
   HeadsOptions options;
   options.length = json.at("length");
   options.scored = json.at("scored");
@@ -49,15 +50,16 @@ HeadsOptions heads_options_of(const ordered_json& json) {
   options.skip = json.at("skip");
   options.tau = json.at("tau").get<std::vector<double>>();
   options.methods = json.at("methods").get<std::vector<std::string>>();
-  options.covariance = json.at("covariance") == "full" ? Covariance::kFull : Covariance::kDiagonal;
-  options.window = {json.at("window").at(0), json.at("window").at(1)};
+  options.covariance = json.at("covariance").get<std::string>() == "full" ? Covariance::kFull
+                                                                          : Covariance::kDiagonal;
+  options.window = {json.at("window").at(std::size_t{0}), json.at("window").at(1)};
   options.pieces = json.at("pieces");
   options.pattern = pattern_of(json.at("pattern"));
   options.ablation = report::ablation_of(json.at("ablation"));
   return options;
 }
 
-HeadsRun heads_run_of(const ordered_json& json) {
+HeadsRun heads_run_of(const Given& json) {
   HeadsRun run{report::provenance_of(json),
                heads_options_of(json.at("configuration")),
                report::source_of(json.at("calibration")),

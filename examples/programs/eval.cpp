@@ -1,0 +1,348 @@
+// motet-eval: the papers' tasks, every way of reading them, and which cure helps. Zhang et al.
+// 2025, arXiv 2412.16545, section 3.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
+
+#include "items.h"
+#include "motet/eval/task.h"
+#include "motet/eval/tasks_run.h"
+#include "motet/files/mapped.h"
+#include "motet/files/sha256.h"
+#include "motet/model/generate.h"
+#include "motet/reading/registry.h"
+#include "motet/report/tasks.h"
+#include "motet/text/tokenizer.h"
+#include "program.h"
+#include "run_files.h"
+
+namespace {
+
+using program::note;
+using program::UsageError;
+
+struct Options : program::Options {
+  std::vector<std::string> tasks;
+  std::optional<int64_t> items, outputs, select;
+  int64_t length = 2048;
+  std::string layout = "pce";
+  std::vector<std::string> pieces{"1", "4", "16"};
+  std::vector<std::string> readings{"select"};
+  std::string prefix = "Answer the question at the end from these contexts:\\n\\n";
+  std::string positions = "spread";
+  std::string truncate;
+  bool bos = false, full_length = false;
+  program::AblationOptions ablation;
+};
+
+void add_options(CLI::App& app, Options& options) {
+  auto* tasks = app.add_option("--tasks", options.tasks)->delimiter(',')->required();
+  app.add_option("--items", options.items, "of each task; 50, unless given. May grow on --resume");
+  app.add_option("--outputs", options.outputs,
+                 "of them, so many with an output; the others have likelihoods alone. All, unless\n"
+                 "given");
+  app.add_option("--length", options.length,
+                 "of generated items: tokens of prompt and output together")
+      ->capture_default_str();
+  app.add_option("--layout", options.layout,
+                 "of prompts that are made: pce has the instruction behind the context, helmet\n"
+                 "before it. Figures of the two are not to be compared")
+      ->check(CLI::IsMember({"pce", "helmet"}))
+      ->capture_default_str();
+  app.add_option("--pieces", options.pieces,
+                 "degrees P, to which units are dealt in order, or `units`: a unit a piece")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_option("--prefix", options.prefix,
+                 "shared prefix of sink and both, of items that have none of their own; knows \\n")
+      ->capture_default_str();
+  app.add_flag("--bos", options.bos,
+               "put the tokenizer's first token before everything, in every mode");
+  app.add_option("--select", options.select,
+                 "pieces K that selective and both keep, for heads and rows of a call together; 2");
+  auto* readings =
+      app.add_option("--readings", options.readings)->delimiter(',')->capture_default_str();
+  options.describe = [tasks, readings] {
+    tasks->description(program::wrapped("tasks, of " + motet::task_usages()));
+    readings->description(program::wrapped(
+        "readings beside `all`, each without and with the prefix, of " + motet::reading_usages()));
+  };
+  app.add_option("--positions", options.positions, "of the pieces' tokens")
+      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
+      ->capture_default_str();
+  app.add_flag("--full-length", options.full_length,
+               "outputs have all of their tokens, as in PCE: nothing ends them");
+  app.add_option("--truncate", options.truncate,
+                 "units: leave out whole units, from the one that is farthest from the query on,\n"
+                 "of items longer than the model's positions")
+      ->check(CLI::IsMember({"units"}));
+  program::add_ablation_options(app, options.ablation);
+  program::add_config_option(app, options);
+  program::add_options(app, options);
+}
+
+int64_t degree_of(const std::string& text) {
+  if (text == "units") {
+    return motet::TasksOptions::kUnits;
+  }
+  int64_t degree = 0;
+  const auto* end = text.data() + text.size();
+  const auto [last, error] = std::from_chars(text.data(), end, degree);
+  if (error != std::errc() || last != end || degree < 1) {
+    throw UsageError(
+        fmt::format("--pieces {}: a degree of at least 1, or `units`, is wanted", text));
+  }
+  return degree;
+}
+
+motet::TasksOptions tasks_options(const Options& options, const motet::Config& config,
+                                  const motet::Tokenizer& tokenizer) {
+  motet::TasksOptions tasks;
+  tasks.pieces.clear();
+  for (const auto& degree : options.pieces) {
+    tasks.pieces.push_back(degree_of(degree));
+  }
+  tasks.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
+  tasks.select = options.select.value_or(tasks.select);
+  tasks.readings = options.readings;
+  tasks.positions = motet::positions_named(options.positions);
+  if (options.bos) {
+    tasks.bos = program::bos_of(options.model, config, tokenizer);
+  }
+  tasks.full_length = options.full_length;
+  if (!options.full_length) {
+    tasks.end = motet::end_tokens(options.model);
+  }
+  tasks.truncate = !options.truncate.empty();
+  tasks.ablation = options.ablation.ablation();
+  program::check_options(options, [&] { tasks.validate(); });
+  return tasks;
+}
+
+/// Every item of every task, the first of each task before the second of any, so that a run that
+/// ends early has some of all.
+struct Items {
+  std::vector<motet::TaskItem> items;
+  std::vector<std::string> layouts;  // of each item's prompt
+  std::vector<bool> outputs;         // whether it has one
+  std::string files_hash;
+};
+
+Items make_items(const Options& options, const motet::TasksOptions& tasks,
+                 const motet::TasksPlan& plan, const motet::Config& config,
+                 const motet::Tokenizer& tokenizer) {
+  const motet::TaskSettings settings{.length = options.length,
+                                     .items = options.items.value_or(50),
+                                     .seed = options.seed,
+                                     .layout = options.layout};
+  struct Made {
+    int64_t place;  // in its task
+    motet::TaskItem item;
+    std::string layout;
+  };
+  std::vector<Made> made;
+  std::set<std::pair<std::string, std::string>> seen;
+  std::string hashes;
+  for (const auto& text : options.tasks) {
+    const auto task = motet::make_task(text, settings, tokenizer);
+    for (const auto& line : task.notes) {
+      note(options, "note: " + line);
+    }
+    hashes += text.substr(0, text.find(':')) + "\n";
+    for (const auto& file : task.files) {
+      hashes += motet::sha256(motet::read_file(file)) + "\n";
+    }
+    std::map<std::string, int64_t> places;
+    for (const auto& record : task.records) {
+      motet::require(seen.emplace(record.task, record.id).second, "--tasks: the item ", record.id,
+                     " of the task ", record.task, " is there twice");
+      made.push_back({places[record.task]++, motet::item_of(record, tokenizer, config, tasks, plan),
+                      task.layout});
+    }
+    for (const auto& [name, count] : places) {
+      if (options.items && count < *options.items) {
+        note(options,
+             fmt::format("note: the task {} has {} items, not {}", name, count, *options.items));
+      }
+    }
+  }
+  std::stable_sort(made.begin(), made.end(),
+                   [](const Made& a, const Made& b) { return a.place < b.place; });
+  Items all;
+  all.files_hash = motet::sha256(hashes);
+  for (auto& one : made) {
+    all.items.push_back(std::move(one.item));
+    all.layouts.push_back(one.layout);
+    all.outputs.push_back(!options.outputs || one.place < *options.outputs);
+  }
+  return all;
+}
+
+/// Takes the run that --out holds already, where that is to go on with these items.
+void go_on(const Options& options, const Items& items, motet::TasksRun& run) {
+  if (!program::goes_on(options, motet::json_of(run), {"outputs"})) {
+    return;
+  }
+  const auto path = options.out / "run.json";
+  auto earlier = motet::load_tasks_run(path);
+  motet::require(earlier.items <= run.items, path.string(), ": has ", earlier.items,
+                 " items of each task, this command ", run.items, "; --items may only grow");
+  for (const auto& item : items.items) {
+    const auto& record = item.record;
+    const auto same = std::find_if(
+        earlier.item_rows.begin(), earlier.item_rows.end(),
+        [&](const motet::ItemRow& row) { return row.task == record.task && row.id == record.id; });
+    motet::require(same == earlier.item_rows.end() || same->prompt_hash == record.prompt_hash(),
+                   path.string(), ": its item ", record.id, " of the task ", record.task,
+                   " has another prompt than this command's; choose another --out");
+  }
+  run.item_rows = std::move(earlier.item_rows);
+  run.items_left_out = std::move(earlier.items_left_out);
+}
+
+/// What was left out, each reason's first items and their number.
+void tell_left_out(const Options& options, const motet::TasksPlan& plan, const Items& items) {
+  for (const auto& one : plan.left_out) {
+    note(options, fmt::format("left out: {}, P = {}: {}", one.mode, one.pieces, one.reason));
+  }
+  constexpr std::size_t kLines = 8;
+  std::size_t count = 0, dropped = 0;
+  for (const auto& item : items.items) {
+    dropped += item.dropped > 0 ? 1 : 0;
+    if (item.dropped > 0 && dropped <= kLines) {
+      note(options, fmt::format("{} {}: {} units are left out from the far end", item.record.task,
+                                item.record.id, item.dropped));
+    }
+    for (const auto& one : item.left_out) {
+      if (++count <= kLines) {
+        note(options, fmt::format("left out: {} {}, {}, P = {}: {}", one.task, one.id, one.mode,
+                                  one.pieces, one.reason));
+      }
+    }
+  }
+  if (count > kLines || dropped > kLines) {
+    note(options, fmt::format("left out in all: {} items in some mode (each in run.json); units "
+                              "of {} items",
+                              count, dropped));
+  }
+}
+
+void eval(const Options& options) {
+  for (const auto& [value, name] :
+       {std::pair{options.items, "items"}, {options.outputs, "outputs"}}) {
+    if (value && *value < (std::string_view(name) == "items" ? 1 : 0)) {
+      throw UsageError(fmt::format("--{} {}: a number of items is wanted", name, *value));
+    }
+  }
+  if (options.length < 1) {
+    throw UsageError(fmt::format("--length {}: a number of tokens is wanted", options.length));
+  }
+  const auto config = motet::load_config(options.model);
+  const auto tokenizer = motet::Tokenizer::load(options.model);
+  motet::require(tokenizer.size() <= config.vocabulary, options.model.string(),
+                 ": its tokenizer has ids up to ", tokenizer.size() - 1,
+                 ", but config.json gives the model a vocabulary of ", config.vocabulary,
+                 "; they are not of the same model");
+  const auto tasks = tasks_options(options, config, tokenizer);
+  const auto plan = motet::plan_tasks(tasks);
+  const auto items = make_items(options, tasks, plan, config, tokenizer);
+  if (!tokenizer.usual_prefix().empty() && !options.bos) {
+    note(options,
+         fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
+                     tokenizer.decode(tokenizer.usual_prefix())));
+  }
+  tell_left_out(options, plan, items);
+  motet::require(std::any_of(items.items.begin(), items.items.end(),
+                             [](const motet::TaskItem& item) { return !item.modes.empty(); }),
+                 "no item can be read in any mode");
+  const auto model = motet::load_model(options.model, options.load());
+
+  motet::TasksRun run;
+  run.provenance = program::provenance_here(options);
+  std::erase_if(run.provenance.command, [](const std::string& word) {
+    return word == "--resume" || word == "--overwrite";
+  });
+  run.provenance.model = program::model_source(options, config);
+  run.provenance.data = {fmt::format("{}", fmt::join(options.tasks, ",")), items.files_hash};
+  run.tasks = options.tasks;
+  run.layout = options.layout;
+  run.length = options.length;
+  run.options = tasks;
+  run.items = options.items.value_or(50);
+  run.outputs = options.outputs;
+  run.items_there = static_cast<int64_t>(items.items.size());
+  run.left_out = plan.left_out;
+  program::tell_changes(options, motet::json_of(run));
+  std::unique_ptr<motet::DirectoryLock> lock;
+  const auto save = [&] {
+    if (!options.out.empty()) {
+      motet::save_run(run, options.out / "run.json");
+    }
+  };
+  if (!options.out.empty()) {
+    lock = program::claim_directory(options);
+    go_on(options, items, run);
+    save();
+  }
+
+  const auto done = run.done();
+  const auto is_done = [&](const motet::TaskItem& item) {
+    return done.contains({item.record.task, item.record.id});
+  };
+  const auto open = std::count_if(items.items.begin(), items.items.end(),
+                                  [&](const motet::TaskItem& item) { return !is_done(item); });
+  const auto flops = std::accumulate(items.items.begin(), items.items.end(), 0.0,
+                                     [&](double sum, const motet::TaskItem& item) {
+                                       return sum + (is_done(item) ? 0 : item.flops);
+                                     });
+  note(options, fmt::format("{} of {} items to do, up to {} modes each: {:.2f} TFLOP", open,
+                            items.items.size(), plan.modes.size(), flops / 1e12));
+  program::run_items(
+      options,
+      {.verb = "reading",
+       .first = 0,
+       .count = static_cast<int64_t>(items.items.size()),
+       .open =
+           [&](int64_t i) {
+             return is_done(items.items[i]) ? 0 : std::max(1.0, items.items[i].flops);
+           },
+       .run =
+           [&](int64_t i, const motet::TasksProgress& step) {
+             const auto& item = items.items[i];
+             const auto rows = motet::run_item(*model, tokenizer, item, tasks, items.outputs[i],
+                                               items.layouts[i], step);
+             run.item_rows.insert(run.item_rows.end(), rows.begin(), rows.end());
+             run.items_left_out.insert(run.items_left_out.end(), item.left_out.begin(),
+                                       item.left_out.end());
+             save();
+           },
+       .kept =
+           [&] { return fmt::format("{} of {} items", run.done().size(), items.items.size()); }});
+  fmt::print("{}", program::for_output(fmt::format("{}, layout {}, positions {}\n\n{}",
+                                                   run.provenance.model.name, options.layout,
+                                                   options.positions, motet::table_of(run))));
+  if (!options.out.empty()) {
+    fmt::print("Results: {}\n", (options.out / "run.json").string());
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Tasks over long contexts, every way of reading them: scores, likelihoods of the answers "
+      "and\n"
+      "attention entropy, with intervals.",
+      "motet-eval");
+  Options options;
+  options.seed = 42;
+  add_options(app, options);
+  return program::run(app, argc, argv, options, [&] { eval(options); });
+}

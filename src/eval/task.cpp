@@ -1,0 +1,208 @@
+#include "motet/eval/task.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "eval/tasks/shipped.h"
+#include "motet/files/sha256.h"
+
+namespace motet {
+namespace {
+
+int64_t registrations = 0;
+
+std::vector<TaskKind>& kinds() {
+  static std::vector<TaskKind> known{record_task(), icl_task(),    kv_task(),     niah_task(),
+                                     vt_task(),     cwe_task(),    fwe_task(),    qa_task(),
+                                     ruler_task(),  helmet_task(), kvpress_task()};
+  return known;
+}
+
+}  // namespace
+
+TaskText::TaskText(std::string_view text, std::string usage)
+    : text_(text), usage_(std::move(usage)) {
+  std::vector<std::string> parts;
+  for (std::size_t first = 0; first <= text.size();) {
+    const auto last = std::min(text.find(':', first), text.size());
+    parts.emplace_back(text.substr(first, last - first));
+    first = last + 1;
+  }
+  name_ = label_ = parts[0];
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    const auto equals = parts[i].find('=');
+    const auto value = parts[i].substr(equals == std::string::npos ? 0 : equals + 1);
+    label_ += ':' + parts[i].substr(0, parts[i].size() - value.size()) +
+              std::filesystem::path(value).stem().string();
+    if (equals == std::string::npos) {
+      words_.push_back(parts[i]);
+    } else if (!options_.emplace(parts[i].substr(0, equals), parts[i].substr(equals + 1)).second) {
+      fail("'" + parts[i].substr(0, equals) + "' is given twice");
+    }
+  }
+}
+
+std::filesystem::path TaskText::file() const {
+  file_asked_ = true;
+  if (words_.size() != 1 || words_[0].empty()) {
+    fail(words_.size() > 1 ? "'" + words_[1] + "' is one word too many" : "a file is wanted");
+  }
+  return words_[0];
+}
+
+const std::string* TaskText::find(const std::string& option) const {
+  asked_.insert(option);
+  const auto found = options_.find(option);
+  return found == options_.end() ? nullptr : &found->second;
+}
+
+int64_t TaskText::number(const std::string& option, int64_t otherwise, int64_t least) const {
+  const auto* text = find(option);
+  if (text == nullptr) {
+    return otherwise;
+  }
+  int64_t value = 0;
+  const auto* end = text->data() + text->size();
+  const auto [last, error] = std::from_chars(text->data(), end, value);
+  if (error != std::errc() || last != end || value < least) {
+    fail(option + " is '" + *text + "'; a whole number of at least " + std::to_string(least) +
+         " is wanted");
+  }
+  return value;
+}
+
+std::string TaskText::word(const std::string& option, const std::string& otherwise) const {
+  const auto* text = find(option);
+  return text == nullptr ? otherwise : *text;
+}
+
+std::string TaskText::one_of(const std::string& option,
+                             const std::vector<std::string>& words) const {
+  const auto value = word(option, words[0]);
+  if (std::find(words.begin(), words.end(), value) == words.end()) {
+    std::string all;
+    for (const auto& word : words) {
+      all += (all.empty() ? "" : ", ") + word;
+    }
+    fail(option + " is '" + value + "'; one of " + all + " is wanted");
+  }
+  return value;
+}
+
+void TaskText::no_more() const {
+  if (!words_.empty() && !file_asked_) {
+    fail("'" + words_[0] + "' is no option; they are written option=value");
+  }
+  for (const auto& [option, unused] : options_) {
+    if (!asked_.contains(option)) {
+      fail("it has no option '" + option + "'");
+    }
+  }
+}
+
+void TaskText::fail(const std::string& why) const {
+  motet::fail("the task '", text_, "': ", why, "; it is written ", usage_);
+}
+
+ItemRandom::ItemRandom(int64_t seed, const std::string& task, int64_t item) {
+  const auto digest =
+      sha256(std::to_string(seed) + '\n' + task + '\n' + std::to_string(item)).substr(0, 16);
+  random_.seed(std::stoull(digest, nullptr, 16));
+}
+
+int64_t ItemRandom::below(int64_t limit) {
+  require(limit >= 1 && limit <= (int64_t{1} << 31), "motet::ItemRandom: below ", limit);
+  // The top 32 bits, scaled: the same numbers on every system.
+  return static_cast<int64_t>(((random_() >> 32) * static_cast<uint64_t>(limit)) >> 32);
+}
+
+double ItemRandom::uniform() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
+
+std::string ItemRandom::digits(int64_t count) {
+  std::string text(1, static_cast<char>('1' + below(9)));
+  while (static_cast<int64_t>(text.size()) < count) {
+    text += static_cast<char>('0' + below(10));
+  }
+  return text;
+}
+
+std::string ItemRandom::uuid() {
+  std::string text = "xxxxxxxx-xxxx-4xxx-yxxx-xxxxxxxxxxxx";
+  for (auto& c : text) {
+    c = c == 'x' ? "0123456789abcdef"[below(16)] : c == 'y' ? "89ab"[below(4)] : c;
+  }
+  return text;
+}
+
+int64_t tasks_registered() { return registrations; }
+
+bool register_task(TaskKind kind) {
+  require(!kind.name.empty() && kind.name.find(':') == std::string::npos,
+          "motet::register_task: the name '", kind.name, "'; a name without a colon is wanted");
+  require(kind.make != nullptr, "motet::register_task: ", kind.name, " has no `make`");
+  const auto same = std::find_if(kinds().begin(), kinds().end(),
+                                 [&](const TaskKind& known) { return known.name == kind.name; });
+  if (same != kinds().end()) {
+    *same = std::move(kind);
+  } else {
+    kinds().push_back(std::move(kind));
+  }
+  ++registrations;
+  return true;
+}
+
+const std::vector<TaskKind>& task_kinds() { return kinds(); }
+
+std::string task_usages() {
+  std::string text;
+  for (const auto& kind : kinds()) {
+    const bool first = &kind == &kinds().front(), last = &kind == &kinds().back();
+    text += (first ? "" : last ? " and " : ", ") + kind.usage;
+  }
+  return text;
+}
+
+TaskItems make_task(const std::string& text, const TaskSettings& settings,
+                    const Tokenizer& tokenizer) {
+  const auto name = text.substr(0, text.find(':'));
+  const auto kind = std::find_if(kinds().begin(), kinds().end(),
+                                 [&](const TaskKind& known) { return known.name == name; });
+  require(kind != kinds().end(), "the task '", text, "': no such name; there are ", task_usages());
+  auto made = kind->make(TaskText(text, kind->usage), settings, tokenizer);
+  std::map<std::string, int64_t> counts;  // of each task of a file
+  std::erase_if(made.records,
+                [&](const TaskRecord& record) { return ++counts[record.task] > settings.items; });
+  require(!made.records.empty(), "the task '", text, "' has no item");
+  return made;
+}
+
+int64_t largest_that_fits(int64_t length, int64_t step, const std::string& where,
+                          const std::function<int64_t(int64_t size)>& tokens_of) {
+  const auto least = tokens_of(step);
+  require(least <= length, where, ": its smallest prompt has ", least,
+          " tokens with its output, more than ", Field("length"), " ", length);
+  int64_t fits = 1, over = 2;  // steps
+  while (tokens_of(over * step) <= length) {
+    fits = over;
+    over *= 2;
+  }
+  while (over - fits > 1) {
+    const auto middle = (fits + over) / 2;
+    (tokens_of(middle * step) <= length ? fits : over) = middle;
+  }
+  return fits * step;
+}
+
+int64_t tokens_of(const TaskRecord& record, const Tokenizer& tokenizer) {
+  const auto count = [&](const std::string& text) {
+    return static_cast<int64_t>(tokenizer.encode(text).ids.size());
+  };
+  auto sum = count(record.lead) + count(record.query) + record.tokens;
+  for (const auto& unit : record.units) {
+    sum += count(unit);
+  }
+  return sum;
+}
+
+}  // namespace motet

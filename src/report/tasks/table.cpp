@@ -1,0 +1,121 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "motet/report/tasks.h"
+#include "report/columns.h"
+
+namespace motet {
+namespace {
+
+using report::Column;
+using report::column;
+
+/// A figure with its interval.
+std::string interval(const std::optional<double>& value, const std::optional<double>& low,
+                     const std::optional<double>& high, const char* format) {
+  if (!value) {
+    return "-";
+  }
+  const auto one = [&](double x) { return fmt::format(fmt::runtime(format), x); };
+  return low ? fmt::format("{} [{}, {}]", one(*value), one(*low), one(*high)) : one(*value);
+}
+
+Column<TaskRow> value(std::string title, std::size_t width, Measured TaskRow::*figure,
+                      const char* format) {
+  return {std::move(title), width, [=](const TaskRow& row) {
+            const auto& one = row.*figure;
+            return interval(one.value, one.low, one.high, format);
+          }};
+}
+
+Column<TaskRow> minus_full(std::string title, std::size_t width, Measured TaskRow::*figure,
+                           const char* format) {
+  return {std::move(title), width, [=](const TaskRow& row) {
+            const auto& one = row.*figure;
+            return interval(one.minus_full, one.minus_full_low, one.minus_full_high, format);
+          }};
+}
+
+Column<TaskRow> minus_parallel(std::string title, std::size_t width, Measured TaskRow::*figure,
+                               const char* format) {
+  return {std::move(title), width, [=](const TaskRow& row) {
+            const auto& one = row.*figure;
+            return interval(one.minus_parallel, one.minus_parallel_low, one.minus_parallel_high,
+                            format);
+          }};
+}
+
+std::vector<Column<TaskRow>> columns(const std::vector<TaskRow>& rows) {
+  using Row = TaskRow;
+  std::vector<Column<Row>> all{
+      column("task", 12, &Row::task, "{}"),
+      {"mode", 22, [](const Row& row) { return label_of(row); }},
+      {"P", 5,
+       [](const Row& row) { return row.pieces == 0 ? "units" : std::to_string(row.pieces); }},
+      column("items", 5, &Row::items, "{}")};
+  const auto any = [&](Measured TaskRow::*figure) {
+    return std::any_of(rows.begin(), rows.end(),
+                       [&](const Row& row) { return (row.*figure).value.has_value(); });
+  };
+  if (any(&Row::score)) {
+    all.push_back(value("score", 20, &Row::score, "{:.3f}"));
+    all.push_back(minus_full("- full", 23, &Row::score, "{:+.3f}"));
+    all.push_back(minus_parallel("- parallel", 23, &Row::score, "{:+.3f}"));
+  }
+  if (any(&Row::candidate_accuracy)) {
+    all.push_back(value("candidates", 20, &Row::candidate_accuracy, "{:.3f}"));
+    all.push_back(minus_full("- full", 23, &Row::candidate_accuracy, "{:+.3f}"));
+  }
+  all.push_back(value("nll", 20, &Row::nll, "{:.3f}"));
+  all.push_back(minus_full("- full", 23, &Row::nll, "{:+.3f}"));
+  all.push_back(minus_parallel("- parallel", 23, &Row::nll, "{:+.3f}"));
+  all.push_back(value("entropy", 20,
+                      any(&Row::entropy_pce) ? &Row::entropy_pce : &Row::entropy_query, "{:.3f}"));
+  if (any(&Row::mass_gold)) {
+    all.push_back(value("gold mass", 20, &Row::mass_gold, "{:.3f}"));
+    all.push_back(value("best is gold", 20, &Row::best_is_gold, "{:.3f}"));
+  }
+  return all;
+}
+
+report::Grid grid_of(const std::vector<TasksRun>& runs) {
+  std::vector<TaskRow> all;  // columns are those of all runs
+  for (const auto& run : runs) {
+    const auto rows = over_items(run.item_rows);
+    all.insert(all.end(), rows.begin(), rows.end());
+  }
+  const auto shown = columns(all);
+  return report::grid_of_runs(runs, [&](const TasksRun& run) {
+    auto grid = report::grid_of(shown, over_items(run.item_rows));
+    grid.words = 2;
+    return grid;
+  });
+}
+
+}  // namespace
+
+std::string table_of(const TasksRun& run) {
+  return report::text_of(grid_of({run})) +
+         "Means over items with 95 % intervals (bootstrap over items), and paired differences "
+         "from\n"
+         "full and parallel reading; nll of gold answers in nats a token; entropy of attention in\n"
+         "nats, mean over calls; gold mass: probability of the pieces with the answer; best is\n"
+         "gold: share of rows whose piece with the most is one of them.\n";
+}
+
+std::string markdown_of(const std::vector<TasksRun>& runs) {
+  return report::markdown_of(grid_of(runs));
+}
+
+std::string latex_of(const std::vector<TasksRun>& runs) { return report::latex_of(grid_of(runs)); }
+
+std::string csv_of(const std::vector<TasksRun>& runs) {
+  std::vector<report::Grid> grids;
+  for (const auto& run : runs) {
+    grids.push_back(report::figures_of(run.provenance, over_items(run.item_rows)));
+  }
+  return report::csv_of(grids);
+}
+
+}  // namespace motet

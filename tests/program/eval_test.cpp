@@ -1,0 +1,164 @@
+// motet-eval, run as a user runs it.
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "motet/report/tasks.h"
+#include "program/program.h"
+#include "temporary.h"
+
+namespace motet {
+namespace {
+
+using nlohmann::json;
+
+class Eval : public testing::Test {
+ protected:
+  Eval() {
+    std::filesystem::create_directory(model_);
+    write_published_gpt2(model_, 400);
+  }
+
+  std::vector<std::string> command(const std::vector<std::string>& more) const {
+    std::vector<std::string> words{MOTET_EVAL, "--model", model_, "--threads", "1"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  Outcome run(const std::vector<std::string>& more) const {
+    return Process(directory_.path(), command(more)).wait();
+  }
+  void expect_error(const std::vector<std::string>& more, int code,
+                    const std::string& error) const {
+    const auto outcome = run(more);
+    EXPECT_EQ(outcome.code, code);
+    EXPECT_EQ(outcome.err, "motet-eval: " + error +
+                               (code == 2 ? "\nRun it with --help for its options.\n" : "\n"));
+  }
+  /// The document, but for times.
+  static json document(const std::string& out) {
+    auto run = json::parse(read_file(out + "/run.json"));
+    for (const auto* rows : {"rows", "item_rows"}) {
+      for (auto& row : run[rows]) {
+        row.erase("encode_seconds");
+        row.erase("read_seconds");
+      }
+    }
+    run["command"].erase(run["command"].size() - 1);  // --out's folder
+    return run;
+  }
+
+  TemporaryDirectory directory_;
+  std::string model_ = directory_ / "model", out_ = directory_ / "out";
+};
+
+TEST_F(Eval, KilledAndResumedIsTheSameRun) {
+  const std::vector<std::string> words{
+      "--tasks", "kv:pairs=4,niah,vt", "--length", "300",          "--items",
+      "8",       "--pieces",           "1,4",      "--full-length"};
+  auto resumed = words;
+  resumed.insert(resumed.end(), {"--resume", "--out", out_});
+  std::filesystem::create_directory(out_);
+  const WatchedSaves saves(out_);
+  ASSERT_EQ(saves.stop(Process(directory_.path(), command(resumed)), 4, SIGKILL).code, -SIGKILL);
+  const auto partial = load_tasks_run(out_ + "/run.json");
+  EXPECT_FALSE(partial.complete());
+  const auto done = partial.done().size();
+  EXPECT_GE(done, 3u);
+  ASSERT_LT(done, 24u);
+  const auto outcome = run(resumed);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.err.find(fmt::format("{} of 24 items to do", 24 - done)), 0u) << outcome.err;
+  auto whole = words;
+  whole.insert(whole.end(), {"--out", directory_ / "whole"});
+  ASSERT_EQ(run(whole).code, 0);
+  EXPECT_EQ(document(out_), document(directory_ / "whole"));
+  EXPECT_TRUE(load_tasks_run(out_ + "/run.json").complete());
+}
+
+TEST_F(Eval, ItemsMayGrowAndNothingElseMayChange) {
+  const auto with = [&](const std::string& items, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words{"--tasks", "kv:pairs=4", "--items", items,   "--pieces",
+                                   "2",       "--outputs",  "1",       "--out", out_};
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  ASSERT_EQ(with("2").code, 0);
+  const auto two = load_tasks_run(out_ + "/run.json");
+  ASSERT_EQ(with("3", {"--resume"}).code, 0);
+  const auto three = load_tasks_run(out_ + "/run.json");
+  ASSERT_EQ(three.item_rows.size(), two.item_rows.size() / 2 * 3);
+  EXPECT_EQ(three.item_rows[0].output_ids, two.item_rows[0].output_ids);
+  EXPECT_TRUE(three.item_rows[0].score.has_value());
+  EXPECT_FALSE(three.item_rows.back().score.has_value());  // --outputs 1
+  EXPECT_EQ(with("2", {"--resume", "--quiet"}).err,
+            "motet-eval: " + out_ +
+                "/run.json: has 3 items of each task, this command 2; --items may only grow\n");
+  EXPECT_NE(with("3", {"--resume", "--seed", "1"}).err.find("is a run with another seed"),
+            std::string::npos);
+  EXPECT_NE(with("3").err.find(": holds a run already"), std::string::npos);
+}
+
+TEST_F(Eval, RecordsAreReadAndWhatIsLeftOutIsSaid) {
+  const std::string records = directory_ / "records.jsonl";
+  std::string text;
+  for (const auto& [id, units] : {std::pair{"short", 3}, {"long", 90}}) {
+    auto list = json::array();
+    for (int i = 0; i < units; ++i) {
+      list.push_back(fmt::format("Unit {} of many. ", i));
+    }
+    text += json{{"task", "own"},    {"id", id},         {"units", list}, {"query", "Which?"},
+                 {"answers", {"1"}}, {"score", "found"}, {"tokens", 4},   {"note", "x"}}
+                .dump() +
+            "\n";
+  }
+  write_file(records, text);
+  const auto outcome =
+      run({"--tasks", "record:" + records, "--items", "5", "--pieces", "2,units", "--out", out_});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("note: " + records +
+                             ": fields that no record has are not read: note\n"
+                             "note: the task own has 2 items, not 5\n"
+                             "left out: selective, P = 2: K = 2 keeps all of 2 pieces\n"),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_NE(outcome.err.find("left out: own long, full, P = 1: it needs "), std::string::npos);
+  const auto rows = over_items(load_tasks_run(out_ + "/run.json").item_rows);
+  EXPECT_EQ(rows[0].mode, "full");
+  EXPECT_EQ(rows[0].items, 1);
+  EXPECT_EQ(outcome.out.find("out, layout pce"), std::string::npos);
+  EXPECT_EQ(
+      run({"--tasks", "record:" + records, "--pieces", "2", "--truncate", "units", "--quiet"}).code,
+      0);
+  expect_error({"--tasks", "record:" + records + ",record:" + records, "--quiet"}, 1,
+               "--tasks: the item short of the task own is there twice");
+}
+
+TEST_F(Eval, ATaskOfOnesOwnIsLoaded) {
+  const auto outcome = run({"--load", MOTET_OWN_TASK, "--tasks", "sums:terms=2", "--items", "2",
+                            "--pieces", "2", "--readings", "discount:1", "--quiet"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("\nsums:terms=2"), std::string::npos) << outcome.out;
+}
+
+TEST_F(Eval, CommandLineErrors) {
+  expect_error({}, 2, "--tasks is required");
+  expect_error({"--tasks", "kv", "--pieces", "0"}, 2,
+               "--pieces 0: a degree of at least 1, or `units`, is wanted");
+  expect_error({"--tasks", "kv", "--pieces", "2,2"}, 2, "--pieces: the degree 2 is given twice");
+  expect_error({"--tasks", "kv", "--items", "0"}, 2, "--items 0: a number of items is wanted");
+  expect_error({"--tasks", "kv", "--length", "0"}, 2, "--length 0: a number of tokens is wanted");
+  expect_error({"--tasks", "kv", "--readings", "all"}, 2,
+               "--readings all: parallel and sink read all already");
+  expect_error({"--tasks", "kv", "--layout", "ruler"}, 2, "--layout: ruler not in {pce,helmet}");
+  const auto unknown = run({"--tasks", "nia"});
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_EQ(unknown.err.find("motet-eval: the task 'nia': no such name; there are record:FILE"),
+            0u);
+  expect_error({"--tasks", "record:none.jsonl"}, 1,
+               "none.jsonl: cannot be opened: No such file or directory");
+}
+
+}  // namespace
+}  // namespace motet
