@@ -21,6 +21,7 @@
 #include "motet/report/tasks.h"
 #include "motet/text/tokenizer.h"
 #include "program.h"
+#include "report_files.h"
 #include "run_files.h"
 
 namespace {
@@ -330,6 +331,9 @@ void eval(const Options& options) {
                                                    options.positions, motet::table_of(run))));
   if (!options.out.empty()) {
     fmt::print("Results: {}\n", (options.out / "run.json").string());
+    fmt::print(
+        "Page: {}\n",
+        program::write_report(motet::pictures_of(run), motet::html_of(run), options.out).string());
   }
 }
 

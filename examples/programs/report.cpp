@@ -19,6 +19,7 @@ using program::UsageError;
 struct Options : program::Options {
   std::vector<std::filesystem::path> runs;
   std::string format = "html";
+  bool paper = false;
 };
 
 void add_options(CLI::App& app, Options& options) {
@@ -27,6 +28,8 @@ void add_options(CLI::App& app, Options& options) {
                  "html: a page and its pictures, in --out; the others: a table on stdout")
       ->check(CLI::IsMember({"html", "markdown", "latex", "csv"}))
       ->capture_default_str();
+  app.add_flag("--paper", options.paper,
+               "of motet-eval: the paper's three tables (perplexity, score, entropy) on stdout");
   app.add_option("--out", options.out, "folder of the page; the run's own, unless given")
       ->type_name("DIR");
   program::add_basic_options(app, options);
@@ -57,7 +60,7 @@ void report(const Options& options) {
     throw UsageError("several runs on one page need a folder of their own: --out DIR");
   }
   const auto out = options.out.empty() ? paths[0].parent_path() : options.out;
-  const auto lock = html ? program::claim_directory(options, out) : nullptr;
+  const auto lock = html && !options.paper ? program::claim_directory(options, out) : nullptr;
   if (programs[0] == "motet-heads") {
     if (html && paths.size() > 1) {
       throw UsageError(
@@ -73,13 +76,27 @@ void report(const Options& options) {
     return;
   }
   if (programs[0] == "motet-eval") {
-    if (html) {
-      throw UsageError("runs of motet-eval are shown as tables: --format markdown, latex or csv");
+    if (html && paths.size() > 1) {
+      throw UsageError(
+          "a page shows one run of motet-eval; give one, or --format markdown, latex or csv");
     }
     std::vector<motet::TasksRun> runs;
     std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_tasks_run);
-    fmt::print("{}", table_of(runs, options.format));
+    if (options.paper) {
+      for (const auto& run : runs) {
+        fmt::print("{}", motet::paper_tables_of(run, html ? "text" : options.format));
+      }
+      return;
+    }
+    fmt::print("{}", html ? program::write_report(motet::pictures_of(runs[0]),
+                                                  motet::html_of(runs[0]), out)
+                                    .string() +
+                                "\n"
+                          : table_of(runs, options.format));
     return;
+  }
+  if (options.paper) {
+    throw UsageError("--paper: the three tables are those of motet-eval's runs");
   }
   std::vector<motet::CompareRun> runs;
   std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_run);

@@ -15,7 +15,7 @@ constexpr uint64_t kSeed = 20241216;  // any, but always the same
 
 /// Means over draws of items, and over all of them, which go last. [draws + 1], NaN where no item
 /// that was drawn has the figure.
-Tensor means(const Tensor& counts, const Tensor& sum, const Tensor& weight) {
+Tensor means_of(const Tensor& counts, const Tensor& sum, const Tensor& weight) {
   const auto all = torch::cat({counts, torch::ones({1, counts.size(1)}, counts.options())});
   return all.mv(sum) / all.mv(weight);
 }
@@ -23,6 +23,8 @@ Tensor means(const Tensor& counts, const Tensor& sum, const Tensor& weight) {
 Tensor tensor_of(const std::vector<double>& values) {
   return torch::tensor(values, torch::kFloat64);
 }
+
+}  // namespace
 
 Interval interval_of(const Tensor& values, int64_t items) {
   const auto value = values[-1].item<double>();
@@ -38,8 +40,6 @@ Interval interval_of(const Tensor& values, int64_t items) {
   return {value, at(0.025), at(0.975)};
 }
 
-}  // namespace
-
 void ItemFigure::add(const std::optional<double>& value) { add(value.value_or(0), value ? 1 : 0); }
 
 void ItemFigure::add(double item_sum, double item_weight) {
@@ -47,10 +47,10 @@ void ItemFigure::add(double item_sum, double item_weight) {
   weight.push_back(item_weight);
 }
 
-Resamples::Resamples(int64_t items) {
+Resamples::Resamples(int64_t items, int64_t stream) {
   require(items >= 1, "motet::Resamples: ", items, " items");
   std::vector<double> counts(kCount * items, 0);
-  std::mt19937_64 random(kSeed);
+  std::mt19937_64 random(kSeed + static_cast<uint64_t>(stream));
   for (int64_t draw = 0; draw < kCount; ++draw) {
     for (int64_t i = 0; i < items; ++i) {
       // The top 32 bits, scaled: the same items on every system.
@@ -62,17 +62,21 @@ Resamples::Resamples(int64_t items) {
   counts_ = torch::tensor(counts, torch::kFloat64).view({kCount, items});
 }
 
+Tensor Resamples::means(const ItemFigure& figure) const {
+  return means_of(counts_, tensor_of(figure.sum), tensor_of(figure.weight));
+}
+
 Interval Resamples::over(const ItemFigure& figure) const {
   const auto weight = tensor_of(figure.weight);
-  return interval_of(means(counts_, tensor_of(figure.sum), weight),
+  return interval_of(means_of(counts_, tensor_of(figure.sum), weight),
                      (weight > 0).sum().item<int64_t>());
 }
 
 Interval Resamples::difference(const ItemFigure& a, const ItemFigure& b) const {
   const auto weight_a = tensor_of(a.weight), weight_b = tensor_of(b.weight);
   const auto both = (weight_a > 0).logical_and(weight_b > 0).to(torch::kFloat64);
-  return interval_of(means(counts_, tensor_of(a.sum) * both, weight_a * both) -
-                         means(counts_, tensor_of(b.sum) * both, weight_b * both),
+  return interval_of(means_of(counts_, tensor_of(a.sum) * both, weight_a * both) -
+                         means_of(counts_, tensor_of(b.sum) * both, weight_b * both),
                      both.sum().item<int64_t>());
 }
 

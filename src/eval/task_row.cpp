@@ -1,10 +1,9 @@
 #include "motet/eval/task_row.h"
 
-#include <algorithm>
 #include <cmath>
-#include <map>
 #include <utility>
 
+#include "eval/task_table.h"
 #include "motet/error.h"
 #include "motet/eval/mode.h"
 #include "motet/files/sha256.h"
@@ -12,42 +11,6 @@
 
 namespace motet {
 namespace {
-
-/// Rows of a task's items, one for each mode; null where an item was not read in that mode.
-struct ModeRows {
-  const ItemRow* first;
-  std::vector<const ItemRow*> items;
-};
-
-/// A task: its items, in the order of their first appearance, and its modes.
-struct TaskTable {
-  std::map<std::string, std::size_t> places;
-  std::vector<ModeRows> modes;
-};
-
-bool same_mode(const ItemRow& a, const ItemRow& b) {
-  return a.mode == b.mode && a.reading == b.reading && a.pieces == b.pieces &&
-         (a.prefix_tokens > 0) == (b.prefix_tokens > 0);
-}
-
-/// A figure of every item of a mode. `value` gives an optional one.
-template <class Value>
-ItemFigure figure_of(const ModeRows& mode, const Value& value) {
-  ItemFigure figure;
-  for (const auto* row : mode.items) {
-    figure.add(row != nullptr ? std::optional<double>(value(*row)) : std::nullopt);
-  }
-  return figure;
-}
-
-ItemFigure nll_of(const ModeRows& mode) {
-  ItemFigure figure;
-  for (const auto* row : mode.items) {
-    figure.add(row != nullptr ? row->answer_nll : 0,
-               row != nullptr ? static_cast<double>(row->answer_tokens) : 0);
-  }
-  return figure;
-}
 
 /// What a mode is compared with; null where it was not run.
 struct Others {
@@ -168,30 +131,9 @@ std::string label_of(const TaskRow& row) {
 }
 
 std::vector<TaskRow> over_items(const std::vector<ItemRow>& item_rows) {
-  std::vector<std::pair<std::string, TaskTable>> tasks;
-  for (const auto& row : item_rows) {
-    auto task = std::find_if(tasks.begin(), tasks.end(),
-                             [&](const auto& known) { return known.first == row.task; });
-    if (task == tasks.end()) {
-      task = tasks.insert(tasks.end(), {row.task, {}});
-    }
-    auto& [places, modes] = task->second;
-    const auto place = places.emplace(row.id, places.size()).first->second;
-    auto mode = std::find_if(modes.begin(), modes.end(),
-                             [&](const ModeRows& known) { return same_mode(*known.first, row); });
-    if (mode == modes.end()) {
-      mode = modes.insert(modes.end(), {&row, {}});
-    }
-    mode->items.resize(std::max(mode->items.size(), place + 1), nullptr);
-    mode->items[place] = &row;
-  }
   std::vector<TaskRow> rows;
-  for (auto& [name, task] : tasks) {
-    const auto items = task.places.size();
-    for (auto& mode : task.modes) {
-      mode.items.resize(items, nullptr);
-    }
-    const Resamples draws(static_cast<int64_t>(items));
+  for (const auto& task : task_tables(item_rows)) {
+    const Resamples draws(task.items);
     for (const auto& mode : task.modes) {
       Others others;
       for (const auto& other : task.modes) {

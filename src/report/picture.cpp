@@ -14,7 +14,7 @@ std::vector<Picture> pictures_of(const std::vector<CompareRun>& runs) {
   for (const auto& run : runs) {
     all.push_back(shown(run));
   }
-  const Styles styles(all);
+  const Styles styles(labels_of(all));
   std::vector<Picture> pictures{degree_picture(all, styles), map_picture(all), parts_picture(all),
                                 text_picture(all, styles), mass_picture(all)};
   for (const auto& more : {diagnosis_pictures(all, styles), attention_pictures(all)}) {

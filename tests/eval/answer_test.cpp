@@ -153,6 +153,61 @@ TEST(Intervals, NeedTwoItems) {
   EXPECT_FALSE(draws.over(none).value.has_value());
 }
 
+/// Items of a task in modes, with an entropy and a loss for each.
+std::vector<ItemRow> rows_of(const std::string& task, const std::string& group,
+                             const std::vector<std::vector<std::pair<double, double>>>& items) {
+  const std::vector<std::string> modes{"full", "parallel", "sink", "selective"};
+  std::vector<ItemRow> rows;
+  for (std::size_t item = 0; item < items.size(); ++item) {
+    for (std::size_t mode = 0; mode < items[item].size(); ++mode) {
+      ItemRow row;
+      row.task = task;
+      row.group = group;
+      row.id = std::to_string(item);
+      row.mode = modes[mode];
+      row.reading = "all";
+      row.pieces = mode == 0 ? 1 : 4;
+      row.prefix_tokens = mode == 2 ? 5 : 0;
+      row.selected = mode == 3 ? 2 : 0;
+      row.entropy_query = items[item][mode].first;
+      row.answer_nll = items[item][mode].second;
+      row.answer_tokens = 1;
+      rows.push_back(row);
+    }
+  }
+  return rows;
+}
+
+TEST(Correlation, IsOfRanksOverTheModesOfATask) {
+  // Entropies order the losses, but for two neighbours: 1 - 6 * 2 / (4 * 15).
+  const std::vector<std::pair<double, double>> item{{1, 10}, {2, 30}, {3, 20}, {9, 90}};
+  const auto all = entropy_correlations(rows_of("t", "t", {item, item, item}));
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_EQ(all[0].modes, 4);
+  EXPECT_EQ(all[0].items, 3);
+  EXPECT_NEAR(*all[0].nll.value, 0.8, 1e-12);
+  EXPECT_NEAR(*all[0].nll.low, 0.8, 1e-12);  // items are alike
+  EXPECT_FALSE(all[0].score.value.has_value());
+  // An item that one mode lacks is left out; ties share their ranks.
+  const auto more = entropy_correlations(
+      rows_of("t", "t", {item, {{5, 0}, {1, 7}, {1, 9}}, {{1, 1}, {1, 1}, {2, 2}, {3, 3}}}));
+  EXPECT_EQ(more[0].items, 2);
+}
+
+TEST(PaperTables, AreUnweightedMeansOverTheTasksOfAGroup) {
+  auto rows = rows_of("a", "g", {{{1, 2}, {3, 4}}, {{1, 4}, {3, 6}}});
+  const auto more = rows_of("b", "g", {{{1, 7}, {3, 9}}});
+  rows.insert(rows.end(), more.begin(), more.end());
+  const auto cells = group_cells(rows);
+  ASSERT_EQ(cells.size(), 2u);
+  EXPECT_EQ(cells[0].pieces, 1);
+  EXPECT_EQ(cells[0].tasks, 2);
+  EXPECT_NEAR(*cells[0].log_perplexity.value, (3 + 7) / 2.0, 1e-12);
+  EXPECT_NEAR(*cells[1].log_perplexity.value, (5 + 9) / 2.0, 1e-12);
+  EXPECT_TRUE(cells[1].log_perplexity.low.has_value());
+  EXPECT_FALSE(cells[1].score.value.has_value());
+}
+
 TEST(TaskRow, FiguresAreMeansOverItemsAndTokens) {
   std::vector<ItemRow> items;
   const auto add = [&](const std::string& id, const std::string& mode, double nll, int64_t tokens,

@@ -127,7 +127,10 @@ TEST_F(Eval, RecordsAreReadAndWhatIsLeftOutIsSaid) {
   const auto rows = over_items(load_tasks_run(out_ + "/run.json").item_rows);
   EXPECT_EQ(rows[0].mode, "full");
   EXPECT_EQ(rows[0].items, 1);
-  EXPECT_EQ(outcome.out.find("out, layout pce"), std::string::npos);
+  for (const auto* picture : {"task-scores", "task-entropy"}) {
+    EXPECT_TRUE(std::filesystem::exists(out_ + "/pictures/" + picture + ".png")) << picture;
+  }
+  EXPECT_NE(read_file(out_ + "/index.html").find("<h2>Score x 100</h2>"), std::string::npos);
   EXPECT_EQ(
       run({"--tasks", "record:" + records, "--pieces", "2", "--truncate", "units", "--quiet"}).code,
       0);

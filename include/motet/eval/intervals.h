@@ -59,18 +59,25 @@ struct ItemFigure {
   void add(double item_sum, double item_weight);
 };
 
+/// The interval of a figure by its values over draws and over all items, as Resamples::means has
+/// them, of so many items.
+Interval interval_of(const torch::Tensor& means, int64_t items);
+
 /// Bootstrap of a fixed seed (Efron & Tibshirani 1993): the same items are drawn for every figure,
 /// so that what is paired stays paired.
 class Resamples {
  public:
   static constexpr int64_t kCount = 2000;  ///< draws of as many items as there are
 
-  /// Throws Error for no item.
-  explicit Resamples(int64_t items);
+  /// Draws of different streams have nothing to do with each other. Throws Error for no item.
+  explicit Resamples(int64_t items, int64_t stream = 0);
   /// A figure over all items that have it.
   Interval over(const ItemFigure& figure) const;
   /// The difference a - b over the items that have both.
   Interval difference(const ItemFigure& a, const ItemFigure& b) const;
+  /// A figure over the items of each draw, and over all items, which goes last: [draws + 1],
+  /// float64; NaN where no item that was drawn has it.
+  torch::Tensor means(const ItemFigure& figure) const;
 
  private:
   torch::Tensor counts_;  // how often each item is drawn, [draws, items], float64

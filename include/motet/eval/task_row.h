@@ -188,4 +188,33 @@ std::string label_of(const TaskRow& row);
 /// appearance, each figure with its interval.
 std::vector<TaskRow> over_items(const std::vector<ItemRow>& item_rows);
 
+/// Whether modes with less attention entropy do better, as the paper has it: Spearman's rank
+/// correlation over the modes of a task, on the items that all of them have.
+struct TaskCorrelation {
+  std::string task;   ///< as ItemRow
+  int64_t modes = 0;  ///< at least 3
+  int64_t items = 0;  ///< that all modes have
+  Interval nll;       ///< of entropy and nll: 1 where the entropies order the losses
+  Interval score;     ///< of entropy and score, of items that all have an output
+};
+
+/// Those of tasks with at least three modes.
+std::vector<TaskCorrelation> entropy_correlations(const std::vector<ItemRow>& item_rows);
+
+/// A cell of the paper's three tables: figures of one mode of selection and prefix at one degree,
+/// the unweighted mean over the tasks of a group.
+struct GroupCell {
+  std::string group;        ///< as ItemRow
+  int64_t pieces = 1;       ///< the degree P
+  int64_t selected = 0;     ///< K; 0 where every piece is read
+  bool prefix = false;      ///< whether there is one
+  int64_t tasks = 0;        ///< of the group
+  Interval log_perplexity;  ///< of the gold answers, nats a token
+  Interval score;           ///< 0 to 1
+  Interval entropy;         ///< as the paper's code takes it, where there are outputs
+};
+
+/// All of them, by group, degree, selection and prefix: of full, parallel, sink, selective, both.
+std::vector<GroupCell> group_cells(const std::vector<ItemRow>& item_rows);
+
 }  // namespace motet

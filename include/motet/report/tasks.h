@@ -28,7 +28,21 @@ std::string table_of(const TasksRun& run);
 std::string markdown_of(const std::vector<TasksRun>& runs);
 /// As markdown_of, in LaTeX with the package booktabs.
 std::string latex_of(const std::vector<TasksRun>& runs);
+/// As markdown_of, in HTML, of one run.
+std::string html_table_of(const TasksRun& run);
 /// Every figure of every row that is a single value, in full precision.
 std::string csv_of(const std::vector<TasksRun>& runs);
+
+/// The paper's three tables (perplexity, score, entropy: rows are degrees, columns groups of tasks,
+/// selection and prefix; see group_cells), in `text`, `markdown`, `latex` or `csv`.
+std::string paper_tables_of(const TasksRun& run, const std::string& format);
+
+/// Score, loss and entropy of every mode against the degree; loss against entropy, with a rank
+/// correlation; where items say so, the loss by the depth of the answer, and the heads that find
+/// it. Throws Error for a run without rows.
+std::vector<Picture> pictures_of(const TasksRun& run);
+
+/// One self-contained page with the pictures and the tables: no network, no script.
+std::string html_of(const TasksRun& run);
 
 }  // namespace motet

@@ -6,6 +6,7 @@
 
 #include "motet/eval/compare_run.h"
 #include "motet/report/picture.h"
+#include "report/legend.h"
 #include "report/panel.h"
 #include "report/svg.h"
 
@@ -30,19 +31,6 @@ struct Shown {
 /// Throws Error for a run without rows.
 Shown shown(const CompareRun& run);
 
-/// A mode looks the same in every picture and run.
-class Styles {
- public:
-  explicit Styles(const std::vector<Shown>& runs);
-  svg::Style of(const std::string& label) const;
-
- private:
-  std::vector<std::string> labels_;
-};
-
-/// Labels with their marks, in lines; returns where what comes below begins.
-double draw_legend(svg::Drawing& drawing, svg::Point at, const std::vector<std::string>& labels,
-                   const Styles& styles);
 /// A line for each run above its panels, where there are several; returns what draw_legend does.
 double draw_title(svg::Drawing& drawing, double y, const Shown& run, std::size_t runs);
 /// Every label of the runs once.

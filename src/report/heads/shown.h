@@ -7,6 +7,7 @@
 
 #include "motet/eval/heads_run.h"
 #include "motet/report/picture.h"
+#include "report/map.h"
 #include "report/svg.h"
 
 /// A run of motet-heads as it is shown, its pictures, and what they share.
@@ -44,16 +45,6 @@ double draw_legend(svg::Drawing& drawing, double y, const std::vector<std::strin
 double draw_keys(svg::Drawing& drawing, double x, double y, const std::vector<std::string>& labels,
                  const std::vector<std::string>& fills);
 
-/// Cells [layers][heads]: layers to the right, heads downwards.
-struct Map {
-  std::string title;
-  std::function<std::string(std::size_t, std::size_t)> color;
-  std::function<std::string(std::size_t, std::size_t)> tip;  // what a cell says when pointed at
-};
-
-/// Maps [layers][heads] side by side; returns where they end.
-double draw_maps(svg::Drawing& drawing, double y, double width, double height, std::size_t layers,
-                 std::size_t heads, const std::vector<Map>& maps);
 std::string share_color(double share);
 
 Picture loss_picture(const Shown& run);

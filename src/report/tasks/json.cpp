@@ -92,6 +92,18 @@ ordered_json json_of(const TasksRun& run) {
                                       {"reason", one.reason}});
   }
   json["rows"] = report::json_of(over_items(run.item_rows));
+  json["correlations"] = ordered_json::array();
+  for (const auto& one : entropy_correlations(run.item_rows)) {
+    const auto put = [](const Interval& x) {
+      return ordered_json::array(
+          {report::json_of(x.value), report::json_of(x.low), report::json_of(x.high)});
+    };
+    json["correlations"].push_back({{"task", one.task},
+                                    {"modes", one.modes},
+                                    {"items", one.items},
+                                    {"entropy_nll", put(one.nll)},
+                                    {"entropy_score", put(one.score)}});
+  }
   json["item_rows"] = report::json_of(run.item_rows);
   return json;
 }

@@ -73,8 +73,8 @@ std::vector<Column<TaskRow>> columns(const std::vector<TaskRow>& rows) {
   all.push_back(value("entropy", 20,
                       any(&Row::entropy_pce) ? &Row::entropy_pce : &Row::entropy_query, "{:.3f}"));
   if (any(&Row::mass_gold)) {
-    all.push_back(value("gold mass", 20, &Row::mass_gold, "{:.3f}"));
-    all.push_back(value("best is gold", 20, &Row::best_is_gold, "{:.3f}"));
+    all.push_back(value("gold mass", 20, &Row::mass_gold, "{:.2f}"));
+    all.push_back(value("best is gold", 20, &Row::best_is_gold, "{:.2f}"));
   }
   return all;
 }
@@ -96,12 +96,39 @@ report::Grid grid_of(const std::vector<TasksRun>& runs) {
 }  // namespace
 
 std::string table_of(const TasksRun& run) {
-  return report::text_of(grid_of({run})) +
-         "Means over items with 95 % intervals (bootstrap over items), and paired differences "
-         "from\n"
-         "full and parallel reading; nll of gold answers in nats a token; entropy of attention in\n"
-         "nats, mean over calls; gold mass: probability of the pieces with the answer; best is\n"
-         "gold: share of rows whose piece with the most is one of them.\n";
+  std::string text;
+  const auto rows = over_items(run.item_rows);
+  for (std::size_t first = 0; first < rows.size();) {
+    auto last = first;
+    while (last < rows.size() && rows[last].task == rows[first].task) {
+      ++last;
+    }
+    const std::vector<TaskRow> task(rows.begin() + static_cast<std::ptrdiff_t>(first),
+                                    rows.begin() + static_cast<std::ptrdiff_t>(last));
+    auto shown = columns(task);
+    shown.erase(shown.begin());  // the task is its title
+    auto grid = report::grid_of(shown, task);
+    for (std::size_t i = 0; i < grid.columns.size(); ++i) {
+      grid.widths[i] = grid.columns[i].size();
+      for (const auto& row : grid.rows) {
+        grid.widths[i] = std::max(grid.widths[i], row[i].size());
+      }
+    }
+    text += fmt::format("{}: score {}, prompt {}\n", task[0].task, task[0].rule, task[0].layout) +
+            report::text_of(grid) + "\n";
+    first = last;
+  }
+  for (const auto& one : entropy_correlations(run.item_rows)) {
+    const auto said = [](const Interval& x) { return interval(x.value, x.low, x.high, "{:+.2f}"); };
+    text += fmt::format("{}: rank correlation of entropy and loss over {} modes {}", one.task,
+                        one.modes, said(one.nll));
+    text += one.score.value ? ", of entropy and score " + said(one.score) + "\n" : "\n";
+  }
+  return text +
+         "\nMeans over items, [95 % intervals] by bootstrap over items; - full, - parallel: paired "
+         "differences.\nnll of gold answers in nats a token; entropy of attention in nats; gold "
+         "mass: probability of the\npieces with the answer; best is gold: share of rows whose "
+         "piece with the most is one of them.\n";
 }
 
 std::string markdown_of(const std::vector<TasksRun>& runs) {
@@ -109,6 +136,8 @@ std::string markdown_of(const std::vector<TasksRun>& runs) {
 }
 
 std::string latex_of(const std::vector<TasksRun>& runs) { return report::latex_of(grid_of(runs)); }
+
+std::string html_table_of(const TasksRun& run) { return report::html_of(grid_of({run})); }
 
 std::string csv_of(const std::vector<TasksRun>& runs) {
   std::vector<report::Grid> grids;

@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""What docs/results/tasks.sh finds, as Markdown.   tasks_tables.py RUN.json
+
+Differences are paired by item. Intervals are 95 %, by bootstrap over items (10,000 draws of a fixed seed); p-values are
+of a sign-flip test (20,000 flips), corrected for all comparisons of a table together (Holm 1979); * marks p < 0.05.
+"""
+
+import json
+import sys
+
+import numpy
+
+DRAWS, FLIPS = 10_000, 20_000
+
+
+def label(row):
+    named = row["mode"] in ("full", "parallel", "sink", "selective", "both")
+    return row["mode"] if named else row["reading"] + (" + prefix" if row["prefix_tokens"] else "")
+
+
+def by_mode(rows):
+    """task -> (P, mode) -> item -> row, in the order of the run."""
+    tasks = {}
+    for row in rows:
+        tasks.setdefault(row["task"], {}).setdefault((row["pieces"], label(row)), {})[row["id"]] = row
+    return tasks
+
+
+def differences(mode, other, figure):
+    """Of items that both have; for nll, nats of an answer's tokens, which count alike."""
+    pairs = [(figure(mode[i]), figure(other[i])) for i in mode if i in other]
+    return numpy.array([a - b for a, b in pairs if a is not None and b is not None])
+
+
+def interval(values, random):
+    """Mean, and its 95 % interval."""
+    draws = values[random.integers(0, len(values), (DRAWS, len(values)))].mean(1)
+    return values.mean(), *numpy.quantile(draws, (0.025, 0.975))
+
+
+def p_value(values, random):
+    flips = random.choice((-1.0, 1.0), (FLIPS, len(values)))
+    return (1 + (abs((flips * values).mean(1)) >= abs(values.mean()) - 1e-12).sum()) / (1 + FLIPS)
+
+
+def holm(p_values):
+    """Adjusted p-values, in the order given."""
+    order = numpy.argsort(p_values)
+    adjusted, largest = numpy.empty(len(p_values)), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def table(head, rows):
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def nll(row):
+    return row["answer_nll"] / row["answer_tokens"]
+
+
+def against_parallel(tasks, figure, sign):
+    """Every cure against parallel reading of the same degree: a row a mode, a column a task."""
+    random = numpy.random.default_rng(42)
+    cells, tests = {}, []
+    for name, modes in tasks.items():
+        for (pieces, mode), rows in modes.items():
+            if pieces == 1 or mode == "parallel":
+                continue
+            values = differences(rows, modes[pieces, "parallel"], figure)
+            if len(values) > 1:
+                tests.append(((pieces, mode), name, p_value(values, random)))
+                cells[(pieces, mode), name] = interval(values, random)
+    if not tests:
+        return
+    adjusted = {(mode, name): p for (mode, name, _), p in zip(tests, holm([p for *_, p in tests]))}
+    modes = list(dict.fromkeys(mode for mode, _, _ in tests))
+    table(["P", "mode"] + list(tasks), [
+        [str(mode[0] or "units"), mode[1]] + [
+            "–" if (mode, name) not in cells else
+            "{:{s}.3f} [{:{s}.3f}, {:{s}.3f}]".format(*cells[mode, name], s=sign) +
+            ("*" if adjusted[mode, name] < 0.05 else "") for name in tasks] for mode in modes])
+
+
+def main():
+    run = json.load(open(sys.argv[1], encoding="utf-8"))
+    if not run["complete"]:
+        print(f"tasks_tables: {sys.argv[1]} is not complete; what is there is shown", file=sys.stderr)
+    tasks = by_mode(run["item_rows"])
+    first = {name: next(iter(next(iter(modes.values())).values())) for name, modes in tasks.items()}
+    print(f"{run['model']['name']}, {run['dtype']}, layout {run['layout']}, positions {run['configuration']['positions']}, "
+          f"seed {run['seed']}, motet {run['version']} ({run['revision']})\n")
+    random = numpy.random.default_rng(42)
+    rows = []
+    for name, modes in tasks.items():
+        full, parallel = modes.get((1, "full"), {}), {p: rows for (p, mode), rows in modes.items() if mode == "parallel"}
+        tokens = numpy.mean([row["tokens"] for row in full.values()] or [0])
+        scores = [row["score"] for row in full.values() if row["score"] is not None]
+        rows.append([name, first[name]["rule"], f"{tokens:.0f}", str(len(full)), str(len(scores)),
+                     f"{numpy.mean(scores):.2f}" if scores else "–",
+                     "{:.3f}".format(numpy.mean([nll(row) for row in full.values()]) if full else numpy.nan)] +
+                    ["{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(differences(parallel[p], full, nll), random))
+                     for p in parallel])
+    degrees = sorted({row["pieces"] for row in run["item_rows"]} - {1})
+    print("**The tasks**: score and loss of full reading, and the loss that parallel reading adds, nats a token, mean over items\n")
+    table(["task", "score", "tokens", "items", "outputs", "score of full", "loss of full"] +
+          [f"parallel, P = {p}" for p in degrees], rows)
+    print("**Loss against parallel reading** of the same degree, nats a token: below 0 a cure helps\n")
+    against_parallel(tasks, nll, "+")
+    print("**Score against parallel reading**, 0 to 1: above 0 a cure helps\n")
+    against_parallel(tasks, lambda row: row["score"], "+")
+    print("**Does entropy order the modes?** Spearman's rank correlation of entropy and loss over the modes of a task; 1: less "
+          "entropy, less loss\n")
+    show = lambda x: "–" if x[0] is None else f"{x[0]:.2f}" + (f" [{x[1]:.2f}, {x[2]:.2f}]" if x[1] is not None else "")
+    table(["task", "modes", "entropy and loss", "entropy and score"], [
+        [one["task"], str(one["modes"]), show(one["entropy_nll"]), show(one["entropy_score"])] for one in run["correlations"]])
+    print("**What a reading does to entropy and to loss**, against parallel of the same degree, mean over tasks\n")
+    rows = []
+    for mode in dict.fromkeys(mode for modes in tasks.values() for mode in modes):
+        if mode[0] == 1 or mode[1] == "parallel":
+            continue
+        both = [[differences(modes[mode], modes[mode[0], "parallel"], figure).mean()
+                 for figure in (lambda row: row["entropy_query"], nll)] for modes in tasks.values() if mode in modes]
+        rows.append([str(mode[0] or "units"), mode[1]] + [f"{x:+.3f}" for x in numpy.mean(both, 0)])
+    table(["P", "mode", "entropy, nats", "loss, nats a token"], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+#include "report/page.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "motet/report/tasks.h"
+#include "report/tasks/shown.h"
+
+namespace motet {
+namespace report::tasks {
+namespace {
+
+/// A column of the paper's tables: "icl", "icl, K = 2 + prefix".
+std::string column_of(const GroupCell& cell) {
+  return cell.group + (cell.selected > 0 ? fmt::format(", K = {}", cell.selected) : "") +
+         (cell.prefix ? " + prefix" : "");
+}
+
+std::string text_of(const Interval& interval, double (*of)(double), const char* format) {
+  if (!interval.value) {
+    return "-";
+  }
+  const auto one = [&](double x) { return fmt::format(fmt::runtime(format), of(x)); };
+  return interval.low ? fmt::format("{} [{}, {}]", one(*interval.value), one(*interval.low),
+                                    one(*interval.high))
+                      : one(*interval.value);
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, Grid>> paper_grids(const TasksRun& run) {
+  const auto cells = group_cells(run.item_rows);
+  std::vector<std::string> columns;
+  std::vector<int64_t> degrees;
+  for (const auto& cell : cells) {
+    if (std::find(columns.begin(), columns.end(), column_of(cell)) == columns.end()) {
+      columns.push_back(column_of(cell));
+    }
+    if (std::find(degrees.begin(), degrees.end(), cell.pieces) == degrees.end()) {
+      degrees.push_back(cell.pieces);
+    }
+  }
+  std::sort(degrees.begin(), degrees.end(), [](int64_t a, int64_t b) {
+    return (a == 0 ? INT64_MAX : a) < (b == 0 ? INT64_MAX : b);  // a unit a piece last
+  });
+  const auto grid = [&](Interval GroupCell::*figure, double (*of)(double), const char* format) {
+    Grid table{{"P"}, {}, 1, {5}};
+    for (const auto& column : columns) {
+      table.columns.push_back(column);
+      table.widths.push_back(std::max<std::size_t>(22, column.size()));
+    }
+    for (const auto degree : degrees) {
+      auto& row = table.rows.emplace_back();
+      row.push_back(degree_text(degree));
+      for (const auto& column : columns) {
+        const auto cell = std::find_if(cells.begin(), cells.end(), [&](const GroupCell& one) {
+          return one.pieces == degree && column_of(one) == column;
+        });
+        row.push_back(cell == cells.end() ? "-" : text_of((*cell).*figure, of, format));
+      }
+    }
+    return table;
+  };
+  constexpr auto kSame = [](double x) { return x; };
+  return {{"Perplexity of the gold answers",
+           grid(
+               &GroupCell::log_perplexity, [](double x) { return std::exp(x); }, "{:.2f}")},
+          {"Score x 100", grid(
+                              &GroupCell::score, [](double x) { return 100 * x; }, "{:.1f}")},
+          {"Attention entropy", grid(&GroupCell::entropy, kSame, "{:.3f}")}};
+}
+
+namespace {
+
+std::string summary_of(const TasksRun& run) {
+  Summary summary;
+  summary.add("model", run.provenance.model.name);
+  summary.add("tasks", fmt::format("{}", fmt::join(run.tasks, ", ")));
+  summary.add("items", fmt::format("{} of each{}{}", run.items,
+                                   run.outputs ? fmt::format(", {} with an output", *run.outputs)
+                                               : std::string(),
+                                   run.complete() ? "" : "; not all of them done so far"));
+  summary.add("layout", fmt::format("{}; items that are made have {} tokens at most", run.layout,
+                                    run.length));
+  summary.add("positions", std::string(name_of(run.options.positions)));
+  summary.add("decoding", run.options.full_length ? "greedy, of full length" : "greedy");
+  summary.add("numbers", fmt::format("{}, {} threads, {}, kernel {}, seed {}", run.provenance.dtype,
+                                     run.provenance.threads, run.provenance.device,
+                                     run.provenance.kernel, run.provenance.seed));
+  summary.add("motet", fmt::format("{} ({})", run.provenance.version, run.provenance.revision));
+  for (const auto& one : run.left_out) {
+    summary.add("left out", fmt::format("{}, P = {}: {}", one.mode, one.pieces, one.reason));
+  }
+  if (!run.items_left_out.empty()) {
+    const auto& first = run.items_left_out[0];
+    summary.add("left out", fmt::format("{} items in some mode, the first: {} {}, {}, P = {}: {}",
+                                        run.items_left_out.size(), first.task, first.id, first.mode,
+                                        first.pieces, first.reason));
+  }
+  summary.add_command(run.provenance.command);
+  return summary.html();
+}
+
+}  // namespace
+}  // namespace report::tasks
+
+std::vector<Picture> pictures_of(const TasksRun& run) {
+  using namespace report::tasks;
+  const auto all = shown(run);
+  const report::Styles styles(all.labels);
+  std::vector<Picture> pictures{score_picture(all, styles), entropy_picture(all, styles)};
+  for (const auto& more : {depth_pictures(all), gold_pictures(all)}) {
+    pictures.insert(pictures.end(), more.begin(), more.end());
+  }
+  return pictures;
+}
+
+std::string paper_tables_of(const TasksRun& run, const std::string& format) {
+  std::string text;
+  for (const auto& [title, grid] : report::tasks::paper_grids(run)) {
+    text += format == "markdown" ? fmt::format("**{}**\n\n{}\n", title, report::markdown_of(grid))
+            : format == "latex"  ? fmt::format("% {}\n{}\n", title, report::latex_of(grid))
+            : format == "csv"    ? fmt::format("{}\n{}\n", title, report::csv_of({grid}))
+                                 : fmt::format("{}\n{}\n", title, report::text_of(grid));
+  }
+  return text;
+}
+
+std::string html_of(const TasksRun& run) {
+  std::string rest;
+  for (const auto& [title, grid] : report::tasks::paper_grids(run)) {
+    rest += "<h2>" + title + "</h2>\n" + report::html_of(grid);
+  }
+  rest +=
+      "<p class=\"caption\">The paper's tables: rows are degrees, columns groups of tasks, "
+      "selection (K) and prefix; cells are unweighted means over the tasks of a group, with 95 % "
+      "intervals over items.</p>\n";
+  return report::page_of(fmt::format("{} in tasks", run.provenance.model.name),
+                         "What reading a context in pieces does to answers, and whether attention "
+                         "entropy tells. Point "
+                         "at a mark for its values.",
+                         pictures_of(run),
+                         rest + "<h2>Figures</h2>\n" + html_table_of(run) + "<h2>The run</h2>\n" +
+                             report::tasks::summary_of(run));
+}
+
+}  // namespace motet

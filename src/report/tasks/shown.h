@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "motet/eval/tasks_run.h"
+#include "motet/report/picture.h"
+#include "report/grid.h"
+#include "report/legend.h"
+
+/// A run of motet-eval as it is shown, and its pictures.
+namespace motet::report::tasks {
+
+constexpr double kMargin = 62;
+
+/// A task's rows, in the order of the run.
+struct ShownTask {
+  std::string name;
+  std::vector<const TaskRow*> rows;
+};
+
+/// A run as pictures take it. Tasks point into rows: not to be copied.
+struct Shown {
+  const TasksRun* run;
+  std::vector<TaskRow> rows;
+  std::vector<ShownTask> tasks;
+  std::vector<std::string> labels;  // of modes, each once
+  std::vector<int64_t> degrees;     // rising; a unit a piece (0) last
+  std::vector<TaskCorrelation> correlations;
+};
+
+/// Throws Error for a run without rows.
+Shown shown(const TasksRun& run);
+/// Where a degree stands among `degrees`.
+double place_of(const Shown& run, int64_t degree);
+/// "4", or "units".
+std::string degree_text(int64_t degree);
+
+/// Score, loss and entropy of every mode against the degree.
+Picture score_picture(const Shown& run, const Styles& styles);
+/// Loss and score of every mode against its entropy.
+Picture entropy_picture(const Shown& run, const Styles& styles);
+/// The loss by the depth of the answer, where items say it; no picture where none does.
+std::vector<Picture> depth_pictures(const Shown& run);
+/// Heads whose best piece holds the answer, where items say it; no picture where none does.
+std::vector<Picture> gold_pictures(const Shown& run);
+
+/// The paper's three tables.
+std::vector<std::pair<std::string, Grid>> paper_grids(const TasksRun& run);
+
+}  // namespace motet::report::tasks
