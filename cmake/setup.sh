@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes what building motet needs, where it is missing; does nothing where it is there, and then needs no network.
 #
-#   eval "$(cmake/setup.sh [--tests] [--model])"
+#   eval "$(cmake/setup.sh [--tests] [--nightly] [--model])"
 #
-# --tests: also what the tests need; --model: also the default model, in models/SmolLM2-135M-Instruct.
+# --tests: also what the tests need; --nightly: and the nightly ones; --model: also the default model, in models/SmolLM2-135M-Instruct.
 # Says on stderr what it does; prints the environment to build in (PATH, CMAKE_PREFIX_PATH, MOTET_PYTHON) on stdout.
 # A LibTorch of one's own is taken from Torch_DIR or CMAKE_PREFIX_PATH.
 set -euo pipefail
@@ -11,12 +11,13 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 torch_version=2.13.0
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 venv=$root/.venv
-tests=false model=false
+tests=false nightly=false model=false
 for argument in "$@"; do
   case $argument in
     --tests) tests=true ;;
+    --nightly) tests=true nightly=true ;;
     --model) model=true ;;
-    *) echo "setup: unknown argument '$argument'; --tests and --model are known" >&2; exit 2 ;;
+    *) echo "setup: unknown argument '$argument'; --tests, --nightly and --model are known" >&2; exit 2 ;;
   esac
 done
 
@@ -128,7 +129,9 @@ if ! own_torch; then
   export CMAKE_PREFIX_PATH=$torch${CMAKE_PREFIX_PATH:+:$CMAKE_PREFIX_PATH}
 fi
 if $tests; then
-  for package in tokenizers numpy safetensors "transformers>=5" gguf matplotlib nbclient ipykernel clang-format==14.0.6; do
+  packages=(tokenizers numpy safetensors "transformers>=5" gguf matplotlib nbclient ipykernel clang-format==14.0.6)
+  $nightly && packages+=("lm-eval>=0.4.13")
+  for package in "${packages[@]}"; do
     name=${package%%[<>=]*}
     installed "${name//-/_}" || pip_install "$package"
   done

@@ -16,7 +16,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 cd "$root"
-environment=$(cmake/setup.sh --tests)
+environment=$(cmake/setup.sh --tests $([ $preset = nightly ] && echo --nightly))
 eval "$environment"
 cmake --preset "$preset" -DMOTET_TEST_MODEL="$model" -DMOTET_TEST_PYTHON="$MOTET_PYTHON" > /dev/null
 cmake --build --preset "$preset"

@@ -93,7 +93,7 @@ def main():
         print(f"tasks_tables: {sys.argv[1]} is not complete; what is there is shown", file=sys.stderr)
     tasks = by_mode(run["item_rows"])
     first = {name: next(iter(next(iter(modes.values())).values())) for name, modes in tasks.items()}
-    print(f"{run['model']['name']}, {run['dtype']}, layout {run['layout']}, positions {run['configuration']['positions']}, "
+    print(f"{run['model']['name']}, {run['dtype']}, layout {run['configuration']['layout']}, positions {run['configuration']['positions']}, "
           f"seed {run['seed']}, motet {run['version']} ({run['revision']})\n")
     random = numpy.random.default_rng(42)
     rows = []

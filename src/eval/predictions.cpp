@@ -19,11 +19,13 @@ Predictions predict(const Decoder& model, const torch::Tensor& hidden,
   const at::NoGradGuard no_grad;
   const auto tokens = torch::tensor(targets, torch::kInt64).to(model.device());
   constexpr int64_t kRows = 64;  // of a vocabulary of 128,000 these take 32 MB
-  std::vector<torch::Tensor> nll, kl, same;
+  std::vector<torch::Tensor> nll, top1, kl, same;
   for (int64_t first = 0; first < rows; first += kRows) {
     const auto last = std::min(first + kRows, rows);
     const auto log_p = model.logits(hidden.slice(0, first, last)).log_softmax(-1);
-    nll.push_back(-log_p.gather(1, tokens.slice(0, first, last).unsqueeze(1)).squeeze(1));
+    const auto wanted = tokens.slice(0, first, last);
+    nll.push_back(-log_p.gather(1, wanted.unsqueeze(1)).squeeze(1));
+    top1.push_back(log_p.argmax(-1) == wanted);
     if (reference) {
       const auto log_r = model.logits(reference->slice(0, first, last)).log_softmax(-1);
       kl.push_back((log_r.exp() * (log_r - log_p)).sum(-1));
@@ -33,7 +35,7 @@ Predictions predict(const Decoder& model, const torch::Tensor& hidden,
   const auto joined = [](const std::vector<torch::Tensor>& parts) {
     return torch::cat(parts).to(torch::kFloat64);
   };
-  Predictions predictions{joined(nll), {}, {}};
+  Predictions predictions{joined(nll), joined(top1), {}, {}};
   const auto finite = predictions.nll.isfinite();
   require(finite.all().item<bool>(), "motet::predict: the loss of ",
           finite.logical_not().sum().item<int64_t>(), " of ", rows,

@@ -93,7 +93,9 @@ class Answer {
     row.mass_own = mean(mass_.own());
     row.mass_top_piece = mean(mass_.top_piece());
     GoldProbe answer(gold_pieces_);
-    row.answer_nlls = nlls(item_.gold, {&answer});
+    const auto gold = predictions(item_.gold, {&answer});
+    row.answer_nlls = nested_list(gold.nll);
+    row.answer_greedy = gold.top1.min().item<double>() > 0;
     row.answer_nll = sum(row.answer_nlls);
     row.answer_tokens = static_cast<int64_t>(row.answer_nlls.size());
     if (gold_.looks()) {
@@ -142,13 +144,13 @@ class Answer {
  private:
   /// -ln p of each token of an answer, which follows the query: the first is predicted by the
   /// query's last row, the others in one call.
-  std::vector<double> nlls(const Tokens& answer, const Probes& probes) {
+  Predictions predictions(const Tokens& answer, const Probes& probes) {
     auto hidden = last_;
     if (answer.size() > 1) {
       Reader more(reader_, probes);
       hidden = torch::cat({hidden, more.read(Tokens(answer.begin(), answer.end() - 1))});
     }
-    return nested_list(predict(model_, hidden, answer).nll);
+    return predict(model_, hidden, answer);
   }
 
   static std::vector<double> nested_list(const Tensor& x) {

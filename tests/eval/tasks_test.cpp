@@ -119,6 +119,13 @@ TEST_F(TaskModes, AnItemIsReadAsByHand) {
     }
     EXPECT_EQ(row.answer_tokens, nlls.numel());
     EXPECT_NEAR(row.answer_nll, nlls.sum().item<double>(), 5e-4);
+    EXPECT_EQ(row.answer_greedy, [&] {
+      const auto gold = ids(" " + record_.gold);
+      Reader reader(*model_, context, *reading);
+      auto hidden = reader.read(ids(record_.query)).slice(0, -1);
+      hidden = torch::cat({hidden, reader.read(Tokens(gold.begin(), gold.end() - 1))});
+      return torch::equal(model_->logits(hidden).argmax(-1), torch::tensor(gold));
+    }());
     int64_t better = 1;
     double other = INFINITY;
     for (const auto& candidate : record_.candidates) {

@@ -1,4 +1,4 @@
-"""The tables of docs/results/ on runs of tiny models. results_test.py MOTET_COMPARE MOTET_HEADS"""
+"""The tables of docs/results/ on runs of tiny models. results_test.py MOTET_COMPARE MOTET_EVAL MOTET_HEADS"""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ import tiny
 
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "results"
 TEXT = tiny.DATA / "valid_books.txt"
-COMPARE = HEADS = None
+COMPARE = EVAL = HEADS = None
 
 
 def run(*command):
@@ -166,6 +166,32 @@ class Heads(unittest.TestCase):
             self.assertIn("does not give every digit a token of its own", done.stderr)
 
 
+class Tasks(unittest.TestCase):
+    def test_differences_are_paired_and_corrected(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = pathlib.Path(directory)
+            model = tiny.save(root / "model", "llama")
+            run(EVAL, "--model", model, "--tasks", "vt,niah", "--length", 250, "--items", 5, "--outputs", 3,
+                "--pieces", "1,2,4", "--readings", "select,discount:1", "--quiet", "--out", root / "run")
+            markdown = run(sys.executable, RESULTS / "tasks_tables.py", root / "run" / "run.json")
+            document = json.loads((root / "run" / "run.json").read_text(encoding="utf-8"))
+        tasks = {row[0]: row for row in table(markdown, "mean over items\n")}
+        self.assertEqual(list(tasks), ["vt", "niah"])
+        items = [row for row in document["item_rows"] if row["task"] == "niah"]
+
+        def loss(mode, pieces, prefix=False):
+            return {row["id"]: row["answer_nll"] / row["answer_tokens"] for row in items
+                    if (row["mode"], row["pieces"], row["prefix_tokens"] > 0) == (mode, pieces, prefix)}
+
+        full, parallel = loss("full", 1), loss("parallel", 4)
+        self.assertTrue(tasks["niah"][8].startswith(f"{sum(parallel[i] - full[i] for i in full) / 5:+.3f} ["))
+        against = {(row[0], row[1]): row[2:] for row in table(markdown, "below 0 a cure helps\n")}
+        self.assertEqual(len(against), 5 + 3)  # sink, discount twice; with four pieces select twice more
+        sink = loss("sink", 4, True)
+        self.assertTrue(against["4", "sink"][1].startswith(f"{sum(sink[i] - parallel[i] for i in sink) / 5:+.3f} ["))
+        self.assertNotIn("*", " ".join(against["4", "sink"]))  # 32 sign flips say little
+
+
 if __name__ == "__main__":
-    COMPARE, HEADS = sys.argv[1:3]
+    COMPARE, EVAL, HEADS = sys.argv[1:4]
     unittest.main(argv=sys.argv[:1])

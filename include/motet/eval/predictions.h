@@ -15,6 +15,7 @@ namespace motet {
 /// predictions.
 struct Predictions {
   torch::Tensor nll;                ///< -ln p(token), [rows], float64, nats
+  torch::Tensor top1;               ///< 1 where the token is the most likely, [rows], float64
   std::optional<torch::Tensor> kl;  ///< KL(reference || rows), [rows], float64, nats
   std::optional<torch::Tensor>
       same_top1;  ///< 1 where both find the same token most likely, [rows], float64

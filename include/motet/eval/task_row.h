@@ -36,6 +36,7 @@ struct ItemRow {
   std::vector<double> answer_nlls;         ///< of the tokens of the gold answer, nats
   double answer_nll = 0;                   ///< their sum
   int64_t answer_tokens = 0;               ///< their number
+  bool answer_greedy = false;              ///< whether each of them is the most likely one
   std::optional<double> candidate_best;    ///< 1 where gold is the most likely candidate, else 0
   std::optional<double> candidate_margin;  ///< its log likelihood less that of the best other, nats
   std::optional<int64_t> candidate_rank;   ///< of gold, from 1
@@ -84,6 +85,7 @@ struct ItemRow {
     visit(figure::same("answer_nlls", &ItemRow::answer_nlls));
     visit(figure::same("answer_nll", &ItemRow::answer_nll));
     visit(figure::same("answer_tokens", &ItemRow::answer_tokens));
+    visit(figure::same("answer_greedy", &ItemRow::answer_greedy));
     visit(figure::same("candidate_best", &ItemRow::candidate_best));
     visit(figure::same("candidate_margin", &ItemRow::candidate_margin));
     visit(figure::same("candidate_rank", &ItemRow::candidate_rank));

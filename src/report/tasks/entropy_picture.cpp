@@ -64,6 +64,8 @@ Picture entropy_picture(const Shown& run, const Styles& styles) {
                      fmt::format("{}, {}, P = {}: entropy {:.3f}, loss {:.3f} nats a token",
                                  task.name, label_of(*row), degree_text(row->pieces),
                                  *(row->*entropy).value, *row->nll.value));
+      const auto beside = panel.at(*(row->*entropy).value, *row->nll.value);
+      drawing.text({beside.x + 8, beside.y + 4}, degree_text(row->pieces), Anchor::kStart, 9);
     }
     if (++column == kColumns || &task == &run.tasks.back()) {
       column = 0;
@@ -71,7 +73,8 @@ Picture entropy_picture(const Shown& run, const Styles& styles) {
     }
   }
   return {"task-entropy", "Does less entropy go with a better answer?",
-          "Each mark is one mode at one degree. ρ: Spearman's rank correlation of entropy and "
+          "Each mark is one mode at one degree, which stands beside it. ρ: Spearman's rank "
+          "correlation of entropy and "
           "loss over the modes, with its 95 % interval over items; 1 where the entropies order the "
           "losses, as Zhang et al. 2025 (arXiv 2412.16545) have it, 0 where they say nothing.",
           drawing.document(kWidth, y)};

@@ -47,7 +47,7 @@ std::vector<Picture> gold_pictures(const Shown& run) {
                       }});
     }
     draw_scale(drawing, {width + 10, y + 20}, kHeight, {0, 1}, svg::sequential_color);
-    y = draw_maps(drawing, y, rows.size() == 1 ? width / 2 : width, kHeight, layers, heads, maps) +
+    y = draw_maps(drawing, y, maps.size() == 1 ? width / 2 : width, kHeight, layers, heads, maps) +
         10;
   }
   return {{"gold-heads", "Heads that find the piece with the answer",

@@ -17,6 +17,7 @@ namespace {
 struct Curve {
   std::string title;
   Measured TaskRow::*figure;
+  bool is_share = false;  // from 0 to 1
 };
 
 /// The figures that a task has, at most three.
@@ -27,11 +28,12 @@ std::vector<Curve> curves_of(const ShownTask& task) {
   };
   std::vector<Curve> curves;
   if (any(&TaskRow::score)) {
-    curves.push_back({"score", &TaskRow::score});
+    curves.push_back({"score", &TaskRow::score, true});
   }
   curves.push_back({"loss of the answer (nats a token)", &TaskRow::nll});
   if (curves.size() == 1 && any(&TaskRow::candidate_accuracy)) {
-    curves.insert(curves.begin(), {"most likely candidate is right", &TaskRow::candidate_accuracy});
+    curves.insert(curves.begin(),
+                  {"most likely candidate is right", &TaskRow::candidate_accuracy, true});
   }
   curves.push_back({"attention entropy (nats)",
                     any(&TaskRow::entropy_pce) ? &TaskRow::entropy_pce : &TaskRow::entropy_query});
@@ -58,7 +60,7 @@ Picture score_picture(const Shown& run, const Styles& styles) {
   const auto middle = static_cast<double>(run.labels.size()) / 2;
   for (const auto& task : run.tasks) {
     drawing.text({4, y + 8},
-                 fmt::format("{} ({} items, {} with an output)", task.name, task.rows[0]->items,
+                 fmt::format("{} (items: {}, with an output: {})", task.name, task.rows[0]->items,
                              task.rows[0]->outputs),
                  Anchor::kStart, 13, "font-weight=\"bold\"");
     y += 22;
@@ -72,6 +74,10 @@ Picture score_picture(const Shown& run, const Styles& styles) {
             range.add(*value);
           }
         }
+      }
+      if (curve.is_share) {
+        range.add(0);
+        range.add(0.1);  // so that all zeros are a line at the floor
       }
       const auto room = std::max(0.06 * (range.high - range.low), 1e-3);
       const Panel panel{{x, y},

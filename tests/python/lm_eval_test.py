@@ -1,0 +1,79 @@
+"""examples/python/lm_eval_motet.py under lm-evaluation-harness, on tasks of this file.   lm_eval_test.py MOTET_EVAL
+
+Its answers are those of motet-eval on records that are written here by hand.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "examples" / "python"), str(ROOT / "tests" / "docs")]
+
+import lm_eval  # noqa: E402
+from lm_eval.tasks import TaskManager  # noqa: E402
+from lm_eval_motet import MotetLM  # noqa: E402
+import tiny_model  # noqa: E402
+
+PROGRAM = sys.argv[1]
+DOCUMENTS = [{"passages": "The door is red.\n\nThe roof is grey.\n\n", "question": "Once more, the roof is",
+              "choices": ["red", "grey"], "gold": 1},
+             {"passages": "The cup is full.\n\nThe jar is empty.\n\n", "question": "Once more, the cup is",
+              "choices": ["full", "empty"], "gold": 0}]
+TASK = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+doc_to_text: "{{{{passages}}}}{{{{question}}}}"
+{rest}
+"""
+CHOICE = "output_type: multiple_choice\ndoc_to_choice: choices\ndoc_to_target: gold\nmetric_list: [{metric: acc}]"
+GENERATE = ("output_type: generate_until\ndoc_to_target: \"{{choices[gold]}}\"\nmetric_list: [{metric: exact_match}]\n"
+            "generation_kwargs: {until: [\"zzz\"], max_gen_toks: 4}")
+
+
+def by_hand(folder, model, answers):
+    """Rows of parallel reading of the documents' two units in two pieces, answer by answer."""
+    lines = []
+    for document in DOCUMENTS:
+        first, second, _ = document["passages"].split("\n\n")
+        for answer in answers(document):
+            lines.append({"task": "t", "id": len(lines), "units": [first + "\n\n", second + "\n\n"], "score": "exact",
+                          "query": document["question"], "answers": [answer], "tokens": 4})
+    (folder / "hand.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    subprocess.run([PROGRAM, "--model", model, "--tasks", f"record:{folder / 'hand.jsonl'}", "--pieces", "2", "--prefix", "",
+                    "--readings", "discount:1", "--quiet", "--out", folder / "hand"], check=True, stdout=subprocess.DEVNULL)
+    rows = json.loads((folder / "hand" / "run.json").read_text())["item_rows"]
+    return [row for row in rows if row["mode"] == "parallel"]
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        tiny_model.llama(folder / "model")
+        data = folder / "data.jsonl"
+        data.write_text("".join(json.dumps(document) + "\n" for document in DOCUMENTS))
+        (folder / "tasks").mkdir()
+        for task, rest in (("local_choice", CHOICE), ("local_generate", GENERATE)):
+            (folder / "tasks" / f"{task}.yaml").write_text(TASK.format(name=task, data=data, rest=rest))
+        model = MotetLM(PROGRAM, str(folder / "model"), pieces=2, options=["--readings", "discount:1"])
+        results = lm_eval.simple_evaluate(model, tasks=["local_choice", "local_generate"], log_samples=True,
+                                          task_manager=TaskManager(include_path=str(folder / "tasks")))
+        rows = by_hand(folder, folder / "model", lambda document: document["choices"])
+        got = [answer for sample in results["samples"]["local_choice"] for answer in sample["filtered_resps"]]
+        want = [(-row["answer_nll"], row["answer_greedy"]) for row in rows]
+        assert got == want, (got, want)
+        right = [max(want[2 * i:2 * i + 2])[0] == want[2 * i + document["gold"]][0] for i, document in enumerate(DOCUMENTS)]
+        assert results["results"]["local_choice"]["acc,none"] == sum(right) / 2, (results["results"], right)
+        outputs = [sample["resps"][0][0] for sample in results["samples"]["local_generate"]]
+        assert outputs == [row["output"] for row in rows[::2]], (outputs, rows)
+    print("lm-evaluation-harness has what motet-eval answers by itself")
+
+
+if __name__ == "__main__":
+    main()
