@@ -96,6 +96,7 @@ def main():
     print(f"{run['model']['name']}, {run['dtype']}, layout {run['configuration']['layout']}, positions {run['configuration']['positions']}, "
           f"seed {run['seed']}, motet {run['version']} ({run['revision']})\n")
     random = numpy.random.default_rng(42)
+    degrees = sorted({row["pieces"] for row in run["item_rows"]} - {1})
     rows = []
     for name, modes in tasks.items():
         full, parallel = modes.get((1, "full"), {}), {p: rows for (p, mode), rows in modes.items() if mode == "parallel"}
@@ -103,10 +104,9 @@ def main():
         scores = [row["score"] for row in full.values() if row["score"] is not None]
         rows.append([name, first[name]["rule"], f"{tokens:.0f}", str(len(full)), str(len(scores)),
                      f"{numpy.mean(scores):.2f}" if scores else "–",
-                     "{:.3f}".format(numpy.mean([nll(row) for row in full.values()]) if full else numpy.nan)] +
+                     f"{numpy.mean([nll(row) for row in full.values()]):.3f}" if full else "–"] +
                     ["{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(differences(parallel[p], full, nll), random))
-                     for p in parallel])
-    degrees = sorted({row["pieces"] for row in run["item_rows"]} - {1})
+                     if full and p in parallel else "–" for p in degrees])
     print("**The tasks**: score and loss of full reading, and the loss that parallel reading adds, nats a token, mean over items\n")
     table(["task", "score", "tokens", "items", "outputs", "score of full", "loss of full"] +
           [f"parallel, P = {p}" for p in degrees], rows)

@@ -171,6 +171,8 @@ class Tasks(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             root = pathlib.Path(directory)
             model = tiny.save(root / "model", "llama")
+            config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+            (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 1024}), encoding="utf-8")
             run(EVAL, "--model", model, "--tasks", "vt,niah", "--length", 250, "--items", 5, "--outputs", 3,
                 "--pieces", "1,2,4", "--readings", "select,discount:1", "--quiet", "--out", root / "run")
             markdown = run(sys.executable, RESULTS / "tasks_tables.py", root / "run" / "run.json")
