@@ -5,11 +5,11 @@
 
 namespace {
 
-motet::TaskItems make_sums(const motet::TaskText& text, const motet::TaskSettings& settings,
-                           const motet::Tokenizer&) {
+motet::MadeTask make_sums(const motet::TaskText& text, const motet::TaskSettings& settings,
+                          const motet::Tokenizer&) {
   const auto terms = text.number("terms", 3);
   text.no_more();
-  motet::TaskItems made{{}, settings.layout, {}, {}};
+  motet::MadeTask made{{}, settings.layout, {}, {}};
   for (int64_t item = 0; item < settings.items; ++item) {
     motet::ItemRandom random(settings.seed, text.label(), item);
     motet::TaskRecord record{.task = text.label(), .id = std::to_string(item)};

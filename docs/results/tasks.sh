@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Which way of reading in pieces costs tasks least.   docs/results/tasks.sh [--quick] [--model DIR] [--data DIR] [--out DIR]
-#   --quick      one text a size smaller, few items: a look, not a result
+#   --quick      768 tokens, P = 8, six items of fewer tasks: a look, not a result
 #   --model DIR  models/SmolLM2-135M-Instruct
 #   --data DIR   classification/ and qa/ (../shared/data); tasks whose file is missing are left out by name
 #   --out DIR    where the run, its page and the tables go (runs/tasks)

@@ -166,11 +166,7 @@ void save(const Options& options, const motet::CompareRun& run,
 
 void compare(const Options& options) {
   const auto config = motet::load_config(options.model);
-  const auto tokenizer = motet::Tokenizer::load(options.model);
-  motet::require(tokenizer.size() <= config.vocabulary, options.model.string(),
-                 ": its tokenizer has ids up to ", tokenizer.size() - 1,
-                 ", but config.json gives the model a vocabulary of ", config.vocabulary,
-                 "; they are not of the same model");
+  const auto tokenizer = program::tokenizer_of(options, config);
   if (options.save_stats && options.out.empty()) {
     throw UsageError("--save-stats needs --out DIR");
   }
@@ -178,11 +174,7 @@ void compare(const Options& options) {
   const auto plan = motet::plan_compare(config, compare);
   const auto text = program::read_text(options, options.text, tokenizer);
   text.check(compare.skip, compare.segments, compare.length, compare.scored + 2);
-  if (!tokenizer.usual_prefix().empty() && !options.bos) {
-    note(options,
-         fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
-                     tokenizer.decode(tokenizer.usual_prefix())));
-  }
+  program::note_usual_prefix(options, tokenizer, options.bos);
   const auto model = motet::load_model(options.model, options.load());
 
   motet::CompareRun run{program::provenance_here(options), compare, plan.left_out, {}};

@@ -246,19 +246,11 @@ void eval(const Options& options) {
     throw UsageError(fmt::format("--length {}: a number of tokens is wanted", options.length));
   }
   const auto config = motet::load_config(options.model);
-  const auto tokenizer = motet::Tokenizer::load(options.model);
-  motet::require(tokenizer.size() <= config.vocabulary, options.model.string(),
-                 ": its tokenizer has ids up to ", tokenizer.size() - 1,
-                 ", but config.json gives the model a vocabulary of ", config.vocabulary,
-                 "; they are not of the same model");
+  const auto tokenizer = program::tokenizer_of(options, config);
   const auto tasks = tasks_options(options, config, tokenizer);
   const auto plan = motet::plan_tasks(tasks);
   const auto items = make_items(options, tasks, plan, config, tokenizer);
-  if (!tokenizer.usual_prefix().empty() && !options.bos) {
-    note(options,
-         fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
-                     tokenizer.decode(tokenizer.usual_prefix())));
-  }
+  program::note_usual_prefix(options, tokenizer, options.bos);
   tell_left_out(options, plan, items);
   motet::require(std::any_of(items.items.begin(), items.items.end(),
                              [](const motet::TaskItem& item) { return !item.modes.empty(); }),

@@ -366,6 +366,23 @@ std::string for_output(const std::string& text) {
   return ::isatty(STDOUT_FILENO) == 1 ? printable(text) : text;
 }
 
+motet::Tokenizer tokenizer_of(const Options& options, const motet::Config& config) {
+  const auto tokenizer = motet::Tokenizer::load(options.model);
+  motet::require(tokenizer.size() <= config.vocabulary, options.model.string(),
+                 ": its tokenizer has ids up to ", tokenizer.size() - 1,
+                 ", but config.json gives the model a vocabulary of ", config.vocabulary,
+                 "; they are not of the same model");
+  return tokenizer;
+}
+
+void note_usual_prefix(const Options& options, const motet::Tokenizer& tokenizer, bool bos) {
+  if (!tokenizer.usual_prefix().empty() && !bos) {
+    note(options,
+         fmt::format("note: this tokenizer usually puts {} first; as in the paper, it is left out",
+                     tokenizer.decode(tokenizer.usual_prefix())));
+  }
+}
+
 std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Config& config,
                             const motet::Tokenizer& tokenizer) {
   if (!tokenizer.usual_prefix().empty()) {

@@ -110,6 +110,12 @@ std::string for_output(const std::string& text);
 std::vector<int64_t> bos_of(const std::filesystem::path& model, const motet::Config& config,
                             const motet::Tokenizer& tokenizer);
 
+/// The tokenizer of the model's directory. Throws Error where its ids are more than the model's.
+motet::Tokenizer tokenizer_of(const Options& options, const motet::Config& config);
+
+/// Notes what the tokenizer would put first, where that is left out.
+void note_usual_prefix(const Options& options, const motet::Tokenizer& tokenizer, bool bos);
+
 /// Words in lines of at most so many characters, for the help of an option.
 std::string wrapped(const std::string& text, std::size_t width = 80);
 

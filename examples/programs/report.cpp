@@ -43,6 +43,31 @@ std::string table_of(const Runs& runs, const std::string& format) {
                               : motet::csv_of(runs);
 }
 
+/// Every run of some files.
+template <typename Load>
+auto loaded(const std::vector<std::filesystem::path>& paths, const Load& load) {
+  std::vector<decltype(load(paths[0]))> runs;
+  std::transform(paths.begin(), paths.end(), std::back_inserter(runs), load);
+  return runs;
+}
+
+/// Runs of a program whose page shows one of them.
+template <typename Run>
+void show_each(const std::vector<Run>& runs, const Options& options,
+               const std::filesystem::path& out) {
+  if (options.format != "html") {
+    fmt::print("{}", table_of(runs, options.format));
+    return;
+  }
+  if (runs.size() > 1) {
+    throw UsageError(fmt::format(
+        "a page shows one run of {}; give one, or --format markdown, latex or csv", Run::kProgram));
+  }
+  fmt::print(
+      "{}\n",
+      program::write_report(motet::pictures_of(runs[0]), motet::html_of(runs[0]), out).string());
+}
+
 void report(const Options& options) {
   std::vector<std::filesystem::path> paths;
   std::vector<std::string> programs;
@@ -61,45 +86,23 @@ void report(const Options& options) {
   }
   const auto out = options.out.empty() ? paths[0].parent_path() : options.out;
   const auto lock = html && !options.paper ? program::claim_directory(options, out) : nullptr;
-  if (programs[0] == "motet-heads") {
-    if (html && paths.size() > 1) {
-      throw UsageError(
-          "a page shows one run of motet-heads; give one, or --format markdown, latex or csv");
-    }
-    std::vector<motet::HeadsRun> runs;
-    std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_heads_run);
-    fmt::print("{}", html ? program::write_report(motet::pictures_of(runs[0]),
-                                                  motet::html_of(runs[0]), out)
-                                    .string() +
-                                "\n"
-                          : table_of(runs, options.format));
-    return;
+  if (programs[0] == "motet-heads" && !options.paper) {
+    return show_each(loaded(paths, motet::load_heads_run), options, out);
   }
   if (programs[0] == "motet-eval") {
-    if (html && paths.size() > 1) {
-      throw UsageError(
-          "a page shows one run of motet-eval; give one, or --format markdown, latex or csv");
+    const auto runs = loaded(paths, motet::load_tasks_run);
+    if (!options.paper) {
+      return show_each(runs, options, out);
     }
-    std::vector<motet::TasksRun> runs;
-    std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_tasks_run);
-    if (options.paper) {
-      for (const auto& run : runs) {
-        fmt::print("{}", motet::paper_tables_of(run, html ? "text" : options.format));
-      }
-      return;
+    for (const auto& run : runs) {
+      fmt::print("{}", motet::paper_tables_of(run, html ? "text" : options.format));
     }
-    fmt::print("{}", html ? program::write_report(motet::pictures_of(runs[0]),
-                                                  motet::html_of(runs[0]), out)
-                                    .string() +
-                                "\n"
-                          : table_of(runs, options.format));
     return;
   }
   if (options.paper) {
     throw UsageError("--paper: the three tables are those of motet-eval's runs");
   }
-  std::vector<motet::CompareRun> runs;
-  std::transform(paths.begin(), paths.end(), std::back_inserter(runs), motet::load_run);
+  const auto runs = loaded(paths, motet::load_run);
   fmt::print("{}", html ? program::write_report(runs, out).string() + "\n"
                         : table_of(runs, options.format));
 }

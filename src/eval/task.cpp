@@ -163,8 +163,8 @@ std::string task_usages() {
   return text;
 }
 
-TaskItems make_task(const std::string& text, const TaskSettings& settings,
-                    const Tokenizer& tokenizer) {
+MadeTask make_task(const std::string& text, const TaskSettings& settings,
+                   const Tokenizer& tokenizer) {
   const auto name = text.substr(0, text.find(':'));
   const auto kind = std::find_if(kinds().begin(), kinds().end(),
                                  [&](const TaskKind& known) { return known.name == name; });

@@ -23,8 +23,7 @@ const Tokenizer& gpt2() {
   return tokenizer;
 }
 
-TaskItems made(const std::string& text,
-               const TaskSettings& settings = {.length = 600, .items = 3}) {
+MadeTask made(const std::string& text, const TaskSettings& settings = {.length = 600, .items = 3}) {
   return make_task(text, settings, gpt2());
 }
 
@@ -37,7 +36,7 @@ std::string joined(const TaskRecord& record) {
 }
 
 /// What every made item promises.
-void check(const TaskItems& task, const TaskSettings& settings) {
+void check(const MadeTask& task, const TaskSettings& settings) {
   ASSERT_EQ(static_cast<int64_t>(task.records.size()), settings.items);
   for (const auto& record : task.records) {
     EXPECT_NO_THROW(record.validate());
@@ -315,7 +314,7 @@ TEST(Tasks, ErrorsSayHowATaskIsWritten) {
 TEST(Tasks, OfOnesOwnAreRegistered) {
   EXPECT_TRUE(register_task(
       {"echo", "echo:times=N", [](const TaskText& text, const TaskSettings&, const Tokenizer&) {
-         TaskItems items{{}, "echo", {}, {}};
+         MadeTask items{{}, "echo", {}, {}};
          const auto times = text.number("times", 1);
          text.no_more();
          TaskRecord record;

@@ -84,8 +84,8 @@ struct TaskSettings {
   std::string layout = "pce";  ///< of the prompt: pce or helmet
 };
 
-/// The items of a task.
-struct TaskItems {
+/// What a maker of items gives.
+struct MadeTask {
   std::vector<TaskRecord> records;           ///< with one `task`, or several
   std::string layout;                        ///< of their prompts
   std::vector<std::filesystem::path> files;  ///< that they were made from
@@ -93,7 +93,7 @@ struct TaskItems {
 };
 
 /// Makes items; lengths are counted by the tokenizer. Throws Error.
-using MakeTask = std::function<TaskItems(const TaskText&, const TaskSettings&, const Tokenizer&)>;
+using MakeTask = std::function<MadeTask(const TaskText&, const TaskSettings&, const Tokenizer&)>;
 
 /// A kind of task, to be had by name: `--tasks` of motet-eval takes it, and `--help` names it.
 struct TaskKind {
@@ -115,8 +115,8 @@ std::string task_usages();
 
 /// Items of a task by its text, of each task in it at most as many as the settings say. Throws
 /// Error for a text that names no task, with the usages of all.
-TaskItems make_task(const std::string& text, const TaskSettings& settings,
-                    const Tokenizer& tokenizer);
+MadeTask make_task(const std::string& text, const TaskSettings& settings,
+                   const Tokenizer& tokenizer);
 
 /// The largest `size` for which `tokens_of` is at most `length`, a multiple of `step`, at least one
 /// step. Throws Error, which begins with `where`, where a single step is too long already.

@@ -30,9 +30,9 @@ void ask(TaskRecord& record, const TaskSettings& settings, const std::string& in
 
 /// Makes items, each as large as the length allows.
 template <class Make>
-TaskItems make_items(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer,
-                     int64_t step, const Make& make) {
-  TaskItems made{{}, settings.layout, {}, {}};
+MadeTask make_items(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer,
+                    int64_t step, const Make& make) {
+  MadeTask made{{}, settings.layout, {}, {}};
   for (int64_t item = 0; item < settings.items; ++item) {
     const auto size =
         largest_that_fits(settings.length, step, "the task " + text.label(),
@@ -126,7 +126,7 @@ TaskRecord vt_record(const TaskText& text, const TaskSettings& settings, int64_t
   return record;
 }
 
-TaskItems make_vt(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
+MadeTask make_vt(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
   const auto chains = text.number("chains", 1), hops = text.number("hops", 4);
   text.no_more();
   return make_items(text, settings, tokenizer, 5, [&](int64_t item, int64_t lines) {
@@ -161,7 +161,7 @@ TaskRecord cwe_record(const TaskText& text, const TaskSettings& settings, int64_
   return record;
 }
 
-TaskItems make_cwe(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
+MadeTask make_cwe(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
   // RULER's numbers; shorter lists have lower counts.
   const bool is_long = settings.length >= 4096;
   const auto often = text.number("often", is_long ? 30 : settings.length >= 1024 ? 10 : 4);
@@ -224,7 +224,7 @@ TaskRecord fwe_record(const TaskText& text, const TaskSettings& settings, int64_
   return record;
 }
 
-TaskItems make_fwe(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
+MadeTask make_fwe(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
   text.no_more();
   return make_items(text, settings, tokenizer, 5, [&](int64_t item, int64_t lines) {
     return fwe_record(text, settings, item, lines);

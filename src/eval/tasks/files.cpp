@@ -58,11 +58,11 @@ std::vector<int64_t> units_with(const std::vector<std::string>& units,
   return found;
 }
 
-TaskItems make_record(const TaskText& text, const TaskSettings&, const Tokenizer&) {
+MadeTask make_record(const TaskText& text, const TaskSettings&, const Tokenizer&) {
   const auto file = text.file();
   text.no_more();
   auto read = read_records(file);
-  TaskItems made{std::move(read.records), "record", {file}, {}};
+  MadeTask made{std::move(read.records), "record", {file}, {}};
   if (!read.other_fields.empty()) {
     std::string fields;
     for (const auto& field : read.other_fields) {
@@ -95,12 +95,12 @@ const RulerTask& ruler_kind(const TaskText& text) {
                        [&](const RulerTask& one) { return one.name == name; });
 }
 
-TaskItems make_ruler(const TaskText& text, const TaskSettings& settings, const Tokenizer&) {
+MadeTask make_ruler(const TaskText& text, const TaskSettings& settings, const Tokenizer&) {
   const auto file = text.file();
   const auto& kind = ruler_kind(text);
   const auto tokens = text.number("tokens", kind.tokens);
   text.no_more();
-  TaskItems made{{}, "ruler", {file}, {}};
+  MadeTask made{{}, "ruler", {file}, {}};
   for_each_json_line(file, [&](const json& line, const std::string& where) {
     if (static_cast<int64_t>(made.records.size()) == settings.items) {
       return;
@@ -133,11 +133,11 @@ TaskItems make_ruler(const TaskText& text, const TaskSettings& settings, const T
   return made;
 }
 
-TaskItems make_helmet(const TaskText& text, const TaskSettings& settings, const Tokenizer&) {
+MadeTask make_helmet(const TaskText& text, const TaskSettings& settings, const Tokenizer&) {
   const auto file = text.file();
   const auto tokens = text.number("tokens", 0);
   text.no_more();
-  TaskItems made{{}, settings.layout, {file}, {}};
+  MadeTask made{{}, settings.layout, {file}, {}};
   for_each_json_line(file, [&](const json& line, const std::string& where) {
     if (static_cast<int64_t>(made.records.size()) == settings.items) {
       return;
@@ -180,12 +180,12 @@ TaskItems make_helmet(const TaskText& text, const TaskSettings& settings, const 
   return made;
 }
 
-TaskItems make_kvpress(const TaskText& text, const TaskSettings& settings, const Tokenizer&) {
+MadeTask make_kvpress(const TaskText& text, const TaskSettings& settings, const Tokenizer&) {
   const auto file = text.file();
   const auto rule =
       answer_rule_named(text.one_of("score", {"found", "any", "substring", "exact", "f1"}));
   text.no_more();
-  TaskItems made{{}, "kvpress", {file}, {}};
+  MadeTask made{{}, "kvpress", {file}, {}};
   for_each_json_line(file, [&](const json& line, const std::string& where) {
     if (static_cast<int64_t>(made.records.size()) == settings.items) {
       return;

@@ -75,7 +75,7 @@ TaskRecord icl_record(const TaskText& text, const TaskSettings& settings, int64_
   return record;
 }
 
-TaskItems make_icl(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
+MadeTask make_icl(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
   const auto file = text.file();
   const std::filesystem::path demos = text.word("demos", file.string());
   const auto field = text.word("label", "label");
@@ -154,7 +154,7 @@ TaskItems make_icl(const TaskText& text, const TaskSettings& settings, const Tok
       ++rounds;
     }
   }
-  TaskItems made{{}, settings.layout, {file}, {}};
+  MadeTask made{{}, settings.layout, {file}, {}};
   if (!same) {
     made.files.push_back(demos);
   }

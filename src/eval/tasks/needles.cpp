@@ -156,8 +156,7 @@ TaskRecord niah_record(const Needles& needles, const TaskText& text, const TaskS
   return record;
 }
 
-TaskItems make_niah(const TaskText& text, const TaskSettings& settings,
-                    const Tokenizer& tokenizer) {
+MadeTask make_niah(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
   Needles needles;
   needles.keys = text.number("keys", 1);
   needles.values = text.number("values", 1);
@@ -174,7 +173,7 @@ TaskItems make_niah(const TaskText& text, const TaskSettings& settings,
   if (depth >= 0) {
     needles.depth = static_cast<double>(depth) / 100;
   }
-  TaskItems made{{}, settings.layout, {}, {}};
+  MadeTask made{{}, settings.layout, {}, {}};
   if (needles.hay != "noise" && needles.hay != "needles") {
     made.files.emplace_back(needles.hay);
     needles.sentences = sentences_of(read_file(needles.hay));
@@ -238,11 +237,11 @@ TaskRecord kv_record(const TaskText& text, const TaskSettings& settings, int64_t
   return record;
 }
 
-TaskItems make_kv(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
+MadeTask make_kv(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
   const auto pairs = text.number("pairs", 0, 2);
   const auto candidates = text.number("candidates", 4, 0);
   text.no_more();
-  TaskItems made{{}, settings.layout, {}, {}};
+  MadeTask made{{}, settings.layout, {}, {}};
   for (int64_t item = 0; item < settings.items; ++item) {
     const auto size =
         pairs > 0

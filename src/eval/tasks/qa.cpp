@@ -124,12 +124,12 @@ TaskRecord qa_record(const TaskText& text, const TaskSettings& settings, const Q
   return record;
 }
 
-TaskItems make_qa(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
+MadeTask make_qa(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
   const auto file = text.file();
   const auto wanted = text.number("passages", 0);
   const auto place = text.one_of("gold", {"random", "first", "middle", "last", "file"});
   text.no_more();
-  TaskItems made{{}, settings.layout, {file}, {}};
+  MadeTask made{{}, settings.layout, {file}, {}};
   std::vector<Question> questions;
   int64_t unanswered = 0, few = 0;
   std::size_t number = 0;
