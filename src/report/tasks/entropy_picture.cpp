@@ -55,8 +55,7 @@ Picture entropy_picture(const Shown& run, const Styles& styles) {
     }
     drawing.text({panel.corner.x, panel.corner.y - 10}, task.name, Anchor::kStart, 13,
                  "font-weight=\"bold\"");
-    drawing.text({panel.corner.x + panel.width, panel.corner.y - 10}, correlation, Anchor::kEnd,
-                 12);
+    drawing.text({panel.corner.x + panel.width, panel.corner.y + 6}, correlation, Anchor::kEnd, 12);
     draw_y_axis(drawing, panel, "loss of the answer (nats a token)", 4);
     draw_x_axis(drawing, panel, "attention entropy (nats)", 5);
     for (const auto* row : task.rows) {

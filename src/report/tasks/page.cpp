@@ -107,6 +107,15 @@ std::string summary_of(const TasksRun& run) {
 }  // namespace
 }  // namespace report::tasks
 
+namespace {
+
+/// A table whose cells with intervals stay on one line; it scrolls where it is wider than the page.
+std::string scrolling(const std::string& table) {
+  return "<div style=\"overflow-x: auto; white-space: nowrap\">\n" + table + "</div>\n";
+}
+
+}  // namespace
+
 std::vector<Picture> pictures_of(const TasksRun& run) {
   using namespace report::tasks;
   const auto all = shown(run);
@@ -132,7 +141,7 @@ std::string paper_tables_of(const TasksRun& run, const std::string& format) {
 std::string html_of(const TasksRun& run) {
   std::string rest;
   for (const auto& [title, grid] : report::tasks::paper_grids(run)) {
-    rest += "<h2>" + title + "</h2>\n" + report::html_of(grid);
+    rest += "<h2>" + title + "</h2>\n" + scrolling(report::html_of(grid));
   }
   rest +=
       "<p class=\"caption\">The paper's tables: rows are degrees, columns groups of tasks, "
@@ -143,8 +152,8 @@ std::string html_of(const TasksRun& run) {
                          "entropy tells. Point "
                          "at a mark for its values.",
                          pictures_of(run),
-                         rest + "<h2>Figures</h2>\n" + html_table_of(run) + "<h2>The run</h2>\n" +
-                             report::tasks::summary_of(run));
+                         rest + "<h2>Figures</h2>\n" + scrolling(html_table_of(run)) +
+                             "<h2>The run</h2>\n" + report::tasks::summary_of(run));
 }
 
 }  // namespace motet
