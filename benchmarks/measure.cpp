@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "motet/attention/kernel.h"
+#include "motet/model/products.h"
 #include "motet/version.h"
 
 namespace bench {
@@ -115,6 +116,7 @@ nlohmann::json machine() {
       {"motet", motet::version()},
       {"revision", motet::revision()},
       {"kernel", motet::kernel_name()},
+      {"products", motet::products_provenance()},
       {"date", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)))},
   };
 }

@@ -87,13 +87,14 @@ export MOTET_MODEL=$model MOTET_TEXT=examples/data/alice.txt
 MOTET_CHARACTERS=models/gemma-3-270m
 [ -d $MOTET_CHARACTERS ] || MOTET_CHARACTERS=tests/data/tokenizers/gemma
 export MOTET_CHARACTERS
-for name in rows readings merge model tokenizer loading; do
+for name in rows readings merge model tokenizer loading products; do
   say "$name"
   short=(--benchmark_min_warmup_time=0.01)
   if [ ${#quick[@]} -gt 0 ]; then
     short+=(--benchmark_min_time=0.05)
     case $name in
       rows) short+=('--benchmark_filter=N:(1024|2048)/d:64/bf16:0') ;;
+      products) short+=('--benchmark_filter=rows:(1|8|64|512)/shape:1') ;;
       model) short+=('--benchmark_filter=prefill/N:1024/bf16:0|decode/context:1024') ;;
     esac
   fi

@@ -16,6 +16,7 @@
 #include "motet/eval/memory.h"
 #include "motet/files/mapped.h"
 #include "motet/files/sha256.h"
+#include "motet/model/products.h"
 #include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
 #include "motet/train/initial.h"
@@ -222,6 +223,7 @@ void finetune(const Options& options) {
       {"dtype", options.dtype},
       {"device", options.device},
       {"kernel", options.device == "cpu" ? motet::kernel_name() : "portable"},
+      {"products", options.device == "cpu" ? motet::products_provenance() : "libtorch"},
       {"threads", at::get_num_threads()}};
   auto model = first_model(options, config, fresh ? name : name + ", fine-tuned");
   model->to(torch::Device(options.device));

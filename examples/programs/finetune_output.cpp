@@ -63,7 +63,7 @@ void check_same(const FinetuneOptions& options, const fs::path& document, const 
     }
     check(field, found, wanted);
   }
-  for (const auto* field : {"dtype", "seed", "device"}) {
+  for (const auto* field : {"dtype", "seed", "device", "products"}) {
     check(field, earlier.value(field, ordered_json()), run[field]);
   }
   const auto configuration = earlier.value("configuration", ordered_json::object());

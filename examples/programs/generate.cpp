@@ -14,6 +14,7 @@
 #include "motet/files/mapped.h"
 #include "motet/files/sha256.h"
 #include "motet/model/encode.h"
+#include "motet/model/products.h"
 #include "motet/model/reader.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
@@ -120,6 +121,7 @@ class Answering {
     nlohmann::ordered_json json{{"model", model_hash_},
                                 {"dtype", options_.dtype},
                                 {"device", options_.device},
+                                {"products", motet::products_provenance()},
                                 {"context", context_hash(task)},
                                 {"tokens_at_most", options_.generate.tokens},
                                 {"mode", options_.mode},

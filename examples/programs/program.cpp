@@ -22,6 +22,7 @@
 #include "motet/eval/memory.h"
 #include "motet/files/mapped.h"
 #include "motet/model/hub.h"
+#include "motet/model/products.h"
 #include "motet/version.h"
 
 namespace program {
@@ -278,6 +279,7 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
       options.model = motet::model_directory(options.model.string());
     }
     motet::kernel_name();  // a MOTET_KERNEL that cannot be is an error at once
+    motet::products_name();
     motet::require(options.device != "cuda" || torch::cuda::is_available(),
                    "--device cuda: this LibTorch finds no CUDA device; leave --device out");
     if (options.threads > 0) {

@@ -9,6 +9,7 @@
 
 #include "motet/attention/kernel.h"
 #include "motet/files/mapped.h"
+#include "motet/model/products.h"
 #include "motet/model/weights.h"
 #include "motet/version.h"
 
@@ -82,6 +83,7 @@ motet::Provenance provenance_here(const Options& options) {
   provenance.dtype = options.dtype;
   provenance.device = options.device;
   provenance.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
+  provenance.products = options.device == "cpu" ? motet::products_provenance() : "libtorch";
   provenance.threads = at::get_num_threads();
   return provenance;
 }
@@ -98,14 +100,16 @@ bool goes_on(const Options& options, const ordered_json& wanted,
   motet::require(options.resume, options.out.string(),
                  ": holds a run already; --resume goes on with it, --overwrite replaces it");
   const auto found = read_run(path);
-  std::vector<std::string> fields{"schema",        "program", "model", "data",
-                                  "configuration", "dtype",   "seed",  "device"};
+  std::vector<std::string> fields{"schema", "program", "model",  "data",    "configuration",
+                                  "dtype",  "seed",    "device", "products"};
   fields.insert(fields.end(), also.begin(), also.end());
   for (const auto& field : fields) {
     const auto there = found.value(field, json());
     const json here = wanted.at(field);  // fields of an object in any order
     motet::require(here == there, path.string(), ": is a run with another ", field, ": it has ",
-                   there.dump(), ", this command has ", here.dump(), "; choose another --out");
+                   there.dump(), ", this command has ", here.dump(),
+                   field == "products" ? "; MOTET_PRODUCTS says which, or choose another --out"
+                                       : "; choose another --out");
   }
   return true;
 }

@@ -53,6 +53,7 @@
 #include "motet/model/generate.h"
 #include "motet/model/hub.h"
 #include "motet/model/oracle.h"
+#include "motet/model/products.h"
 #include "motet/model/reader.h"
 #include "motet/model/rope.h"
 #include "motet/model/weights.h"

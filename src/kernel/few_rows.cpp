@@ -155,7 +155,6 @@ namespace {
 using few_rows::Product;
 using torch::Tensor;
 
-constexpr int64_t kMostRows = 16;   // with more, reading the weight is no longer all the work
 constexpr int64_t kBlockOuts = 32;  // rows of the weight that stay near for all rows of x
 constexpr int64_t kPadding = 32;    // floats: a pair of the longest vectors
 
@@ -166,14 +165,14 @@ few_rows::Variant variant_for(torch::ScalarType type) {
 
 }  // namespace
 
-bool multiplies_few_rows(const Tensor& x, const Tensor& weight) {
+bool multiplies_few_rows(const Tensor& x, const Tensor& weight, int64_t most) {
   const auto type = x.scalar_type();
   const bool differentiated =
       at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
   return (type == torch::kFloat32 || type == torch::kBFloat16) && weight.scalar_type() == type &&
          x.is_cpu() && weight.is_cpu() && weight.dim() == 2 && weight.is_contiguous() &&
          x.dim() > 0 && x.size(-1) == weight.size(1) && x.numel() > 0 &&
-         x.numel() / x.size(-1) <= kMostRows && !differentiated &&
+         x.numel() / x.size(-1) <= most && !differentiated &&
          instruction_set() != InstructionSet::kNone;
 }
 

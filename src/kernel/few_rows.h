@@ -6,9 +6,9 @@
 
 namespace motet {
 
-/// Whether `multiply_few_rows` computes x W^T, and is the faster way: fp32 or bf16 on a processor
-/// whose vectors we use, shapes that fit, few rows of x, no gradient.
-bool multiplies_few_rows(const torch::Tensor& x, const torch::Tensor& weight);
+/// Whether `multiply_few_rows` computes x W^T: fp32 or bf16 on a processor whose vectors we use,
+/// shapes that fit, at most `most` rows of x, no gradient.
+bool multiplies_few_rows(const torch::Tensor& x, const torch::Tensor& weight, int64_t most);
 
 /// x W^T + b for a few rows of x, as while generating: all the work is to read W, once. `weight` is
 /// [out, in], `bias` [out] or undefined, x [..., in] in the weight's dtype; [..., out] in `type`,

@@ -33,10 +33,15 @@ bool has(InstructionSet set);
 /// The one whose code runs in this process beside the kernel of rows (see `use_kernel`).
 InstructionSet instruction_set();
 
-/// Whether LibTorch's products of bf16 are faster than its fp32 ones: with AMX they are. Without
-/// any instructions they are far slower, and those of AVX512-BF16 take twice the time
-/// (docs/performance.md). On processors that are not x86 it is taken for granted.
-bool multiplies_bfloat16();
+/// What the choice of products looks at.
+struct Processor {
+  bool x86 = false;
+  bool amd = false;  // by its vendor
+  bool avx512 = false;
+  bool avx512_bfloat16 = false;
+  bool amx_bfloat16 = false;
+};
+const Processor& processor();
 
 /// `MOTET_PICK(set, space, name)`: a pointer to `space::N_...::name` as compiled for `set`; null
 /// where there is none.

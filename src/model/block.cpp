@@ -6,8 +6,7 @@
 #include <map>
 
 #include "kernel/elementwise.h"
-#include "kernel/few_rows.h"
-#include "kernel/target.h"
+#include "model/products.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -28,17 +27,7 @@ Tensor Attention::run(const std::shared_ptr<Block>& block, const Tensor& x,
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               bool single_precision_out) {
-  const auto out = single_precision_out ? statistics_type(x) : x.scalar_type();
-  if (multiplies_few_rows(x, weight)) {
-    return multiply_few_rows(x, weight, bias, out);
-  }
-  const bool widen = x.scalar_type() == torch::kBFloat16 && x.is_cpu() && !multiplies_bfloat16();
-  if (widen || out != x.scalar_type()) {
-    const auto wide = at::linear(x.to(torch::kFloat32), weight.to(torch::kFloat32),
-                                 bias.defined() ? bias.to(torch::kFloat32) : bias);
-    return wide.to(out);
-  }
-  return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
+  return multiply(x, weight, bias, single_precision_out ? statistics_type(x) : x.scalar_type());
 }
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias, const torch::TensorOptions& options) {

@@ -53,6 +53,7 @@ ordered_json document_of(const std::string& program, int64_t schema, const Prove
   document["threads"] = provenance.threads;
   document["device"] = provenance.device;
   document["kernel"] = provenance.kernel;
+  document["products"] = provenance.products;
   document["complete"] = complete;
   return document;
 }
@@ -68,6 +69,7 @@ Provenance provenance_of(const Given& document) {
           .dtype = document.at("dtype"),
           .device = document.at("device"),
           .kernel = document.at("kernel"),
+          .products = document.at("products"),
           .threads = document.at("threads")};
 }
 

@@ -1,6 +1,7 @@
 #include "motet/model/block.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 #include <torch/types.h>
 
@@ -8,6 +9,8 @@
 #include <cmath>
 
 #include "kernels.h"
+#include "motet/error.h"
+#include "motet/model/products.h"
 #include "reference/attention.h"
 
 namespace motet {
@@ -73,6 +76,86 @@ TEST_P(BlockByKernel, LinearTakesStridedRows) {
   torch::manual_seed(3);
   const auto x = torch::randn({1, 64, 3}).transpose(1, 2), weight = torch::randn({8, 64});
   EXPECT_LT(max_error(linear(x, weight, Tensor()), wide(x).matmul(wide(weight).t())), 1e-4);
+}
+
+/// Every way of making products, whatever this processor's best is.
+class BlockByProducts : public testing::TestWithParam<std::string_view> {
+ protected:
+  void SetUp() override {
+    before_ = products_name();
+    use_products(GetParam());
+  }
+  void TearDown() override { use_products(before_); }
+
+ private:
+  std::string before_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Products, BlockByProducts, testing::ValuesIn(all_products()),
+                         [](const auto& info) {
+                           std::string name(info.param);
+                           std::replace(name.begin(), name.end(), '/', '_');
+                           return name;
+                         });
+
+TEST_P(BlockByProducts, LinearEqualsTheProductInFloat64) {
+  const at::NoGradGuard no_grad;
+  torch::manual_seed(3);
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    for (const int64_t rows : {1, 9, 65, 130}) {
+      const auto x = torch::randn({2, rows, 61}).to(dtype),
+                 weight = torch::randn({37, 61}).to(dtype);
+      const auto bias = torch::randn({37}).to(dtype);
+      const auto expected = wide(x).matmul(wide(weight).t()) + wide(bias);
+      const auto y = linear(x, weight, bias);
+      EXPECT_EQ(y.scalar_type(), dtype);
+      EXPECT_LT(max_error(y, expected), last_bit(y) + 0x1p-20 * 61) << rows;
+      const auto single = linear(x, weight, bias, /*single_precision_out=*/true);
+      EXPECT_EQ(single.scalar_type(), torch::kFloat32);
+      EXPECT_LT(max_error(single, expected), 0x1p-20 * 61) << rows;
+    }
+  }
+}
+
+TEST_P(BlockByProducts, LinearHasTheGradientsOfFloat64) {
+  torch::manual_seed(3);
+  const auto made = [](torch::IntArrayRef sizes) { return torch::randn(sizes).requires_grad_(); };
+  const auto x = made({2, 20, 31}), weight = made({7, 31}), bias = made({7});
+  const auto on_y = torch::randn({2, 20, 7});
+  const auto found = torch::autograd::grad({linear(x, weight, bias)}, {x, weight, bias}, {on_y});
+  const auto deep = [](const Tensor& t) { return wide(t.detach()).requires_grad_(); };
+  const auto x64 = deep(x), weight64 = deep(weight), bias64 = deep(bias);
+  const auto expected = torch::autograd::grad({at::linear(x64, weight64, bias64)},
+                                              {x64, weight64, bias64}, {wide(on_y)});
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_LT(max_error(found[i], expected[i]), 2e-5) << i;
+  }
+  // Of the rows alone, as where weights are frozen; and through its own gradient.
+  const auto frozen = linear(x, weight.detach(), Tensor()).square().sum();
+  const auto once = torch::autograd::grad({frozen}, {x}, {}, true, /*create_graph=*/true)[0];
+  const auto twice = torch::autograd::grad({once.square().sum()}, {x})[0];
+  const auto square = wide(weight.detach()).t().matmul(wide(weight.detach()));
+  EXPECT_LT(max_error(twice, 8 * wide(x.detach()).matmul(square).matmul(square)), 0.05);
+}
+
+TEST_P(BlockByProducts, AutocastChoosesTheDtype) {
+  const at::NoGradGuard no_grad;
+  at::autocast::set_autocast_enabled(at::kCPU, true);
+  at::autocast::set_autocast_dtype(at::kCPU, torch::kBFloat16);
+  const auto y = linear(torch::ones({70, 8}), torch::ones({4, 8}), Tensor());
+  at::autocast::clear_cache();
+  at::autocast::set_autocast_enabled(at::kCPU, false);
+  EXPECT_EQ(y.scalar_type(), torch::kBFloat16);
+}
+
+TEST(Products, UnknownOnesAreErrorsThatNameAll) {
+  try {
+    use_products("cublas");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("libtorch/wide, libtorch/native"), std::string::npos)
+        << error.what();
+  }
 }
 
 /// LibTorch's products promise neither, but for the last bits.

@@ -288,6 +288,30 @@ TEST_F(Compare, RunsWithTheKernelOfTheEnvironment) {
             "motet-compare: MOTET_KERNEL=abacus: no such kernel; there are " + known + "\n");
 }
 
+/// Bits depend on what makes products: a run goes on with the same ones, or not at all.
+TEST_F(Compare, ARunHasOneWayOfMakingProducts) {
+  const auto run_with = [&](const std::string& products, const std::vector<std::string>& more) {
+    auto words = command(small(more));
+    words.insert(words.begin(), {"/usr/bin/env", "MOTET_PRODUCTS=" + products});
+    return Process(directory_.path(), words).wait();
+  };
+  EXPECT_EQ(run_with("libtorch/wide", {}).code, 0);
+  EXPECT_EQ(json::parse(read_file(out_ + "/run.json"))["products"], "libtorch/wide, rule 1");
+  EXPECT_EQ(run_with("libtorch/wide", {"--resume"}).code, 0);
+  const auto other = run_with("libtorch/native", {"--resume"});
+  EXPECT_EQ(other.code, 1);
+  EXPECT_EQ(other.err, "motet-compare: " + out_ +
+                           "/run.json: is a run with another products: it has \"libtorch/wide, "
+                           "rule 1\", this command has \"libtorch/native, rule 1\"; "
+                           "MOTET_PRODUCTS says which, or choose another --out\n");
+  const auto unknown = run_with("abacus", {"--overwrite"});
+  EXPECT_EQ(unknown.code, 1);
+  EXPECT_EQ(unknown.err.find("motet-compare: MOTET_PRODUCTS=abacus: no such products; there are "
+                             "libtorch/wide, libtorch/native"),
+            0)
+      << unknown.err;
+}
+
 TEST_F(Compare, SavesStatisticsAndGoesOnWithThem) {
   const auto path = std::filesystem::path(out_) / "stats.safetensors";
   ASSERT_EQ(run(small({"--save-stats"})).code, 0);

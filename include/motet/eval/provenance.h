@@ -24,6 +24,7 @@ struct Provenance {
   std::string dtype;                 ///< "float32" or "bfloat16"
   std::string device;                ///< "cpu" or "cuda"
   std::string kernel;                ///< what computed rows, see kernel.h
+  std::string products;              ///< what multiplied weights and rows, see products.h
   int64_t threads = 0;               ///< of LibTorch
 };
 
