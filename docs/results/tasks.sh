@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
-# Which way of reading in pieces costs tasks least.   docs/results/tasks.sh [--quick] [--model DIR] [--data DIR] [--out DIR]
+# Which way of reading in pieces costs tasks least.   docs/results/tasks.sh [--quick] [--model DIR] [--data DIR] [--dtype NAME] [--out DIR]
 #   --quick      768 tokens, P = 8, six items of fewer tasks: a look, not a result
 #   --model DIR  models/SmolLM2-135M-Instruct
 #   --data DIR   classification/ and qa/ (../shared/data); tasks whose file is missing are left out by name
 #   --out DIR    where the run, its page and the tables go (runs/tasks)
+#   --dtype NAME bfloat16, as in the paper
 # Each task with 100 items for likelihoods, half of them with outputs; P = 1, 4, 16, every reading, without and with the
-# prefix. An interrupted experiment goes on where it stopped, item by item, some of every task.
+# prefix. Tasks run one after the other, each to DIR/TASK; what tables are made of is kept in DIR/TASK.jsonl.gz, and a task
+# that has such a file is done. An interrupted experiment goes on where it stopped, at the item.
 set -euo pipefail
 experiment=tasks
 needed=""
-model=models/SmolLM2-135M-Instruct data="" rest=()
+model=models/SmolLM2-135M-Instruct data="" dtype=bfloat16 rest=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --model | --data) [ $# -gt 1 ] || { echo "tasks: $1 needs a directory" >&2; exit 2; }
-                      [ "$1" = --model ] && model=$(realpath "$2") || data=$(realpath "$2")
-                      shift 2 ;;
+    --model | --data | --dtype) [ $# -gt 1 ] || { echo "tasks: $1 needs a value" >&2; exit 2; }
+                                case $1 in
+                                  --model) model=$(realpath "$2") ;;
+                                  --data) data=$(realpath "$2") ;;
+                                  --dtype) dtype=$2 ;;
+                                esac
+                                shift 2 ;;
     *) rest+=("$1"); shift ;;
   esac
 done
@@ -24,19 +30,39 @@ source "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
 data=${data:-$root/../shared/data}
 items=100 outputs=50 length=2048 pieces=1,4,16
 $quick && items=6 outputs=3 length=768 pieces=1,8
-tasks=kv:pairs=10,kv:pairs=30,niah:depth=0,niah:depth=50,niah:depth=100,niah:hay=needles,vt
-$quick && tasks=kv:pairs=10,niah:depth=50,vt
-add() {  # FILE TASK
-  if [ -e "$data/$1" ]; then tasks=$2,$tasks; else say "left out: ${2%%:*} of $1, which is not in $data"; fi
+tasks=()
+add() {  # FILE TASK, or TASK
+  if [ $# -eq 1 ]; then tasks+=("$1")
+  elif [ -e "$data/$1" ]; then tasks+=("$2")
+  else say "left out: ${2%%:*} of $1, which is not in $data"
+  fi
 }
+labelled=$data/classification
+add classification/trec_test.jsonl "icl:$labelled/trec_test.jsonl:demos=$labelled/trec_train.jsonl"
+add kv:pairs=10
+add niah:depth=50
 add qa/nq_20docs.jsonl "qa:$data/qa/nq_20docs.jsonl:passages=$($quick && echo 4 || echo 12)"
-add classification/banking77_test.jsonl \
-  "icl:$data/classification/banking77_test.jsonl:demos=$data/classification/banking77_train.jsonl:labels=20"
-add classification/trec_test.jsonl \
-  "icl:$data/classification/trec_test.jsonl:demos=$data/classification/trec_train.jsonl"
-say "$tasks"
-build/release/examples/motet-eval --model "$model" --tasks "$tasks" --items $items --outputs $outputs --length $length \
-  --pieces $pieces --readings select,discount:1,sharpen:4,temper,soft --out "$out/run" --resume > "$out/table.txt"
-"$MOTET_PYTHON" "$here/tasks_tables.py" "$out/run/run.json" > "$out/tables.md"
+add vt
+$quick || {
+  add niah:hay=needles
+  add classification/banking77_test.jsonl \
+    "icl:$labelled/banking77_test.jsonl:demos=$labelled/banking77_train.jsonl:labels=20"
+  add kv:pairs=30
+  add niah:depth=0
+  add niah:depth=100
+}
+tables() { "$MOTET_PYTHON" "$here/tasks_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"; }
+for task in "${tasks[@]}"; do
+  name=$(echo "$task" | sed -E 's|[^:=]*/([^/]*)[.]jsonl|\1|g; s|[:=]|-|g')
+  [ ! -e "$out/$name.jsonl.gz" ] || continue
+  say "$name"
+  mkdir -p "$out/$name"
+  build/release/examples/motet-eval --model "$model" --tasks "$task" --items $items --outputs $outputs --length $length \
+    --pieces $pieces --readings select,discount:1,sharpen:4,temper,soft --dtype "$dtype" --out "$out/$name" --resume \
+    > "$out/$name/table.txt"
+  "$MOTET_PYTHON" "$here/tasks_tables.py" --keep "$out/$name.jsonl.gz" "$out/$name/run.json"
+  tables
+done
+tables
 cat "$out/tables.md"
-say "tables: $out/tables.md; page: $out/run/index.html"
+say "tables: $out/tables.md; a page of each task: $out/TASK/index.html"

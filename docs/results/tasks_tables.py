@@ -1,16 +1,40 @@
 #!/usr/bin/env python3
-"""What docs/results/tasks.sh finds, as Markdown.   tasks_tables.py RUN.json
+"""What docs/results/tasks.sh finds, as Markdown.   tasks_tables.py RUN ... | tasks_tables.py --keep KEPT RUN
+
+A RUN is a run.json of motet-eval or, a twentieth of the size, a KEPT of one (a .jsonl.gz): what the tables are made of.
 
 Differences are paired by item. Intervals are 95 %, by bootstrap over items (10,000 draws of a fixed seed); p-values are
 of a sign-flip test (20,000 flips), corrected for all comparisons of a table together (Holm 1979); * marks p < 0.05.
 """
 
+import gzip
 import json
 import sys
 
 import numpy
 
 DRAWS, FLIPS = 10_000, 20_000
+HEAD = ("model", "dtype", "kernel", "products", "configuration", "seed", "version", "revision", "complete", "correlations")
+ROW = ("task", "group", "rule", "id", "mode", "reading", "pieces", "prefix_tokens", "tokens", "score", "answer_nll", "answer_tokens",
+       "candidate_best", "candidate_margin", "entropy_query", "entropy_pce", "mass_gold", "best_is_gold", "kept_is_gold", "depth")
+
+
+def read(path):
+    if not path.endswith(".gz"):
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        run = json.loads(next(file))
+        return run | {"item_rows": [dict(zip(ROW, json.loads(line))) for line in file]}
+
+
+def keep(path, run):
+    """Four digits after the point are more than the intervals have."""
+    short = lambda value: round(value, 4) if isinstance(value, float) else value
+    text = "".join(json.dumps(part) + "\n" for part in [{name: run[name] for name in HEAD}] + [
+        [short(row[name]) for name in ROW] for row in run["item_rows"]])
+    with open(path, "wb") as file:
+        file.write(gzip.compress(text.encode(), mtime=0))
 
 
 def label(row):
@@ -88,15 +112,25 @@ def against_parallel(tasks, figure, sign):
 
 
 def main():
-    run = json.load(open(sys.argv[1], encoding="utf-8"))
-    if not run["complete"]:
-        print(f"tasks_tables: {sys.argv[1]} is not complete; what is there is shown", file=sys.stderr)
-    tasks = by_mode(run["item_rows"])
+    if sys.argv[1:2] == ["--keep"]:
+        keep(sys.argv[2], read(sys.argv[3]))
+        return
+    runs = [read(path) for path in sys.argv[1:]]
+    for path, one in zip(sys.argv[1:], runs):
+        if not one["complete"]:
+            print(f"tasks_tables: {path} is not complete; what is there is shown", file=sys.stderr)
+    run = runs[0]
+    item_rows = [row for one in runs for row in one["item_rows"]]
+    for name in ("model", "dtype", "products", "seed", "version"):
+        if len({json.dumps(one[name]) for one in runs}) > 1:
+            print(f"tasks_tables: the runs differ in {name}", file=sys.stderr)
+    tasks = by_mode(item_rows)
     first = {name: next(iter(next(iter(modes.values())).values())) for name, modes in tasks.items()}
-    print(f"{run['model']['name']}, {run['dtype']}, layout {run['configuration']['layout']}, positions {run['configuration']['positions']}, "
-          f"seed {run['seed']}, motet {run['version']} ({run['revision']})\n")
+    configuration = run["configuration"]
+    print(f"{run['model']['name']}, {run['dtype']} (products {run['products']}), layout {configuration['layout']}, "
+          f"positions {configuration['positions']}, seed {run['seed']}, motet {run['version']} ({run['revision']})\n")
     random = numpy.random.default_rng(42)
-    degrees = sorted({row["pieces"] for row in run["item_rows"]} - {1})
+    degrees = sorted({row["pieces"] for row in item_rows} - {1})
     rows = []
     for name, modes in tasks.items():
         full, parallel = modes.get((1, "full"), {}), {p: rows for (p, mode), rows in modes.items() if mode == "parallel"}
@@ -118,7 +152,8 @@ def main():
           "entropy, less loss\n")
     show = lambda x: "–" if x[0] is None else f"{x[0]:.2f}" + (f" [{x[1]:.2f}, {x[2]:.2f}]" if x[1] is not None else "")
     table(["task", "modes", "entropy and loss", "entropy and score"], [
-        [one["task"], str(one["modes"]), show(one["entropy_nll"]), show(one["entropy_score"])] for one in run["correlations"]])
+        [one["task"], str(one["modes"]), show(one["entropy_nll"]), show(one["entropy_score"])]
+        for run in runs for one in run["correlations"]])
     print("**What a reading does to entropy and to loss**, against parallel of the same degree, mean over tasks\n")
     rows = []
     for mode in dict.fromkeys(mode for modes in tasks.values() for mode in modes):

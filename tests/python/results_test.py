@@ -177,6 +177,9 @@ class Tasks(unittest.TestCase):
                 "--pieces", "1,2,4", "--readings", "select,discount:1", "--quiet", "--out", root / "run")
             markdown = run(sys.executable, RESULTS / "tasks_tables.py", root / "run" / "run.json")
             document = json.loads((root / "run" / "run.json").read_text(encoding="utf-8"))
+            run(sys.executable, RESULTS / "tasks_tables.py", "--keep", root / "kept.jsonl.gz", root / "run" / "run.json")
+            kept = run(sys.executable, RESULTS / "tasks_tables.py", root / "kept.jsonl.gz")
+        self.assertEqual(kept, markdown)  # four digits say the same
         tasks = {row[0]: row for row in table(markdown, "mean over items\n")}
         self.assertEqual(list(tasks), ["vt", "niah"])
         items = [row for row in document["item_rows"] if row["task"] == "niah"]
