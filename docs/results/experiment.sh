@@ -28,4 +28,4 @@ cmake --preset release > "$out/build.log" 2>&1 && cmake --build --preset release
   say "the build failed; all of it is in $out/build.log"
   exit 1
 }
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-60000}  # threads that wait spin for a moment only
