@@ -47,16 +47,25 @@ inline int64_t prefill(const motet::Decoder& model, const std::vector<int64_t>& 
   return next_token(model, reader.read(tokens));
 }
 
-/// Decoding behind an encoded context, a token at a time.
+/// Decoding behind an encoded context that some queries share, a token of each at a time.
 class Decoding {
  public:
-  Decoding(const motet::Decoder& model, int64_t context)
+  Decoding(const motet::Decoder& model, int64_t context, int64_t queries = 1)
       : model_(model),
         context_(
             motet::encode(model, tokens_for(model, context), motet::make_layout(0, {context}))),
-        reader_(model, context_, all_, probes_.list()) {}
+        reader_(model, context_, all_, probes_.list()) {
+    for (int64_t query = 0; query < queries; ++query) {
+      tokens_.push_back({query + 1});
+    }
+  }
 
-  void step() { token_ = next_token(model_, reader_.read(std::vector<int64_t>{token_})); }
+  void step() {
+    const auto next = model_.logits(reader_.read(tokens_)).argmax(-1);
+    for (std::size_t query = 0; query < tokens_.size(); ++query) {
+      tokens_[query][0] = next[static_cast<int64_t>(query)].item<int64_t>();
+    }
+  }
 
  private:
   const motet::Decoder& model_;
@@ -64,7 +73,7 @@ class Decoding {
   motet::All all_;
   AllProbes probes_{motet::RowKind::kQuery};
   motet::Reader reader_;
-  int64_t token_ = 1;
+  std::vector<std::vector<int64_t>> tokens_;
 };
 
 /// Bytes of weights and keys that a token needs behind `context` tokens.

@@ -4,6 +4,7 @@
 //   machine                     what the figures depend on
 //   prefill TOKENS DTYPE        {"seconds", "peak_bytes"}; all probes on, logits of the last row
 //   decode CONTEXT TOKENS DTYPE {"seconds"} of a token, and the {"bytes"} it needs
+//   batch CONTEXT QUERIES TOKENS DTYPE  {"seconds"} of a token of each query over one context
 //   compare LENGTH SCORED DTYPE {"seconds", "flops"} of motet-compare's modes on one segment
 //   sum                         {"seconds", "bytes"} of a plain sum over 1 GiB
 //   product                     {"seconds", "flops"} of a matrix product
@@ -57,6 +58,10 @@ class Server {
       const auto context = number(), tokens = number();
       return decode(model(words), context, tokens);
     }
+    if (what == "batch") {
+      const auto context = number(), queries = number(), tokens = number();
+      return decode(model(words), context, tokens, queries);
+    }
     if (what == "compare") {
       const auto length = number(), scored = number();
       return compare(model(words), length, scored);
@@ -74,7 +79,9 @@ class Server {
       const auto seconds = bench::seconds_of([&] { product_.multiply(); });
       return {{"seconds", seconds}, {"flops", bench::Product::flops()}};
     }
-    motet::fail("'", line, "': one of machine, prefill, decode, compare, sum, product is wanted");
+    motet::fail("'", line,
+                "': one of machine, prefill, decode, batch, compare, sum, product is "
+                "wanted");
   }
 
  private:
@@ -106,8 +113,9 @@ class Server {
     return answer;
   }
 
-  static json decode(const motet::Decoder& model, int64_t context, int64_t tokens) {
-    bench::Decoding decoding(model, context);
+  static json decode(const motet::Decoder& model, int64_t context, int64_t tokens,
+                     int64_t queries = 1) {
+    bench::Decoding decoding(model, context, queries);
     decoding.step();
     const auto seconds = bench::seconds_of([&] {
       for (int64_t i = 0; i < tokens; ++i) {

@@ -209,6 +209,21 @@ class Suite:
         self.warm(self.transformers, dtype)
         self.row(f"decode at 1,024 tokens, {dtype}, rate / transformers", None, factor, higher=True)
 
+    def batches(self, dtype):
+        """Tokens of queries over one context, all at once against one by one: the same machine, the same context."""
+        self.warm(self.motet, dtype)
+        tokens = 16 if self.quick else 64
+        for queries, goal in ((4, None), (16, 4)):
+            def factor(queries=queries):
+                alone, together = self.pairs((self.motet, "batch", 2048, 1, tokens, dtype),
+                                             (self.motet, "batch", 2048, queries, tokens, dtype))
+                values = [queries * a["seconds"] / t["seconds"] for a, t in zip(alone, together)]
+                rate = queries / statistics.median(self.seconds(together))
+                return values, {"unit": "times the tokens of one by one", "ours": self.seconds(together),
+                                "rival": [queries * a["seconds"] for a in alone],
+                                "note": f"{rate:.0f} tokens/s"}
+            self.row(f"decode of {queries} queries over 2,048 tokens, {dtype}", goal, factor, higher=True)
+
     def compare(self):
         length = 1024 if self.quick else 4096
         command = "compare", length, length // 4, "float32"
@@ -238,6 +253,7 @@ class Suite:
             for dtype in ("float32", "bfloat16"):
                 self.prefill(dtype)
                 self.decode(dtype)
+                self.batches(dtype)
             self.entropy()
             self.compare()
             self.transformers.close()

@@ -16,7 +16,7 @@ done
 for name in $needed; do
   [ -e "$texts/$name.txt" ] || { say "$texts/$name.txt is missing; --texts DIR says where the texts are"; exit 1; }
 done
-texts=$(cd "$texts" && pwd)
+[ -z "$needed" ] || texts=$(cd "$texts" && pwd)
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 cd "$root"

@@ -11,6 +11,7 @@
 #include <numeric>
 #include <set>
 
+#include "chat.h"
 #include "items.h"
 #include "motet/eval/task.h"
 #include "motet/eval/tasks_run.h"
@@ -39,7 +40,9 @@ struct Options : program::Options {
   std::string prefix = "Answer the question at the end from these contexts:\\n\\n";
   std::string positions = "spread";
   std::string truncate;
-  bool bos = false, full_length = false;
+  bool bos = false, full_length = false, chat = false;
+  std::optional<std::string> system;
+  std::vector<std::string> also;
   program::AblationOptions ablation;
 };
 
@@ -66,6 +69,12 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_flag("--bos", options.bos,
                "put the tokenizer's first token before everything, in every mode");
+  auto* chat = app.add_flag(
+      "--chat", options.chat,
+      "each item is a user's message (ChatML models): its opening stands before everything, in\n"
+      "every mode; what follows the query's last line break begins the answer");
+  app.add_option("--system", options.system, "a system message before the user's; knows \\n")
+      ->needs(chat);
   app.add_option("--select", options.select,
                  "pieces K that selective and both keep, for heads and rows of a call together; 2");
   auto* readings =
@@ -84,6 +93,10 @@ void add_options(CLI::App& app, Options& options) {
                  "units: leave out whole units, from the one that is farthest from the query on,\n"
                  "of items longer than the model's positions")
       ->check(CLI::IsMember({"units"}));
+  app.add_option("--also", options.also,
+                 "ruler, helmet: beside run.json, files for their scorers, a directory a mode")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"ruler", "helmet"}));
   program::add_ablation_options(app, options.ablation);
   program::add_config_option(app, options);
   program::add_options(app, options);
@@ -120,6 +133,11 @@ motet::TasksOptions tasks_options(const Options& options, const motet::Config& c
   tasks.full_length = options.full_length;
   if (!options.full_length) {
     tasks.end = motet::end_tokens(options.model);
+    const auto end = tokenizer.id("<|im_end|>");
+    if (options.chat && end &&
+        std::find(tasks.end.begin(), tasks.end.end(), *end) == tasks.end.end()) {
+      tasks.end.push_back(*end);
+    }
   }
   tasks.truncate = !options.truncate.empty();
   tasks.ablation = options.ablation.ablation();
@@ -138,7 +156,7 @@ struct Items {
 
 Items make_items(const Options& options, const motet::TasksOptions& tasks,
                  const motet::TasksPlan& plan, const motet::Config& config,
-                 const motet::Tokenizer& tokenizer) {
+                 const motet::Tokenizer& tokenizer, const std::optional<program::Chat>& chat) {
   const motet::TaskSettings settings{.length = options.length,
                                      .items = options.items.value_or(50),
                                      .seed = options.seed,
@@ -152,7 +170,10 @@ Items make_items(const Options& options, const motet::TasksOptions& tasks,
   std::set<std::pair<std::string, std::string>> seen;
   std::string hashes;
   for (const auto& text : options.tasks) {
-    const auto task = motet::make_task(text, settings, tokenizer);
+    auto task = motet::make_task(text, settings, tokenizer);
+    if (chat) {
+      task.layout += ", chat";
+    }
     for (const auto& line : task.notes) {
       note(options, "note: " + line);
     }
@@ -161,7 +182,10 @@ Items make_items(const Options& options, const motet::TasksOptions& tasks,
       hashes += motet::sha256(motet::read_file(file)) + "\n";
     }
     std::map<std::string, int64_t> places;
-    for (const auto& record : task.records) {
+    for (auto& record : task.records) {
+      if (chat) {
+        record = program::in_chat(std::move(record), *chat);
+      }
       motet::require(seen.emplace(record.task, record.id).second, "--tasks: the item ", record.id,
                      " of the task ", record.task, " is there twice");
       made.push_back({places[record.task]++, motet::item_of(record, tokenizer, config, tasks, plan),
@@ -235,7 +259,25 @@ void tell_left_out(const Options& options, const motet::TasksPlan& plan, const I
   }
 }
 
+/// The files of others that were asked for.
+void write_also(const Options& options, const Items& items, const motet::TasksRun& run) {
+  std::vector<motet::TaskRecord> records;
+  for (const auto& item : items.items) {
+    records.push_back(item.record);
+  }
+  for (const auto& name : options.also) {
+    const auto directory = options.out / name;
+    const auto count = name == "ruler" ? motet::save_for_ruler(run, records, directory)
+                                       : motet::save_for_helmet(run, records, directory);
+    fmt::print("{}: {} files in {}\n", name == "ruler" ? "RULER" : "HELMET", count,
+               directory.string());
+  }
+}
+
 void eval(const Options& options) {
+  if (!options.also.empty() && options.out.empty()) {
+    throw UsageError("--also writes beside run.json: --out DIR says where");
+  }
   for (const auto& [value, name] :
        {std::pair{options.items, "items"}, {options.outputs, "outputs"}}) {
     if (value && *value < (std::string_view(name) == "items" ? 1 : 0)) {
@@ -247,9 +289,12 @@ void eval(const Options& options) {
   }
   const auto config = motet::load_config(options.model);
   const auto tokenizer = program::tokenizer_of(options, config);
+  const auto chat = options.chat
+                        ? std::optional(program::chat_of(options, tokenizer, options.system))
+                        : std::nullopt;
   const auto tasks = tasks_options(options, config, tokenizer);
   const auto plan = motet::plan_tasks(tasks);
-  const auto items = make_items(options, tasks, plan, config, tokenizer);
+  const auto items = make_items(options, tasks, plan, config, tokenizer, chat);
   program::note_usual_prefix(options, tokenizer, options.bos);
   tell_left_out(options, plan, items);
   motet::require(std::any_of(items.items.begin(), items.items.end(),
@@ -266,6 +311,9 @@ void eval(const Options& options) {
   run.provenance.data = {fmt::format("{}", fmt::join(options.tasks, ",")), items.files_hash};
   run.tasks = options.tasks;
   run.layout = options.layout;
+  if (chat) {
+    run.chat = chat->before;
+  }
   run.length = options.length;
   run.options = tasks;
   run.items = options.items.value_or(50);
@@ -323,6 +371,7 @@ void eval(const Options& options) {
                                                    options.positions, motet::table_of(run))));
   if (!options.out.empty()) {
     fmt::print("Results: {}\n", (options.out / "run.json").string());
+    write_also(options, items, run);
     fmt::print(
         "Page: {}\n",
         program::write_report(motet::pictures_of(run), motet::html_of(run), options.out).string());

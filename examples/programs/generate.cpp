@@ -7,10 +7,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "chat.h"
 #include "generate_options.h"
 #include "motet/context/layout.h"
 #include "motet/files/atomic.h"
-#include "motet/files/json.h"
 #include "motet/files/mapped.h"
 #include "motet/files/sha256.h"
 #include "motet/model/encode.h"
@@ -29,61 +29,6 @@ using program::Task;
 using program::UsageError;
 using Options = program::GenerateOptions;
 
-/// The chat templates of a model: of chat_template.jinja, or of tokenizer_config.json, one or
-/// several with names.
-std::vector<std::pair<std::filesystem::path, std::string>> chat_templates(
-    const std::filesystem::path& model) {
-  std::vector<std::pair<std::filesystem::path, std::string>> templates;
-  if (const auto path = model / "chat_template.jinja"; std::filesystem::exists(path)) {
-    templates.emplace_back(path, motet::read_file(path));
-    return templates;  // it goes before the other
-  }
-  const auto path = model / "tokenizer_config.json";
-  if (!std::filesystem::exists(path)) {
-    return templates;
-  }
-  const auto json = motet::parse_json(motet::read_file(path), path.string());
-  motet::require(json.is_object(), path.string(), ": is not a JSON object");
-  const auto found = json.find("chat_template");
-  if (found == json.end() || found->is_null()) {
-    return templates;
-  }
-  auto all = found->is_array() ? *found : nlohmann::json::array({*found});
-  for (const auto& one : all) {  // of several, Hugging Face takes this one
-    if (one.is_object() && one.value("name", nlohmann::json()) == "default") {
-      all = nlohmann::json::array({one});
-      break;
-    }
-  }
-  for (const auto& one : all) {
-    const auto& text = one.is_object() && one.contains("template") ? one["template"] : one;
-    motet::require(text.is_string(), path.string(), ": 'chat_template' is ", found->dump(),
-                   "; a template or a list of templates is wanted");
-    templates.emplace_back(path, text.get<std::string>());
-  }
-  return templates;
-}
-
-/// Throws Error unless the model is one of ChatML: Hugging Face's template of that name.
-void check_chat(const Options& options, const motet::Tokenizer& tokenizer) {
-  motet::require(
-      tokenizer.id("<|im_start|>").has_value() && tokenizer.id("<|im_end|>").has_value(),
-      "--chat: ", options.model.string(),
-      " has no <|im_start|> and <|im_end|>: it is not a ChatML model; write its template into "
-      "--prefix and --query");
-  bool writes_system = false;
-  for (const auto& [path, text] : chat_templates(options.model)) {
-    motet::require(text.find("<|im_start|>") != std::string::npos, "--chat: the template of ",
-                   path.string(), " is not ChatML; write it into --prefix and --query");
-    writes_system = writes_system || text.find("system") != std::string::npos;
-  }
-  if (writes_system && !options.system) {
-    program::note(options,
-                  "note: the model's chat template may put a system message first; --chat puts "
-                  "none unless --system gives one");
-  }
-}
-
 /// The longest part of `text` from `first` on that does not end inside a character.
 std::size_t whole_characters(const std::string& text) {
   auto last = text.size();
@@ -100,10 +45,12 @@ std::size_t whole_characters(const std::string& text) {
 
 class Answering {
  public:
-  Answering(const Options& options, const motet::Decoder& model, const motet::Tokenizer& tokenizer)
+  Answering(const Options& options, const motet::Decoder& model, const motet::Tokenizer& tokenizer,
+            std::optional<program::Chat> chat)
       : options_(options),
         model_(model),
         tokenizer_(tokenizer),
+        chat_(std::move(chat)),
         model_hash_(options.out.empty() ? "" : motet::model_hash(options.model)) {
     options.ablation.ablation().check(model.config().layers, model.config().heads);
     const auto reading = !options.reading.empty() ? options.reading
@@ -149,14 +96,9 @@ class Answering {
   nlohmann::ordered_json answer(const Task& task) {
     auto prefix = prefix_of(task);
     auto query = task.query;
-    if (options_.chat) {
-      const auto system =
-          options_.system
-              ? "<|im_start|>system\n" + program::unescaped(*options_.system) + "<|im_end|>\n"
-              : std::string();
-      const auto user = system + "<|im_start|>user\n";
-      prefix = user + prefix;
-      query = (options_.has_prefix() ? "" : user) + query + "<|im_end|>\n<|im_start|>assistant\n";
+    if (chat_) {
+      prefix = chat_->before + prefix;
+      query = (options_.has_prefix() ? "" : chat_->before) + query + chat_->after;
     }
     auto tokens = options_.bos ? program::bos_of(options_.model, model_.config(), tokenizer_)
                                : std::vector<int64_t>();
@@ -271,6 +213,7 @@ class Answering {
   const Options& options_;
   const motet::Decoder& model_;
   const motet::Tokenizer& tokenizer_;
+  std::optional<program::Chat> chat_;
   std::string model_hash_;
   std::shared_ptr<motet::Reading> reading_;
 };
@@ -315,11 +258,11 @@ void generate(Options& options) {
   const auto tasks = program::tasks_of(options);
   program::check(options, tasks);
   const auto tokenizer = motet::Tokenizer::load(options.model);
-  if (options.chat) {
-    check_chat(options, tokenizer);
-  }
+  const auto chat = options.chat
+                        ? std::optional(program::chat_of(options, tokenizer, options.system))
+                        : std::nullopt;
   const auto model = motet::load_model(options.model, options.load());
-  Answering answering(options, *model, tokenizer);
+  Answering answering(options, *model, tokenizer, chat);
   const auto lock = options.out.empty() ? nullptr : program::claim_directory(options);
   auto answers = earlier_answers(options, tasks, answering);
   if (!answers.empty() && !options.quiet) {

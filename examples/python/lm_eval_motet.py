@@ -45,9 +45,7 @@ class MotetLM(LM):
     def loglikelihood(self, requests):
         records = []
         for number, (context, continuation) in enumerate(request.args for request in requests):
-            if not continuation.startswith(" "):
-                raise ValueError(f"motet measures answers behind a space; this one is {continuation!r}")
-            records.append(self.record(number, context, answers=[continuation[1:]], tokens=1))
+            records.append(self.record(number, context, answers=[continuation], space=False, tokens=1))
         return [(-row["answer_nll"], row["answer_greedy"]) for row in self.run(records)]
 
     def generate_until(self, requests):

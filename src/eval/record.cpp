@@ -86,7 +86,7 @@ class Line {
 
 constexpr std::array kFields{"task",       "group",      "id",     "lead",  "prefix", "units",
                              "query",      "answers",    "tokens", "score", "parse",  "gold",
-                             "gold_units", "candidates", "stop",   "depth"};
+                             "gold_units", "candidates", "stop",   "depth", "space"};
 
 }  // namespace
 
@@ -172,6 +172,12 @@ TaskRecord record_of(const json& json, const std::string& where) {
     record.parse_line = true;
   }
   record.gold = line.text_or("gold", record.answers.empty() ? "" : record.answers[0]);
+  if (const auto* space = line.find("space")) {
+    if (!space->is_boolean()) {
+      line.refuse("space", *space, "true or false is wanted");
+    }
+    record.space = *space;
+  }
   if (const auto* units = line.find("gold_units")) {
     if (!units->is_array()) {
       line.refuse("gold_units", *units, "a list of units is wanted, counted from 0");

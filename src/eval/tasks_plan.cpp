@@ -149,9 +149,10 @@ TaskItem item_of(const TaskRecord& record, const Tokenizer& tokenizer, const Con
   item.prefix =
       record.prefix ? tokens_of(tokenizer, *record.prefix, where + ": its prefix") : options.prefix;
   item.query = ids(record.query, "its query");
-  item.gold = ids(" " + record.gold, "its gold answer");
+  const std::string space = record.space ? " " : "";
+  item.gold = ids(space + record.gold, "its gold answer");
   for (const auto& candidate : record.candidates) {
-    item.candidates.push_back(ids(" " + candidate, "the candidate '" + candidate + "'"));
+    item.candidates.push_back(ids(space + candidate, "the candidate '" + candidate + "'"));
   }
   if (options.truncate) {
     truncate(item, config, options);

@@ -80,33 +80,31 @@ const Products*& chosen() {
   return products;
 }
 
-Tensor onednn_product(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  return onednn()->call(x, weight, bias, "none", c10::List<std::optional<at::Scalar>>(), "");
+Tensor onednn_product(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const auto some_bias = bias.defined() ? std::optional(bias) : std::nullopt;
+  return onednn()->call(x, weight, some_bias, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
-/// x W^T + b and its gradients; that of W is LibTorch's own product, which is no slower there.
+/// x W^T and its gradients; that of W is LibTorch's own product, which is no slower there.
 class OneDnnProduct : public torch::autograd::Function<OneDnnProduct> {
  public:
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x,
-                        const Tensor& weight, const std::optional<Tensor>& bias) {
+                        const Tensor& weight) {
     context->save_for_backward({x, weight});
-    return onednn_product(x, weight, bias);
+    return onednn_product(x, weight, Tensor());
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &weight = saved[1], &gradient = gradients[0];
-    torch::autograd::variable_list found(3);
+    torch::autograd::variable_list found(2);
     if (context->needs_input_grad(0)) {
-      found[0] = apply(gradient, weight.t(), std::nullopt);
+      found[0] = apply(gradient, weight.t());
     }
-    const auto rows = gradient.reshape({-1, gradient.size(-1)});
     if (context->needs_input_grad(1)) {
+      const auto rows = gradient.reshape({-1, gradient.size(-1)});
       found[1] = rows.t().mm(x.reshape({-1, x.size(-1)}));
-    }
-    if (context->needs_input_grad(2)) {
-      found[2] = rows.sum(0);
     }
     return found;
   }
@@ -121,15 +119,14 @@ bool onednn_multiplies(const Tensor& x, const Tensor& weight) {
 }
 
 Tensor product(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  const auto some_bias = bias.defined() ? std::optional(bias) : std::nullopt;
   if (!onednn_multiplies(x, weight)) {
-    return at::linear(x, weight, some_bias);
+    return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
   }
-  const bool differentiated =
-      at::GradMode::is_enabled() &&
-      (x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad()));
-  return differentiated ? OneDnnProduct::apply(x, weight, some_bias)
-                        : onednn_product(x, weight, some_bias);
+  if (!at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad())) {
+    return onednn_product(x, weight, bias);
+  }
+  const auto y = OneDnnProduct::apply(x, weight);
+  return bias.defined() ? y + bias : y;
 }
 
 }  // namespace

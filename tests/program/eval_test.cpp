@@ -100,6 +100,59 @@ TEST_F(Eval, ItemsMayGrowAndNothingElseMayChange) {
   EXPECT_NE(with("3").err.find(": holds a run already"), std::string::npos);
 }
 
+/// The message's opening stands before everything, in every mode; the query's last line begins the
+/// answer, and without one the answer has no space before it.
+TEST_F(Eval, ItemsStandInAChat) {
+  std::filesystem::remove_all(model_);
+  std::filesystem::create_directory(model_);
+  write_published_gpt2(model_, 400, 50259);
+  write_file(model_ + "/added_tokens.json",
+             json{{"<|im_start|>", 50257}, {"<|im_end|>", 50258}}.dump());
+  const std::string records = directory_ / "records.jsonl";
+  const json item{{"task", "own"},
+                  {"id", "a"},
+                  {"units", {"One. ", "Two. "}},
+                  {"query", "\nWhich of them?\nThis:"},
+                  {"answers", {"one"}},
+                  {"score", "found"},
+                  {"tokens", 2}};
+  auto other = item;
+  other["id"] = "b";
+  other["query"] = "Which?";
+  // The same by hand.
+  auto hand = item, hand_other = other;
+  for (auto* one : {&hand, &hand_other}) {
+    (*one)["lead"] = "<|im_start|>system\nBe\nbrief.<|im_end|>\n<|im_start|>user\n";
+  }
+  hand["query"] = "\nWhich of them?<|im_end|>\n<|im_start|>assistant\nThis:";
+  hand_other["query"] = "Which?<|im_end|>\n<|im_start|>assistant\n";
+  hand_other["space"] = false;
+  const auto rows = [&](const std::vector<json>& lines, const std::vector<std::string>& more) {
+    std::string text;
+    for (const auto& line : lines) {
+      text += line.dump() + "\n";
+    }
+    write_file(records, text);
+    std::vector<std::string> words{"--tasks", "record:" + records, "--pieces", "2", "--out",
+                                   out_,      "--overwrite",       "--quiet"};
+    words.insert(words.end(), more.begin(), more.end());
+    const auto outcome = run(words);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return load_tasks_run(out_ + "/run.json");
+  };
+  const auto in_chat = rows({item, other}, {"--chat", "--system", "Be\\nbrief."});
+  const auto by_hand = rows({hand, hand_other}, {});
+  ASSERT_EQ(in_chat.item_rows.size(), by_hand.item_rows.size());
+  for (std::size_t i = 0; i < by_hand.item_rows.size(); ++i) {
+    EXPECT_EQ(in_chat.item_rows[i].prompt_hash, by_hand.item_rows[i].prompt_hash);
+    EXPECT_EQ(in_chat.item_rows[i].answer_nlls, by_hand.item_rows[i].answer_nlls);
+    EXPECT_EQ(in_chat.item_rows[i].layout, "record, chat");
+  }
+  EXPECT_EQ(in_chat.chat, "<|im_start|>system\nBe\nbrief.<|im_end|>\n<|im_start|>user\n");
+  EXPECT_FALSE(by_hand.chat.has_value());
+  expect_error({"--tasks", "niah", "--system", "a"}, 2, "--system requires --chat");
+}
+
 TEST_F(Eval, RecordsAreReadAndWhatIsLeftOutIsSaid) {
   const std::string records = directory_ / "records.jsonl";
   std::string text;

@@ -98,9 +98,10 @@ class WatchedSaves {
 /// A tiny GPT-2 in the layout in which openai-community/gpt2 is published: names without
 /// `transformer.`, mask buffers, Conv1D weights, no lm_head, vocab.json and merges.txt with the
 /// real vocabulary.
-inline void write_published_gpt2(const std::filesystem::path& directory, int64_t positions) {
+inline void write_published_gpt2(const std::filesystem::path& directory, int64_t positions,
+                                 int64_t vocabulary = 50257) {
   torch::manual_seed(1);
-  const int64_t width = 8, vocabulary = 50257;
+  const int64_t width = 8;
   const auto random = [](torch::IntArrayRef shape) { return torch::randn(shape) * 0.5; };
   std::map<std::string, torch::Tensor> tensors{{"wte.weight", random({vocabulary, width})},
                                                {"wpe.weight", random({positions, width})},

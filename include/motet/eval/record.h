@@ -37,8 +37,9 @@ struct TaskRecord {
   int64_t tokens = 32;                ///< of an output, at most
   AnswerRule rule = AnswerRule::kSubstring;  ///< `score` in files
   bool parse_line = false;  ///< `"parse": "line"`: the output's first line is the answer
-  /// Whose likelihood is measured, behind a space; the first of `answers`, unless given.
+  /// Whose likelihood is measured; the first of `answers`, unless given.
   std::string gold;
+  bool space = true;                    ///< gold and candidates are tokenised behind a space
   std::vector<int64_t> gold_units;      ///< units that hold the answer, from 0; none: not known
   std::vector<std::string> candidates;  ///< that the likelihood chooses from, `gold` among them
   std::vector<std::string> stop;        ///< texts that end an output, and are no part of it

@@ -66,7 +66,7 @@ struct TaskItem {
   std::vector<int64_t> lead;                     ///< before everything
   std::vector<int64_t> prefix;                   ///< of modes that have one
   std::vector<int64_t> query;                    ///< what comes after the context
-  std::vector<int64_t> gold;                     ///< a space and the gold answer
+  std::vector<int64_t> gold;                     ///< the gold answer, behind a space as a rule
   std::vector<std::vector<int64_t>> candidates;  ///< in the same way
   int64_t dropped = 0;                           ///< units, by TasksOptions::truncate
   std::vector<Mode> modes;                       ///< of the plan's, those that it is read in

@@ -20,6 +20,7 @@ struct TasksRun {
   Provenance provenance;                    ///< how it came about; its data are the files of tasks
   std::vector<std::string> tasks;           ///< as they were asked for
   std::string layout;                       ///< of prompts that are made: pce or helmet
+  std::optional<std::string> chat;          ///< before each item that is a user's message
   int64_t length = 0;                       ///< of generated items, tokens
   TasksOptions options;                     ///< the configuration
   int64_t items = 0;                        ///< of each task that were asked for; may grow

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "motet/eval/record.h"
 #include "motet/eval/tasks_run.h"
 #include "motet/report/picture.h"
 
@@ -44,5 +45,18 @@ std::vector<Picture> pictures_of(const TasksRun& run);
 
 /// One self-contained page with the pictures and the tables: no network, no script.
 std::string html_of(const TasksRun& run);
+
+/// Predictions for RULER's scorer (evaluate.py): `MODE/TASK.jsonl` in the directory, a line an item
+/// with `index`, `input`, `outputs` (references), `pred` and `others`; items without an output are
+/// left out. `records` are those of the run's items, in any order; a row without one is an error.
+/// Returns how many files. Throws Error.
+int64_t save_for_ruler(const TasksRun& run, const std::vector<TaskRecord>& records,
+                       const std::filesystem::path& directory);
+
+/// Results as HELMET's eval.py leaves them, for its collect_results.py: `MODE/NAME.json` (`args`,
+/// `data`, `metrics`, `averaged_metrics`) and `NAME.json.score`, whose NAME says what that script
+/// looks for. Metrics have HELMET's names where it has the rule. Otherwise as save_for_ruler.
+int64_t save_for_helmet(const TasksRun& run, const std::vector<TaskRecord>& records,
+                        const std::filesystem::path& directory);
 
 }  // namespace motet

@@ -14,6 +14,7 @@ ordered_json configuration_of(const TasksRun& run) {
   const auto& options = run.options;
   return {{"tasks", run.tasks},
           {"layout", run.layout},
+          {"chat", report::json_of(run.chat)},
           {"length", run.length},
           {"pieces", options.pieces},
           {"prefix", options.prefix},
@@ -48,6 +49,7 @@ TasksRun tasks_run_of(const Given& json) {
   run.provenance = report::provenance_of(json);
   run.tasks = configuration.at("tasks").get<std::vector<std::string>>();
   run.layout = configuration.at("layout").get<std::string>();
+  report::read(configuration.at("chat"), run.chat);
   run.length = configuration.at("length");
   run.options = options_of(configuration);
   run.items = json.at("items");
