@@ -6,6 +6,8 @@
 //   decode CONTEXT TOKENS DTYPE {"seconds"} of a token, and the {"bytes"} it needs
 //   batch CONTEXT QUERIES TOKENS DTYPE  {"seconds"} of a token of each query over one context
 //   compare LENGTH SCORED DTYPE {"seconds", "flops"} of motet-compare's modes on one segment
+//   grid SELECT DTYPE           {"seconds", "nlls"} of every mode of an item of in-context learning
+//                               (rival_server.py has the same), with selection where SELECT is 1
 //   sum                         {"seconds", "bytes"} of a plain sum over 1 GiB
 //   product                     {"seconds", "flops"} of a matrix product
 //
@@ -28,7 +30,9 @@
 #include "motet/error.h"
 #include "motet/eval/compare.h"
 #include "motet/eval/memory.h"
+#include "motet/eval/tasks.h"
 #include "motet/model/weights.h"
+#include "motet/text/tokenizer.h"
 
 namespace {
 
@@ -66,6 +70,11 @@ class Server {
       const auto length = number(), scored = number();
       return compare(model(words), length, scored);
     }
+    if (what == "grid") {
+      int64_t select = 0;
+      motet::require(bool(words >> select), "'", line, "': 0 or 1 is missing");
+      return grid(model(words), select != 0);
+    }
     if (what == "sum") {
       if (!ring_) {
         ring_.emplace(torch::IntArrayRef{int64_t{1} << 28}, torch::kFloat32);
@@ -80,8 +89,8 @@ class Server {
       return {{"seconds", seconds}, {"flops", bench::Product::flops()}};
     }
     motet::fail("'", line,
-                "': one of machine, prefill, decode, batch, compare, sum, product is "
-                "wanted");
+                "': one of machine, prefill, decode, batch, compare, grid, sum, product "
+                "is wanted");
   }
 
  private:
@@ -151,7 +160,54 @@ class Server {
             {"flops", plan.segment_flops - static_cast<double>(plan.modes.size()) * head}};
   }
 
+  /// 32 demonstrations of 62 tokens, a query of 40, 20 labels of 3 tokens and an output of 8, as
+  /// motet-eval reads them: P = 1, 4 and 16, `discount`, without and with a prefix of 15 tokens.
+  json grid(const motet::Decoder& model, bool select) {
+    if (!tokenizer_) {
+      tokenizer_ = motet::Tokenizer::load(directory_);
+    }
+    const auto tokens = bench::tokens_for(model, 2200);
+    auto next = tokens.begin();
+    const auto take = [&](int64_t count) {
+      next += count;
+      return std::vector<int64_t>(next - count, next);
+    };
+    motet::TasksOptions options;
+    options.prefix = take(15);
+    options.readings = {"discount:1"};
+    if (select) {
+      options.readings.emplace_back("select:2:heads+rows");
+    }
+    options.full_length = true;
+    motet::TaskItem item;
+    item.record.task = item.record.id = "grid";
+    item.record.answers = {"-"};
+    item.record.tokens = 8;
+    item.prefix = options.prefix;
+    for (int unit = 0; unit < 32; ++unit) {
+      item.units.push_back(take(62));
+    }
+    item.query = take(40);
+    for (int label = 0; label < 20; ++label) {
+      item.candidates.push_back(take(3));
+      item.record.candidates.push_back(std::to_string(label));
+    }
+    item.gold = item.candidates[0];
+    item.record.gold = item.record.candidates[0];
+    item.modes = motet::plan_tasks(options).modes;
+    std::vector<motet::ItemRow> rows;
+    const auto seconds = bench::seconds_of(
+        [&] { rows = motet::run_item(model, *tokenizer_, item, options, true, "bench"); });
+    json nlls;
+    for (const auto& row : rows) {
+      const bool discounts = row.mode == "discount" && row.prefix_tokens > 0;
+      nlls[row.mode + (discounts ? "+prefix " : " ") + std::to_string(row.pieces)] = row.answer_nll;
+    }
+    return {{"seconds", seconds}, {"nlls", nlls}};
+  }
+
   std::filesystem::path directory_;
+  std::optional<motet::Tokenizer> tokenizer_;
   std::shared_ptr<motet::Decoder> model_;
   std::optional<bench::Ring> ring_;
   bench::Product product_;

@@ -224,6 +224,25 @@ class Suite:
                                 "note": f"{rate:.0f} tokens/s"}
             self.row(f"decode of {queries} queries over 2,048 tokens, {dtype}", goal, factor, higher=True)
 
+    def grid(self, dtype):
+        """motet-eval's modes of an item of 2,048 tokens; the rival reads mode by mode. Figures of both must agree."""
+        for select, goal in ((0, 5), (1, None)):
+            def factor(select=select):
+                self.warm(self.motet, dtype)
+                self.warm(self.transformers, dtype)
+                ours, theirs = self.pairs((self.motet, "grid", select, dtype), (self.transformers, "grid", select, dtype))
+                mine, other = ours[0]["nlls"], theirs[0]["nlls"]
+                if mine.keys() != other.keys():
+                    raise Failed(f"modes {', '.join(mine)} against {', '.join(other)}")
+                apart = max(abs(mine[mode] - other[mode]) for mode in mine)
+                if apart > (1e-3 if dtype == "float32" else 1):
+                    raise Failed(f"the figures differ by {apart:.2g} nats")
+                return self.quotients(theirs, ours), {
+                    "unit": "times the rival's rate", "ours": self.seconds(ours), "rival": self.seconds(theirs),
+                    "note": f"{len(mine)} modes; losses within {apart:.1g} nats"}
+            self.row(f"tasks: grid of modes of an item, {dtype}, {'with' if select else 'without'} selection, rate / transformers",
+                     goal, factor, higher=True)
+
     def compare(self):
         length = 1024 if self.quick else 4096
         command = "compare", length, length // 4, "float32"
@@ -254,6 +273,7 @@ class Suite:
                 self.prefill(dtype)
                 self.decode(dtype)
                 self.batches(dtype)
+                self.grid(dtype)
             self.entropy()
             self.compare()
             self.transformers.close()
