@@ -4,6 +4,7 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -182,7 +183,13 @@ void print_summary(const Options& options, const ordered_json& run,
                valid.back()["loss"].get<double>());
   }
   fmt::print("nats a token; loss: means of the first and the last {} steps\n\n", part);
-  fmt::print("Log: {}\nModel: {}\n", (options.out / "log.jsonl").string(), options.out.string());
+  fmt::print("Log: {}\n", (options.out / "log.jsonl").string());
+  if (options.tune == "reading") {
+    const auto file = options.out / "reading.safetensors";
+    fmt::print("Reading: {}; --readings learned:{}\n", file.string(), file.string());
+  } else {
+    fmt::print("Model: {}\n", options.out.string());
+  }
 }
 
 void finetune(const Options& options) {
@@ -197,7 +204,11 @@ void finetune(const Options& options) {
                  fresh ? path.string() : "config.json", " gives the model a vocabulary of ",
                  config.vocabulary);
   const auto length = options.length.value_or(std::min<int64_t>(1024, config.positions));
-  const auto training = program::train_options(options, config, tokenizer, length);
+  const bool reading = options.tune == "reading";
+  const auto fit =
+      reading ? program::fit_options(options, tokenizer, length) : motet::ReadingFitOptions();
+  const auto training =
+      reading ? motet::TrainOptions() : program::train_options(options, config, tokenizer, length);
   const auto text = read_text(options, tokenizer, options.text, length);
   Text valid;
   if (!options.valid.empty()) {
@@ -218,13 +229,34 @@ void finetune(const Options& options) {
         {"hash", fresh ? motet::sha256(motet::read_file(path)) : motet::model_hash(path)}}},
       {"text", text.source},
       {"valid", valid.source},
-      {"configuration", program::configuration_of(options, training, length)},
+      {"configuration", reading ? program::configuration_of(options, fit, length)
+                                : program::configuration_of(options, training, length)},
       {"seed", options.seed},
       {"dtype", options.dtype},
       {"device", options.device},
       {"kernel", options.device == "cpu" ? motet::kernel_name() : "portable"},
       {"products", options.device == "cpu" ? motet::products_provenance() : "libtorch"},
       {"threads", at::get_num_threads()}};
+  auto saving = options.saving();
+  saving.valid_rows = valid.rows;
+  if (reading) {
+    auto model = motet::load_model(path, options.load());
+    motet::ReadingFit fitting(std::move(model), text.rows, fit);
+    fitting.describe({{"model", name},
+                      {"model_hash", run["model"]["hash"]},
+                      {"text", text.source.dump()},
+                      {"configuration", run["configuration"].dump()},
+                      {"motet", std::string(motet::version())}});
+    const auto lock = program::claim_training(options, run, tokenizer_path);
+    note(
+        options,
+        fmt::format("{} rows of {} tokens, {} of each predicted, in {} pieces by turns; {} steps",
+                    text.rows.size(0), length, fit.scored, fmt::join(fit.pieces, ", "), fit.steps));
+    motet::TrainingRun fitting_run(fitting, options.out, std::move(saving));
+    train(options, fit.steps, fitting_run);
+    print_summary(options, run, fitting_run);
+    return;
+  }
   auto model = first_model(options, config, fresh ? name : name + ", fine-tuned");
   model->to(torch::Device(options.device));
   motet::Trainer trainer(std::move(model), text.rows, training);
@@ -236,8 +268,6 @@ void finetune(const Options& options) {
                             text.rows.size(0), length, trainer.predicted(), training.steps, tokens,
                             static_cast<double>(training.steps * tokens) /
                                 static_cast<double>(text.rows.numel())));
-  auto saving = options.saving();
-  saving.valid_rows = valid.rows;
   saving.beside = program::tokenizer_files(tokenizer_path);
   motet::TrainingRun training_run(trainer, options.out, std::move(saving));
   train(options, training.steps, training_run);
@@ -251,7 +281,8 @@ int main(int argc, char** argv) {
       "Trains a model on text, from its weights or from scratch: on plain rows or on rows that "
       "are\n"
       "read in pieces, with a loss that makes attention sparse where asked. The result is a model\n"
-      "in Hugging Face format.",
+      "in Hugging Face format. --tune reading leaves the weights alone and fits how pieces are "
+      "merged.",
       "motet-finetune");
   Options options;
   program::add_finetune_options(app, options);

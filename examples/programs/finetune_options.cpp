@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
@@ -51,7 +52,9 @@ void add_training_options(CLI::App& app, FinetuneOptions& options) {
 void add_piece_options(CLI::App& app, FinetuneOptions& options) {
   auto* pieces = app.add_option("--pieces", options.pieces,
                                 "degree P: rows are read in pieces, as motet-compare reads a "
-                                "segment;\nplain causal rows, unless given");
+                                "segment;\nplain causal rows, unless given. --tune reading takes "
+                                "several, by turns")
+                     ->delimiter(',');
   app.add_option("--scored", options.scored,
                  "tokens at a row's end that are predicted; a quarter of --length, unless given")
       ->needs(pieces);
@@ -99,6 +102,25 @@ void add_sparsity_options(CLI::App& app, FinetuneOptions& options) {
       ->needs(sparsity);
 }
 
+void add_reading_options(CLI::App& app, FinetuneOptions& options) {
+  auto* pieces = app.get_option("--pieces");
+  auto* tune = app.add_option("--tune", options.tune,
+                              "weights, or reading: the exponent b and the discount c with which "
+                              "each head\nmerges pieces; the weights stay as they are")
+                   ->check(CLI::IsMember({"weights", "reading"}))
+                   ->capture_default_str();
+  const auto add = [&](CLI::Option* option) { option->needs(tune)->needs(pieces); };
+  add(app.add_option("--teach", options.teach,
+                     "what the reading learns from: the row's own tokens, or full reading of it")
+          ->check(CLI::IsMember({"own", "full"}))
+          ->capture_default_str());
+  add(app.add_option("--numbers", options.numbers, "of the whole model, its layers or its heads")
+          ->check(CLI::IsMember({"model", "layers", "heads"}))
+          ->capture_default_str());
+  add(app.add_option("--start", options.start, "b:c, to begin with")->capture_default_str());
+  add(app.add_flag("--prefix-weight", options.prefix_weight, "the prefix is weighed, too"));
+}
+
 }  // namespace
 
 void add_finetune_options(CLI::App& app, FinetuneOptions& options) {
@@ -124,6 +146,7 @@ void add_finetune_options(CLI::App& app, FinetuneOptions& options) {
   add_training_options(app, options);
   add_piece_options(app, options);
   add_sparsity_options(app, options);
+  add_reading_options(app, options);
 }
 
 fs::path model_path(const FinetuneOptions& options) {
@@ -175,8 +198,11 @@ motet::TrainOptions train_options(const FinetuneOptions& options, const motet::C
   if (options.valid_rows < 1) {
     throw UsageError(fmt::format("--valid-rows {}: at least 1 is wanted", options.valid_rows));
   }
-  if (options.pieces) {
-    train.cut = {.pieces = *options.pieces,
+  if (options.pieces.size() > 1) {
+    throw UsageError("--pieces: weights are trained at one degree; several are of --tune reading");
+  }
+  if (!options.pieces.empty()) {
+    train.cut = {.pieces = options.pieces[0],
                  .scored = options.scored.value_or(std::max<int64_t>(1, length / 4)),
                  .prefix = tokenizer.encode(unescaped(options.prefix)).ids,
                  .positions = motet::positions_named(options.positions),
@@ -191,6 +217,70 @@ motet::TrainOptions train_options(const FinetuneOptions& options, const motet::C
     const auto fits = train.cut ? motet::Cut(length, *train.cut) : motet::Cut(length);
   });
   return train;
+}
+
+motet::ReadingFitOptions fit_options(const FinetuneOptions& options,
+                                     const motet::Tokenizer& tokenizer, int64_t length) {
+  if (!options.sparsity.empty() || !options.init.empty()) {
+    throw UsageError("--tune reading: --sparsity and --init are of weights");
+  }
+  if (options.pieces.empty()) {
+    throw UsageError("--tune reading: --pieces is wanted: degrees to read at, by turns");
+  }
+  if (options.train.batch != 1 || options.train.accumulate != 1) {
+    throw UsageError("--tune reading: a step has one row; leave out --batch and --accumulate");
+  }
+  motet::ReadingFitOptions fit{.steps = options.train.steps,
+                               .learning_rate = options.train.learning_rate,
+                               .warmup = options.warmup.value_or(0),
+                               .seed = static_cast<uint64_t>(options.seed),
+                               .pieces = options.pieces,
+                               .scored = options.scored.value_or(std::max<int64_t>(1, length / 4)),
+                               .prefix = tokenizer.encode(unescaped(options.prefix)).ids,
+                               .positions = motet::positions_named(options.positions),
+                               .numbers = motet::numbers_of_named(options.numbers),
+                               .prefix_weight = options.prefix_weight,
+                               .teach_full = options.teach == "full"};
+  const auto colon = options.start.find(':');
+  const auto number = [&](std::size_t first, std::size_t last, double& to) {
+    const auto* end = options.start.data() + last;
+    const auto [rest, error] = std::from_chars(options.start.data() + first, end, to);
+    return error == std::errc() && rest == end;
+  };
+  if (colon == std::string::npos || !number(0, colon, fit.exponent) ||
+      !number(colon + 1, options.start.size(), fit.discount)) {
+    throw UsageError(fmt::format("--start {}: two numbers are wanted, b:c", options.start));
+  }
+  check_options(options, [&] {
+    options.saving().validate();
+    fit.validate();
+    for (const auto degree : fit.pieces) {
+      motet::Cut(length, {.pieces = degree, .scored = fit.scored});
+    }
+  });
+  return fit;
+}
+
+ordered_json configuration_of(const FinetuneOptions& options, const motet::ReadingFitOptions& fit,
+                              int64_t length) {
+  ordered_json json{{"tune", "reading"},
+                    {"steps", fit.steps},
+                    {"length", length},
+                    {"lr", fit.learning_rate},
+                    {"warmup", fit.warmup},
+                    {"pieces", fit.pieces},
+                    {"scored", fit.scored},
+                    {"prefix", fit.prefix},
+                    {"positions", options.positions},
+                    {"teach", options.teach},
+                    {"numbers", options.numbers},
+                    {"start", {fit.exponent, fit.discount}},
+                    {"prefix_weight", fit.prefix_weight},
+                    {"valid", nullptr}};
+  if (!options.valid.empty()) {
+    json["valid"] = {{"every", options.valid_every}, {"rows", options.valid_rows}};
+  }
+  return json;
 }
 
 ordered_json configuration_of(const FinetuneOptions& options, const motet::TrainOptions& train,

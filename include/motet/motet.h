@@ -67,6 +67,7 @@
 #include "motet/probe/statistic.h"
 #include "motet/reading/adaptive.h"
 #include "motet/reading/key_source.h"
+#include "motet/reading/learned.h"
 #include "motet/reading/read_rows.h"
 #include "motet/reading/reading.h"
 #include "motet/reading/registry.h"
@@ -85,10 +86,12 @@
 #include "motet/train/initial.h"
 #include "motet/train/loss.h"
 #include "motet/train/optimizer.h"
+#include "motet/train/reading_fit.h"
 #include "motet/train/run.h"
 #include "motet/train/sparsity.h"
 #include "motet/train/text_rows.h"
 #include "motet/train/trainer.h"
+#include "motet/train/training.h"
 #include "motet/version.h"
 
 /// Parallel context encoding, and the attention entropy that it costs: text, attention, context,

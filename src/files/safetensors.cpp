@@ -130,6 +130,13 @@ void SafeTensors::add_file(const std::filesystem::path& path) {
   const auto header = parsed(
       where, {reinterpret_cast<const char*>(file->data()) + sizeof header_bytes, header_bytes},
       "is not a safetensors file: its header is not a JSON object");
+  if (const auto found = header.find("__metadata__"); found != header.end() && found->is_object()) {
+    for (const auto& [name, text] : found->items()) {
+      if (text.is_string()) {
+        metadata_.emplace(name, text.get<std::string>());
+      }
+    }
+  }
   auto* data = file->data() + sizeof header_bytes + header_bytes;
   for (const auto& entry :
        entries_of(where, header, file->size() - sizeof header_bytes - header_bytes)) {
@@ -224,8 +231,10 @@ const std::string& SafeTensors::dtype(const std::string& name) const { return st
 bool SafeTensors::readable(const std::string& name) const { return stored(name).tensor.defined(); }
 
 void save_safetensors(const std::filesystem::path& path,
-                      const std::map<std::string, torch::Tensor>& tensors) {
-  json header{{"__metadata__", {{"format", "pt"}}}};
+                      const std::map<std::string, torch::Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata) {
+  json header{{"__metadata__", metadata}};
+  header["__metadata__"]["format"] = "pt";
   uint64_t end = 0;
   for (const auto& [name, tensor] : tensors) {
     const char* type = nullptr;

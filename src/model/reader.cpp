@@ -170,6 +170,11 @@ class Reader::Pass : public Attention {
 };
 
 void Reader::Own::append(const Tensor& more) {
+  if (at::GradMode::is_enabled() && length == 0) {  // of a single pass, and kept for its gradient
+    room = more;
+    length = more.size(2);
+    return;
+  }
   const auto wanted = length + more.size(2);
   if (!room.defined() || wanted > room.size(2)) {
     const auto capacity = room.defined() ? std::max(wanted, 2 * room.size(2)) : wanted;
@@ -245,6 +250,11 @@ const std::vector<GaussianKeys>* Reader::bulks(int64_t layer, const ScoreRule& r
 }
 
 Tensor Reader::read(std::span<const std::vector<int64_t>> queries) {
+  const at::NoGradGuard no_grad;
+  return run(queries);
+}
+
+Tensor Reader::run(std::span<const std::vector<int64_t>> queries) {
   require(!queries.empty(), "motet::Reader: no queries");
   if (lengths_.empty()) {
     lengths_.assign(queries.size(), 0);
@@ -281,9 +291,9 @@ Tensor Reader::read(std::span<const std::vector<int64_t>> queries) {
           "that is wanted");
   reach_ = reach;
   auto sets = read_sets(context_.prefix.length(), context_.piece_lengths(), rows, lengths_);
-  const at::NoGradGuard no_grad;
   Pass pass(*this, std::move(sets), std::move(key_positions), positions, offsets);
   if (pass.reading().is_first_pass()) {
+    const at::NoGradGuard no_grad;
     model_.forward(as_tensor(tokens), positions, pass);
     pass.reading().end_first_pass();
   }
@@ -304,6 +314,12 @@ std::optional<int64_t> Reader::positions_left() const {
 }
 
 Tensor Reader::read(const std::vector<int64_t>& query) { return read(std::span(&query, 1)); }
+
+Tensor read_differentiable(const Decoder& model, const EncodedContext& context,
+                           const std::vector<int64_t>& query, const Reading& reading,
+                           const Probes& probes, const Ablation& ablation) {
+  return Reader(model, context, reading, probes, ablation).run(std::span(&query, 1));
+}
 
 Tensor read(const Decoder& model, const EncodedContext& context, const std::vector<int64_t>& query,
             const Reading& reading, const Probes& probes, const Ablation& ablation) {

@@ -35,6 +35,8 @@ std::vector<ReadingKind>& kinds() {
                                         sharpen_kind(),
                                         discount_kind(),
                                         temper_kind(),
+                                        weigh_kind(),
+                                        learned_kind(),
                                         topk_kind(),
                                         adaptive_kind()};
   return known;

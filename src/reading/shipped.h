@@ -16,6 +16,8 @@ ReadingKind soft_kind();
 ReadingKind sharpen_kind();
 ReadingKind discount_kind();
 ReadingKind temper_kind();
+ReadingKind weigh_kind();
+ReadingKind learned_kind();
 ReadingKind topk_kind();
 ReadingKind adaptive_kind();
 

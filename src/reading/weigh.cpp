@@ -2,13 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#include <charconv>
 #include <cmath>
 
 #include "attention/infinity.h"
 #include "motet/error.h"
 #include "motet/reading/registry.h"
 #include "motet/reading/select.h"
+#include "reading/numbers.h"
 #include "reading/shipped.h"
 
 namespace motet {
@@ -18,22 +18,6 @@ using torch::Tensor;
 using Decision = std::optional<Tensor>;
 
 constexpr int64_t kTop = 5;  // PCE's r
-
-/// What is farther out than this has no effect that a float could show, and then overflows.
-constexpr double kFar = 1e6;
-
-void require_positive(const char* where, const char* what, double value) {
-  require(value >= 1 / kFar && value <= kFar, where, ": ", what, " = ", value, "; it is within ",
-          1 / kFar, " and ", kFar);
-}
-
-/// "0.5", as short as it can be said.
-std::string text_of(double value) {
-  char text[32];
-  const auto [end, error] = std::to_chars(std::begin(text), std::end(text), value);
-  TORCH_INTERNAL_ASSERT(error == std::errc());
-  return {text, end};
-}
 
 /// A kind of reading with one number for its option.
 template <class Kind>

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "motet/error.h"
+#include "motet/files/safetensors.h"
 
 namespace motet {
 
@@ -77,6 +78,48 @@ AdamW adamw(const Decoder& model, const torch::optim::AdamWOptions& options) {
   groups.emplace_back(decayed, std::make_unique<torch::optim::AdamWOptions>(options));
   groups.emplace_back(plain, std::move(without_decay));
   return AdamW(groups, options);
+}
+
+std::map<std::string, torch::Tensor> moments_of(const AdamW& optimizer,
+                                                const NamedParameters& parameters) {
+  std::map<std::string, torch::Tensor> tensors;
+  const auto& states = optimizer.state();
+  for (const auto& [name, parameter] : parameters) {
+    const auto found = states.find(parameter.unsafeGetTensorImpl());
+    if (found == states.end()) {
+      continue;  // no step was taken yet
+    }
+    const auto& state = static_cast<const torch::optim::AdamWParamState&>(*found->second);
+    tensors[name + ".exp_avg"] = state.exp_avg();
+    tensors[name + ".exp_avg_sq"] = state.exp_avg_sq();
+  }
+  return tensors;
+}
+
+void set_moments(AdamW& optimizer, const NamedParameters& parameters,
+                 const std::filesystem::path& path, int64_t steps) {
+  optimizer.state().clear();
+  if (steps == 0) {
+    return;
+  }
+  const auto moments = SafeTensors::open(path);
+  const auto moment = [&](const std::string& name, const torch::Tensor& like) {
+    const auto tensor = moments.tensor(name);
+    require(tensor.sizes() == like.sizes(), path.string(), ": '", name, "' is ", tensor.sizes(),
+            ", the parameter ", like.sizes());
+    return tensor.to(like.options(), /*non_blocking=*/false, /*copy=*/true);
+  };
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, parameter] : parameters) {
+    if (!parameter.requires_grad()) {
+      continue;
+    }
+    auto state = std::make_unique<torch::optim::AdamWParamState>();
+    state->step(steps);
+    state->exp_avg(moment(name + ".exp_avg", parameter));
+    state->exp_avg_sq(moment(name + ".exp_avg_sq", parameter));
+    optimizer.state()[parameter.unsafeGetTensorImpl()] = std::move(state);
+  }
 }
 
 double cosine_schedule(int64_t step, int64_t steps, int64_t warmup) {

@@ -6,7 +6,6 @@
 #include "motet/error.h"
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
-#include "motet/model/weights.h"
 
 namespace motet {
 
@@ -17,7 +16,7 @@ void TrainingRunOptions::validate() const {
   require(valid_every >= 1, Field("valid_every"), " ", valid_every, ": at least 1 is wanted");
 }
 
-TrainingRun::TrainingRun(Trainer& trainer, std::filesystem::path directory,
+TrainingRun::TrainingRun(Training& trainer, std::filesystem::path directory,
                          TrainingRunOptions options)
     : trainer_(trainer),
       directory_(std::move(directory)),
@@ -76,7 +75,7 @@ bool TrainingRun::run(int64_t steps, const std::function<bool()>& go_on,
   trainer_.check();
   require_space(directory_, trainer_.bytes() / 3 + copied_bytes());
   copy_files(directory_);
-  save_model(trainer_.model(), directory_);
+  trainer_.save_result(directory_);
   return true;
 }
 

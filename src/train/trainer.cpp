@@ -5,26 +5,20 @@
 
 #include <cmath>
 #include <limits>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "motet/attention/budget.h"
 #include "motet/context/layout.h"
-#include "motet/files/atomic.h"
-#include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
 #include "motet/model/forward.h"
 #include "motet/model/weights.h"
 #include "motet/train/loss.h"
+#include "train/state.h"
 
 namespace motet {
 namespace {
 
 using torch::Tensor;
-
-constexpr const char* kOptimizerFile = "optimizer.safetensors";
-constexpr const char* kStateFile = "training_state.json";
-constexpr const char* kAdvice = "a lower learning rate or a longer warm-up may help";
 
 /// The model with its parameters in memory of their own: no step reaches through to a mapped file,
 /// and products see the same alignment, so the same bits, however they were loaded.
@@ -36,20 +30,6 @@ std::shared_ptr<Decoder> own(std::shared_ptr<Decoder> model) {
     parameter.set_data(parameter.detach().clone());
   }
   return model;
-}
-
-int64_t length_of(const Tensor& rows) {
-  require(rows.dim() == 2, "motet::Trainer: rows are ", rows.sizes(), "; [rows, length] is wanted");
-  return rows.size(1);
-}
-
-void check_finite(int64_t step, const char* what, double value) {
-  if (!std::isfinite(value)) {
-    std::ostringstream message;
-    message << "step " << step << ": the " << what << " is " << (std::isnan(value) ? "nan" : "inf")
-            << "; " << kAdvice;
-    throw NotFinite(message.str());
-  }
 }
 
 Cut cut_of(const Decoder& model, int64_t length, const TrainOptions& options) {
@@ -82,7 +62,7 @@ void TrainOptions::validate() const {
 Trainer::Trainer(std::shared_ptr<Decoder> model, Tensor rows, TrainOptions options)
     : model_(own(std::move(model))),
       options_(std::move(options)),
-      length_(length_of(rows)),
+      length_(length_of("motet::Trainer", rows)),
       cut_(cut_of(*model_, length_, options_)),
       rows_(std::move(rows), options_.seed),
       precision_(*model_, options_.dtype.value_or(model_->dtype())),
@@ -152,8 +132,8 @@ TrainStep Trainer::step() {
 void Trainer::check() {
   for (const auto& item : model_->named_parameters()) {
     if (!item.value().detach().isfinite().all().item<bool>()) {
-      throw NotFinite(
-          c10::str("step ", done_, ": its weights '", item.key(), "' are not finite; ", kAdvice));
+      throw NotFinite(c10::str("step ", done_, ": its weights '", item.key(), "' are not finite; ",
+                               kNotFiniteAdvice));
     }
   }
   const at::NoGradGuard no_grad;
@@ -162,8 +142,9 @@ void Trainer::check() {
 }
 
 double Trainer::validate(const Tensor& rows) const {
-  require(length_of(rows) == length_ && rows.size(0) > 0, "motet::Trainer: validation rows are ",
-          rows.sizes(), "; rows of ", length_, " tokens are wanted, as in training");
+  require(length_of("motet::Trainer", rows) == length_ && rows.size(0) > 0,
+          "motet::Trainer: validation rows are ", rows.sizes(), "; rows of ", length_,
+          " tokens are wanted, as in training");
   const at::NoGradGuard no_grad;
   double sum = 0;  // every row predicts equally many tokens
   for (const auto& some : rows.split(options_.batch)) {
@@ -184,58 +165,35 @@ uint64_t Trainer::bytes() const {
 
 void Trainer::save(const std::filesystem::path& directory) const {
   save_model(*model_, directory);
-  std::map<std::string, Tensor> tensors;
-  const auto& states = optimizer_.state();
+  save_safetensors(directory / kOptimizerFile, moments_of(optimizer_, parameters()));
+  save_state(directory, {done_, options_.seed});
+}
+
+void Trainer::save_result(const std::filesystem::path& directory) const {
+  save_model(*model_, directory);
+}
+
+NamedParameters Trainer::parameters() const {
+  NamedParameters parameters;
   for (const auto& item : model_->named_parameters()) {
-    const auto found = states.find(item.value().unsafeGetTensorImpl());
-    if (found == states.end()) {
-      continue;  // no step was taken yet
-    }
-    const auto& state = static_cast<const torch::optim::AdamWParamState&>(*found->second);
-    tensors[item.key() + ".exp_avg"] = state.exp_avg();
-    tensors[item.key() + ".exp_avg_sq"] = state.exp_avg_sq();
+    parameters.emplace_back(item.key(), item.value());
   }
-  save_safetensors(directory / kOptimizerFile, tensors);
-  // The order of rows is random, but a function of the seed and the step: there is no other state.
-  const nlohmann::ordered_json state{{"step", done_}, {"seed", options_.seed}};
-  write_file(directory / kStateFile, state.dump(2) + "\n");
+  return parameters;
 }
 
 void Trainer::load(const std::filesystem::path& directory) {
-  const auto path = directory / kStateFile;
-  const auto state = nlohmann::json::parse(read_file(path), nullptr, false);
-  require(state.is_object() && state.contains("step") && state["step"].is_number_unsigned() &&
-              state.contains("seed") && state["seed"].is_number_unsigned(),
-          path.string(), ": has no step and seed");
-  const auto step = state["step"].get<int64_t>();
-  require(step <= options_.steps, path.string(), ": ", step, " steps are done of ", options_.steps);
-  require(state["seed"] == options_.seed, path.string(), ": is of the seed ", state["seed"].dump(),
-          ", this run of ", options_.seed);
+  const auto step = load_state(directory, options_.steps, options_.seed);
   const auto saved = load_model(directory, {.dtype = model_->dtype(), .device = model_->device()});
   const auto values = saved->named_parameters();
-  const auto moments = SafeTensors::open(directory / kOptimizerFile);
-  const auto moment = [&](const std::string& name, const Tensor& like) {
-    const auto tensor = moments.tensor(name);
-    require(tensor.sizes() == like.sizes(), (directory / kOptimizerFile).string(), ": '", name,
-            "' is ", tensor.sizes(), ", the parameter ", like.sizes());
-    return tensor.to(like.options(), /*non_blocking=*/false, /*copy=*/true);
-  };
   const at::NoGradGuard no_grad;
-  optimizer_.state().clear();
   for (auto& item : model_->named_parameters()) {
     auto& parameter = item.value();
     const auto* value = values.find(item.key());
     require(value != nullptr && value->sizes() == parameter.sizes(), directory.string(),
             ": is of another model: '", item.key(), "' differs");
     parameter.copy_(*value);
-    if (step > 0 && parameter.requires_grad()) {
-      auto of_parameter = std::make_unique<torch::optim::AdamWParamState>();
-      of_parameter->step(step);
-      of_parameter->exp_avg(moment(item.key() + ".exp_avg", parameter));
-      of_parameter->exp_avg_sq(moment(item.key() + ".exp_avg_sq", parameter));
-      optimizer_.state()[parameter.unsafeGetTensorImpl()] = std::move(of_parameter);
-    }
   }
+  set_moments(optimizer_, parameters(), directory / kOptimizerFile, step);
   precision_.refresh();
   if (sparsity_) {
     sparsity_->step_to(step);

@@ -14,6 +14,8 @@
 #include "motet/attention/rows.h"
 #include "motet/context/layout.h"
 #include "motet/context/piece_sets.h"
+#include "motet/files/safetensors.h"
+#include "motet/reading/learned.h"
 #include "motet/reading/read_rows.h"
 #include "motet/reading/registry.h"
 #include "motet/reading/select.h"
@@ -224,6 +226,64 @@ TEST(Discount, TurnsTheSumOverPiecesIntoAMean) {
   EXPECT_TRUE((*Discount(0).decide(made.scores) == 0).all().item<bool>());
 }
 
+/// Equation by equation: g = (b - 1) lse - (1 - 1/b) ln sum exp(b lse) - c ln P, head by head.
+TEST(Learned, HasNumbersOfEachLayerAndHead) {
+  auto made = make_case();
+  made.scores.layer = 1;
+  torch::manual_seed(8);
+  const LearnedNumbers numbers{torch::rand({2, kHeads}, torch::kFloat64) + 0.5,
+                               torch::randn({2, kHeads}, torch::kFloat64),
+                               torch::randn({2, kHeads}, torch::kFloat64)};
+  const auto decided = *Learned(numbers).decide(made.scores);
+  for (int64_t head = 0; head < kHeads; ++head) {
+    const auto b = numbers.exponent[1][head].item<double>(),
+               c = numbers.discount[1][head].item<double>();
+    for (int64_t row = 0; row < kRows; ++row) {
+      double total = 0;
+      for (int64_t piece = 1; piece <= kPieces; ++piece) {
+        total += std::exp(b * made.scores.lse[0][head][row][piece].item<double>());
+      }
+      for (int64_t piece = 1; piece <= kPieces; ++piece) {
+        const auto lse = made.scores.lse[0][head][row][piece].item<double>();
+        EXPECT_NEAR(decided[0][head][row][piece].item<double>(),
+                    (b - 1) * lse - (1 - 1 / b) * std::log(total) - c * std::log(kPieces), 1e-12);
+      }
+      EXPECT_NEAR(decided[0][head][row][0].item<double>(), numbers.prefix[1][head].item<double>(),
+                  1e-12);
+      EXPECT_EQ(decided[0][head][row][kPieces + 1].item<double>(), 0);
+    }
+  }
+  const auto pair = *Learned::pair(3, 0.5).decide(made.scores);
+  EXPECT_LT(max_error(pair, *Sharpen(3).decide(made.scores) + *Discount(0.5).decide(made.scores)),
+            1e-12);
+  EXPECT_EQ(reading_named("weigh:3:0.5")->name(), "weigh(b=3, c=0.5)");
+}
+
+TEST(Learned, IsSavedAndReadAgainAndSaysWhatIsWrong) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "mine.safetensors";
+  const Learned learned({torch::full({3, 1}, 1.25), torch::zeros({3, 2})});
+  learned.save(path, {{"model", "a model"}});
+  EXPECT_EQ(SafeTensors::open(path).metadata().at("model"), "a model");
+  const auto again = reading_named("learned:" + std::string(path));
+  EXPECT_EQ(again->name(), "learned(mine)");
+  EXPECT_TRUE(torch::equal(dynamic_cast<const Learned&>(*again).numbers().exponent,
+                           learned.numbers().exponent));
+  auto made = make_case();
+  made.scores.layer = 5;
+  EXPECT_NE(
+      message([&] { again->decide(made.scores); })
+          .find("learned(mine): its numbers are [3, 1], of another model than this one, whose "
+                "layer 5 has"),
+      std::string::npos);
+  save_safetensors(path, {{"exponent", torch::zeros({1, 1})}, {"discount", torch::zeros({1, 1})}});
+  EXPECT_EQ(message([&] { Learned::load(path); }),
+            std::string(path) + ": motet::Learned: 'exponent' has 0; numbers above 0 are wanted");
+  save_safetensors(path, {{"discount", torch::zeros({1, 1})}});
+  EXPECT_EQ(message([&] { Learned::load(path); }),
+            std::string(path) + ": has no tensor 'exponent'");
+}
+
 TEST(Temper, DividesScoresOfPiecesAndMultipliesTheirLse) {
   auto made = make_case();
   const Temper temper(0.5, 0.8);
@@ -244,7 +304,7 @@ TEST(Readings, ShiftNothingWhereAPieceHasNoKeys) {
   auto made = make_case();
   made.scores.lse.select(3, 2).fill_(-kInfinity);
   made.scores.top.select(3, 2).fill_(-kInfinity);
-  for (const auto* name : {"soft:0.5", "sharpen:2", "discount:1", "temper:0.9:0.9"}) {
+  for (const auto* name : {"soft:0.5", "sharpen:2", "discount:1", "temper:0.9:0.9", "weigh:2:1"}) {
     const auto decided = *reading_named(name)->decide(made.scores);
     EXPECT_TRUE(decided.isfinite().all().item<bool>()) << name;
     EXPECT_TRUE((decided.select(3, 2) == 0).all().item<bool>()) << name;

@@ -33,6 +33,9 @@ class SafeTensors {
   const std::string& dtype(const std::string& name) const;
   /// Whether `tensor` has it: whether its dtype is one of LibTorch's.
   bool readable(const std::string& name) const;
+  /// What the headers' `__metadata__` say, texts by their names; of several files, the first's
+  /// word.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
   /// That are mapped.
   const std::vector<std::filesystem::path>& files() const { return paths_; }
 
@@ -46,12 +49,14 @@ class SafeTensors {
   const Stored& stored(const std::string& name) const;
 
   std::map<std::string, Stored> tensors_;
+  std::map<std::string, std::string> metadata_;
   std::vector<std::filesystem::path> paths_;
 };
 
-/// Writes tensors to a safetensors file, whole or not at all; metadata {"format": "pt"}, data
-/// aligned to 64 bytes. Throws Error.
+/// Writes tensors to a safetensors file, whole or not at all; metadata {"format": "pt"} beside
+/// `metadata`, data aligned to 64 bytes. Throws Error.
 void save_safetensors(const std::filesystem::path& path,
-                      const std::map<std::string, torch::Tensor>& tensors);
+                      const std::map<std::string, torch::Tensor>& tensors,
+                      const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace motet

@@ -62,6 +62,12 @@ class Reader {
     torch::Tensor filled() const { return room.slice(2, 0, length); }
   };
   class Pass;
+  friend torch::Tensor read_differentiable(const Decoder& model, const EncodedContext& context,
+                                           const std::vector<int64_t>& query,
+                                           const Reading& reading, const Probes& probes,
+                                           const Ablation& ablation);
+  /// `read`, with a gradient where gradients are on.
+  torch::Tensor run(std::span<const std::vector<int64_t>> queries);
   /// The bulks of a layer as the reading wants them; null where it wants none.
   const std::vector<GaussianKeys>* bulks(int64_t layer, const ScoreRule& rule);
 
@@ -76,6 +82,14 @@ class Reader {
   int64_t rows_ = 0;                              // of all queries so far
   std::vector<std::vector<GaussianKeys>> bulks_;  // [layer], of a reading that estimates from them
 };
+
+/// Reads one query, with a gradient: the rows after the last norm, [rows, width], differentiable in
+/// what the reading decides from, such as the numbers of a Learned one, and in parameters of the
+/// model that want a gradient. The context is constant. Errors as of Reader. Rows and their
+/// activations are all that is kept for the backward pass.
+torch::Tensor read_differentiable(const Decoder& model, const EncodedContext& context,
+                                  const std::vector<int64_t>& query, const Reading& reading,
+                                  const Probes& probes = {}, const Ablation& ablation = {});
 
 /// Reads one query and returns the logits of all its rows, [rows, vocabulary], fp32. See Reader.
 torch::Tensor read(const Decoder& model, const EncodedContext& context,

@@ -3,7 +3,11 @@
 #include <torch/optim/adamw.h>
 
 #include <cstdint>
+#include <filesystem>
+#include <map>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "motet/model/decoder.h"
@@ -22,6 +26,18 @@ class AdamW : public torch::optim::AdamW {
 /// AdamW over all parameters of a model, without decay on norms and biases (parameters of one
 /// dimension).
 AdamW adamw(const Decoder& model, const torch::optim::AdamWOptions& options);
+
+/// Parameters by their names.
+using NamedParameters = std::vector<std::pair<std::string, torch::Tensor>>;
+
+/// The moments of an optimizer, `NAME.exp_avg` and `NAME.exp_avg_sq`, of the parameters that it has
+/// stepped.
+std::map<std::string, torch::Tensor> moments_of(const AdamW& optimizer,
+                                                const NamedParameters& parameters);
+
+/// Gives an optimizer the moments that a file has, as of so many steps. Throws Error for others.
+void set_moments(AdamW& optimizer, const NamedParameters& parameters,
+                 const std::filesystem::path& path, int64_t steps);
 
 /// What the learning rate is multiplied by at step 1 .. steps: it rises evenly over `warmup` steps,
 /// and falls along half a cosine towards 0. transformers' `get_cosine_schedule_with_warmup` but for

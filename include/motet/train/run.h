@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "motet/train/checkpoints.h"
-#include "motet/train/trainer.h"
+#include "motet/train/training.h"
 
 namespace motet {
 
@@ -33,15 +33,15 @@ struct TrainingStatus {
 };
 
 /// A training run in a directory: steps, `log.jsonl` (a line a step), `valid.jsonl`, checkpoints
-/// and, at the end, the trained model. A run that was stopped or killed goes on from its last
-/// checkpoint, to the same bytes.
+/// and, at the end, what the training is for. A run that was stopped or killed goes on from its
+/// last checkpoint, to the same bytes.
 class TrainingRun {
  public:
   /// Loads the last checkpoint into the trainer, if there is one; the trainer outlives the run.
   /// Throws Error.
-  TrainingRun(Trainer& trainer, std::filesystem::path directory, TrainingRunOptions options);
+  TrainingRun(Training& trainer, std::filesystem::path directory, TrainingRunOptions options);
 
-  /// Steps until `steps` are done in all, then saves the model. `go_on` is asked before each step;
+  /// Steps until `steps` are done in all, then saves the result. `go_on` is asked before each step;
   /// where it says no, what was done is saved in a checkpoint, and `run` returns false. `report` is
   /// told of each step. Throws Error, and NotFinite; checkpoints that are there stay.
   bool run(int64_t steps, const std::function<bool()>& go_on = {},
@@ -59,7 +59,7 @@ class TrainingRun {
   void copy_files(const std::filesystem::path& directory) const;
   uint64_t copied_bytes() const;
 
-  Trainer& trainer_;
+  Training& trainer_;
   std::filesystem::path directory_;
   TrainingRunOptions options_;
   Checkpoints checkpoints_;

@@ -5,10 +5,10 @@
 #include <memory>
 #include <optional>
 
-#include "motet/error.h"
 #include "motet/train/optimizer.h"
 #include "motet/train/sparsity.h"
 #include "motet/train/text_rows.h"
+#include "motet/train/training.h"
 
 namespace motet {
 
@@ -31,27 +31,10 @@ struct TrainOptions {
   void validate() const;
 };
 
-/// What one step did.
-struct TrainStep {
-  int64_t step = 0;                    ///< counts from 1
-  double loss = 0;                     ///< of the language model, before the step; nats a token
-  std::optional<double> penalty = {};  ///< mean l of SparsityOptions::penalty, without its weight
-  double weight = 0;                   ///< that the penalty had
-  double learning_rate = 0;            ///< of this step
-  double gradient_norm = 0;            ///< before clipping
-  int64_t tokens = 0;                  ///< of text, in all steps so far
-};
-
-/// A loss or a gradient that is not a finite number.
-class NotFinite : public Error {
- public:
-  using Error::Error;
-};
-
 /// Trains a model on rows of text: one training loop, made of parts that another loop can use as
 /// well. What a step does depends on the model, the rows and the options alone, so a run goes on
 /// from a checkpoint to the same bits (on one machine, with one number of threads).
-class Trainer {
+class Trainer : public Training {
  public:
   /// The model's parameters, in fp32 or float64, are trained in place. `rows` is [rows, length], of
   /// text_rows. Throws Error where options, model and rows do not go together, as where no row sees
@@ -60,27 +43,22 @@ class Trainer {
 
   /// Takes the next step. Throws NotFinite, before a parameter is changed, and Error once all steps
   /// are done.
-  TrainStep step();
-  int64_t steps_done() const { return done_; }            ///< so far
+  TrainStep step() override;
+  int64_t steps_done() const override { return done_; }
   int64_t predicted() const { return cut_.predicted(); }  ///< tokens of one row
-
-  /// Throws NotFinite where a parameter is not finite, or the loss of the next row: what `step` can
-  /// only see one step later. Wanted before a checkpoint takes the place of a good one.
-  void check();
-  /// Mean loss of the language model over rows of text, [rows, length]; nats a token. Throws
-  /// NotFinite.
-  double validate(const torch::Tensor& rows) const;
-
-  /// Writes the model in Hugging Face format, the optimizer's state and the step into `directory`.
-  /// Not atomic by itself: see Checkpoints. Throws Error.
-  void save(const std::filesystem::path& directory) const;
-  uint64_t bytes() const;  ///< that `save` takes, about
-  /// Goes on from what `save` wrote. Throws Error where it is of another model or other options.
-  void load(const std::filesystem::path& directory);
+  void check() override;
+  double validate(const torch::Tensor& rows) const override;
+  /// The model in Hugging Face format, the optimizer's state and the step.
+  void save(const std::filesystem::path& directory) const override;
+  uint64_t bytes() const override;
+  void load(const std::filesystem::path& directory) override;
+  /// The model in Hugging Face format.
+  void save_result(const std::filesystem::path& directory) const override;
 
   const Decoder& model() const { return *model_; }  ///< as trained so far
 
  private:
+  NamedParameters parameters() const;
   /// The first row of the step after so many, in the order of rows_.
   int64_t place(int64_t steps) const { return steps * options_.accumulate * options_.batch; }
   /// Loss of the language model over some rows; differentiable. The penalty is left in sparsity_.

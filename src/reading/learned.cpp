@@ -1,0 +1,135 @@
+#include "motet/reading/learned.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "attention/infinity.h"
+#include "motet/error.h"
+#include "motet/files/safetensors.h"
+#include "motet/reading/registry.h"
+#include "reading/numbers.h"
+#include "reading/shipped.h"
+
+namespace motet {
+namespace {
+
+using torch::Tensor;
+
+/// Of a layer, as something that rows of [batch, heads, query, pieces] are multiplied by.
+Tensor of_layer(const Tensor& numbers, int64_t layer, const Tensor& like) {
+  const auto row = numbers.size(0) == 1 ? 0 : layer;
+  return numbers.select(0, row).to(like.options()).view({1, -1, 1, 1});
+}
+
+}  // namespace
+
+void LearnedNumbers::validate() const {
+  const auto check = [](const char* name, const Tensor& numbers) {
+    require(
+        numbers.defined() && numbers.dim() == 2 && numbers.numel() > 0 &&
+            (numbers.scalar_type() == torch::kFloat32 || numbers.scalar_type() == torch::kFloat64),
+        "motet::Learned: '", name, "' is ",
+        numbers.defined() ? c10::str(numbers.sizes(), " of ", numbers.scalar_type())
+                          : std::string("missing"),
+        "; [layers or 1, heads or 1] in fp32 or float64 is wanted");
+    require(numbers.detach().isfinite().all().item<bool>(), "motet::Learned: '", name,
+            "' has numbers that are not finite");
+  };
+  check("exponent", exponent);
+  check("discount", discount);
+  if (prefix.defined()) {
+    check("prefix", prefix);
+  }
+  const auto least = exponent.detach().min().item<double>();
+  require(least > 0, "motet::Learned: 'exponent' has ", least, "; numbers above 0 are wanted");
+}
+
+Learned::Learned(LearnedNumbers numbers, std::string name)
+    : numbers_(std::move(numbers)), name_(std::move(name)) {
+  numbers_.validate();
+}
+
+Learned Learned::pair(double exponent, double discount) {
+  require_positive("motet::Learned", "exponent", exponent);
+  require(std::abs(discount) <= kFar, "motet::Learned: c = ", discount, "; it is within ", -kFar,
+          " and ", kFar);
+  const auto one = [](double value) { return torch::full({1, 1}, value, torch::kFloat64); };
+  return Learned({one(exponent), one(discount)},
+                 "weigh(b=" + text_of(exponent) + ", c=" + text_of(discount) + ")");
+}
+
+Learned Learned::load(const std::filesystem::path& path) {
+  const auto file = SafeTensors::open(path);
+  const auto own = [&](const char* name) { return file.tensor(name).clone(); };
+  LearnedNumbers numbers{own("exponent"), own("discount")};
+  if (file.contains("prefix")) {
+    numbers.prefix = own("prefix");
+  }
+  try {
+    return Learned(std::move(numbers), "learned(" + path.stem().string() + ")");
+  } catch (const Error& error) {
+    fail(path.string(), ": ", error.what());
+  }
+}
+
+void Learned::save(const std::filesystem::path& path,
+                   const std::map<std::string, std::string>& about) const {
+  std::map<std::string, Tensor> tensors{{"exponent", numbers_.exponent},
+                                        {"discount", numbers_.discount}};
+  if (numbers_.prefix.defined()) {
+    tensors["prefix"] = numbers_.prefix;
+  }
+  save_safetensors(path, tensors, about);
+}
+
+std::optional<Tensor> Learned::decide(const PieceScores& scores) const {
+  for (const auto* numbers : {&numbers_.exponent, &numbers_.discount, &numbers_.prefix}) {
+    if (numbers->defined()) {
+      require((numbers->size(0) == 1 || scores.layer < numbers->size(0)) &&
+                  (numbers->size(1) == 1 || numbers->size(1) == scores.lse.size(1)),
+              name_, ": its numbers are ", numbers->sizes(), ", of another model than this one, ",
+              "whose layer ", scores.layer, " has ", scores.lse.size(1), " heads");
+    }
+  }
+  const auto pieces = scores.piece_lse();
+  if (scores.sets.pieces() == 0) {
+    return {};
+  }
+  const auto none = pieces == -kInfinity;  // and no gradient comes from there
+  const auto lse = pieces.masked_fill(none, 0);
+  const auto b = of_layer(numbers_.exponent, scores.layer, lse);
+  const auto c = of_layer(numbers_.discount, scores.layer, lse);
+  const auto total = (b * lse).masked_fill(none, -kInfinity).logsumexp(3, true);
+  const auto discount = c * std::log(static_cast<double>(scores.sets.pieces()));
+  auto weight = scores.for_pieces((b - 1) * lse - (1 - 1 / b) * total - discount);
+  if (numbers_.prefix.defined()) {
+    auto of_prefix = torch::zeros_like(weight);
+    const auto there = scores.sets.prefix_in(scores.lse) != -kInfinity;
+    of_prefix.select(3, scores.sets.prefix()).copy_(there);
+    weight = weight + of_prefix * of_layer(numbers_.prefix, scores.layer, lse);
+  }
+  return weight;
+}
+
+ReadingKind learned_kind() {
+  return {.name = "learned", .usage = "learned:FILE", .make = [](const ReadingText& text) {
+            text.at_most(1);
+            if (text.word(0).empty()) {
+              text.fail("a file of motet-finetune --tune reading is wanted");
+            }
+            return std::make_shared<Learned>(Learned::load(text.word(0)));
+          }};
+}
+
+ReadingKind weigh_kind() {
+  return {
+      .name = "weigh", .usage = "weigh[:B[:C]]", .make = [](const ReadingText& text) {
+        text.at_most(2);
+        return std::make_shared<Learned>(Learned::pair(text.number(0, 1.5), text.number(1, 0.6)));
+      }};
+}
+
+}  // namespace motet
