@@ -24,12 +24,13 @@ void add_training_options(CLI::App& app, FinetuneOptions& options) {
       ->required();
   app.add_option("--field", options.field, "of a .jsonl line that is an object")
       ->capture_default_str();
-  app.add_option("--steps", train.steps)->capture_default_str();
+  app.add_option("--steps", options.steps, "100, or 60 of --tune reading, unless given");
   app.add_option("--batch", train.batch, "rows of one pass")->capture_default_str();
   app.add_option("--accumulate", train.accumulate, "passes of one step")->capture_default_str();
   app.add_option("--length", options.length,
                  "tokens of a row; the smaller of 1024 and the model's positions, unless given");
-  app.add_option("--lr", train.learning_rate, "largest learning rate")->capture_default_str();
+  app.add_option("--lr", options.lr,
+                 "largest learning rate; 5e-05, or 0.04 of --tune reading, unless given");
   app.add_option("--warmup", options.warmup,
                  "steps over which the learning rate rises; a tenth of --steps, unless given. It\n"
                  "falls along half a cosine after them");
@@ -192,6 +193,8 @@ motet::SparsityOptions sparsity_options(const FinetuneOptions& options,
 motet::TrainOptions train_options(const FinetuneOptions& options, const motet::Config& config,
                                   const motet::Tokenizer& tokenizer, int64_t length) {
   auto train = options.train;
+  train.steps = options.steps.value_or(train.steps);
+  train.learning_rate = options.lr.value_or(train.learning_rate);
   train.warmup = options.warmup.value_or(train.steps / 10);
   train.seed = static_cast<uint64_t>(options.seed);
   train.dtype = options.load().dtype;
@@ -230,10 +233,7 @@ motet::ReadingFitOptions fit_options(const FinetuneOptions& options,
   if (options.train.batch != 1 || options.train.accumulate != 1) {
     throw UsageError("--tune reading: a step has one row; leave out --batch and --accumulate");
   }
-  motet::ReadingFitOptions fit{.steps = options.train.steps,
-                               .learning_rate = options.train.learning_rate,
-                               .warmup = options.warmup.value_or(0),
-                               .seed = static_cast<uint64_t>(options.seed),
+  motet::ReadingFitOptions fit{.seed = static_cast<uint64_t>(options.seed),
                                .pieces = options.pieces,
                                .scored = options.scored.value_or(std::max<int64_t>(1, length / 4)),
                                .prefix = tokenizer.encode(unescaped(options.prefix)).ids,
@@ -241,6 +241,9 @@ motet::ReadingFitOptions fit_options(const FinetuneOptions& options,
                                .numbers = motet::numbers_of_named(options.numbers),
                                .prefix_weight = options.prefix_weight,
                                .teach_full = options.teach == "full"};
+  fit.steps = options.steps.value_or(fit.steps);
+  fit.learning_rate = options.lr.value_or(fit.learning_rate);
+  fit.warmup = options.warmup.value_or(fit.warmup);
   const auto colon = options.start.find(':');
   const auto number = [&](std::size_t first, std::size_t last, double& to) {
     const auto* end = options.start.data() + last;
@@ -274,7 +277,7 @@ ordered_json configuration_of(const FinetuneOptions& options, const motet::Readi
                     {"positions", options.positions},
                     {"teach", options.teach},
                     {"numbers", options.numbers},
-                    {"start", {fit.exponent, fit.discount}},
+                    {"start", options.start},
                     {"prefix_weight", fit.prefix_weight},
                     {"valid", nullptr}};
   if (!options.valid.empty()) {

@@ -22,7 +22,8 @@ namespace fs = std::filesystem;
 struct FinetuneOptions : Options {
   fs::path init, tokenizer, valid;
   std::vector<fs::path> text;
-  std::optional<int64_t> length, warmup, scored;
+  std::optional<int64_t> length, warmup, scored, steps;
+  std::optional<double> lr;
   std::vector<int64_t> pieces;
   std::string field = "text", prefix, loss = "scored", positions = "spread";
   motet::TrainOptions train;

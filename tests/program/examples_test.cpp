@@ -11,12 +11,15 @@
 #include "motet/eval/predictions.h"
 #include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
+#include "motet/model/forward.h"
 #include "motet/model/reader.h"
 #include "motet/model/weights.h"
 #include "motet/probe/entropy.h"
 #include "motet/reading/reading.h"
 #include "motet/reading/select.h"
 #include "motet/text/tokenizer.h"
+#include "motet/train/loss.h"
+#include "motet/train/text_rows.h"
 #include "program/program.h"
 #include "temporary.h"
 
@@ -95,6 +98,24 @@ TEST_F(Examples, OwnReadingKeepsThePiecesThatAreNear) {
     EXPECT_NEAR(value_of("near("), expected, kPrinted) << outcome.out;
     EXPECT_NEAR(value_of("parallel"), all, kPrinted) << outcome.out;
   }
+}
+
+/// Adam's first step is as long as its learning rate, whatever the gradient; the loss before it is
+/// that of ordinary reading.
+TEST_F(Examples, FitReadingStepsItsTwoParameters) {
+  const auto outcome = run("fit_reading", {path_, kText, "3"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  double loss = 0, a = 0, b = 0;
+  ASSERT_EQ(std::sscanf(outcome.out.c_str(), "1: %lf nats a token; a %lf, b %lf", &loss, &a, &b), 3)
+      << outcome.out;
+  EXPECT_NEAR(std::abs(a), 0.05, 1e-4);
+  EXPECT_NEAR(std::abs(b), 0.05, 1e-4);
+  const Cut cut(100, {.pieces = 4, .scored = 25});
+  const auto tokens = Tokenizer::load(path_).encode(read_file(kText)).ids;
+  const auto row = ShuffledRows(text_rows(tokens, 100), 1).take(0, 1);
+  const auto hidden = forward(*model_, cut.tokens(row), cut.layout());
+  EXPECT_NEAR(loss, next_token_loss(*model_, hidden, cut.targets(row)).item<double>(), 1e-3);
+  EXPECT_NE(outcome.out.find("\n3: "), std::string::npos) << outcome.out;
 }
 
 TEST_F(Examples, OwnFamilyComputesWhatTheShippedOneDoes) {

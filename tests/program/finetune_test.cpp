@@ -13,6 +13,7 @@
 #include <set>
 
 #include "motet/files/lock.h"
+#include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
 #include "motet/model/weights.h"
@@ -287,6 +288,68 @@ TEST_F(Finetune, ALossThatIsNotANumberStopsItBeforeItIsSaved) {
   expect_error(with({"--steps", "7", "--lr", "1e30", "--resume"}), 1,
                "step 7: " + error + out_ + "/checkpoint-6 is kept");
   EXPECT_FALSE(fs::exists(out_ + "/checkpoint-7"));
+}
+
+/// A reading is fitted to a model's texts, says so in its file, and is read by name.
+TEST_F(Finetune, FitsAReading) {
+  ASSERT_EQ(run(out_, {"--steps", "20", "--lr", "0.01"}).code, 0);
+  const std::vector<std::string> words{MOTET_FINETUNE,
+                                       "--model",
+                                       out_,
+                                       "--tune",
+                                       "reading",
+                                       "--text",
+                                       text_,
+                                       "--length",
+                                       "24",
+                                       "--scored",
+                                       "6",
+                                       "--pieces",
+                                       "2,3",
+                                       "--valid",
+                                       valid_,
+                                       "--valid-every",
+                                       "4",
+                                       "--threads",
+                                       "1",
+                                       "--out",
+                                       whole_,
+                                       "--valid-rows",
+                                       "2"};
+  const auto fit = [&](const std::vector<std::string>& more) {
+    auto all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    return Process(directory_.path(), all).wait();
+  };
+  const auto outcome = fit({"--steps", "8", "--prefix", "A", "--prefix-weight"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("--readings learned:" + whole_ + "/reading.safetensors"),
+            std::string::npos);
+  EXPECT_EQ(files(whole_), (std::set<std::string>{"checkpoint-8", "log.jsonl", "training.json",
+                                                  "reading.safetensors", "valid.jsonl"}));
+  const auto file = SafeTensors::open(whole_ + "/reading.safetensors");
+  EXPECT_EQ(file.names(), (std::vector<std::string>{"discount", "exponent", "prefix"}));
+  EXPECT_EQ(file.tensor("exponent").sizes(), (std::vector<int64_t>{2, 2}));
+  const auto configuration = json::parse(file.metadata().at("configuration"));
+  EXPECT_EQ(configuration["pieces"], (std::vector<int64_t>{2, 3}));
+  EXPECT_EQ(configuration["lr"], 0.04);
+  EXPECT_EQ(file.metadata().at("model_hash"),
+            json::parse(read_file(whole_ + "/training.json"))["model"]["hash"]);
+  const auto refused = [&](const std::vector<std::string>& more) {
+    const auto refused = fit(more);
+    EXPECT_NE(refused.code, 0);
+    return refused.err.substr(0, refused.err.find("\nRun it"));
+  };
+  EXPECT_EQ(refused({"--steps", "9", "--prefix", "A", "--prefix-weight", "--resume"}),
+            "motet-finetune: " + whole_ +
+                "/training.json: is a run with another steps: it has 8, "
+                "this command has 9; choose another --out\n");
+  EXPECT_EQ(
+      refused({"--batch", "2"}),
+      "motet-finetune: --tune reading: a step has one row; leave out --batch and --accumulate");
+  EXPECT_EQ(refused({"--start", "2"}), "motet-finetune: --start 2: two numbers are wanted, b:c");
+  expect_error({"--pieces", "2,3"}, 2,
+               "--pieces: weights are trained at one degree; several are of --tune reading");
 }
 
 TEST_F(Finetune, ResumeRefusesAnotherRunAndNamesTheDifference) {
