@@ -74,8 +74,11 @@ Chat chat_of(const Options& options, const motet::Tokenizer& tokenizer,
 motet::TaskRecord in_chat(motet::TaskRecord record, const Chat& chat) {
   record.lead = chat.before + record.lead;
   const auto last_break = record.query.rfind('\n');
-  const auto begun = last_break == std::string::npos ? "" : record.query.substr(last_break + 1);
-  record.query = record.query.substr(0, last_break) + chat.after + begun;
+  const bool asks = record.query.substr(0, last_break).find_first_not_of(" \n\t") !=
+                    std::string::npos;  // something before the last line
+  const auto cut = asks ? last_break : std::string::npos;
+  const auto begun = cut == std::string::npos ? "" : record.query.substr(cut + 1);
+  record.query = record.query.substr(0, cut) + chat.after + begun;
   record.space = record.space && !begun.empty();
   return record;
 }

@@ -40,7 +40,7 @@ struct Options : program::Options {
   std::string prefix = "Answer the question at the end from these contexts:\\n\\n";
   std::string positions = "spread";
   std::string truncate;
-  bool bos = false, full_length = false, chat = false;
+  bool bos = false, full_length = false, chat = false, show_prompt = false;
   std::optional<std::string> system;
   std::vector<std::string> also;
   program::AblationOptions ablation;
@@ -97,6 +97,8 @@ void add_options(CLI::App& app, Options& options) {
                  "ruler, helmet: beside run.json, files for their scorers, a directory a mode")
       ->delimiter(',')
       ->check(CLI::IsMember({"ruler", "helmet"}));
+  app.add_flag("--show-prompt", options.show_prompt,
+               "print the first item of each task as it would be read, and end");
   program::add_ablation_options(app, options.ablation);
   program::add_config_option(app, options);
   program::add_options(app, options);
@@ -232,6 +234,54 @@ void go_on(const Options& options, const Items& items, motet::TasksRun& run) {
   run.items_left_out = std::move(earlier.items_left_out);
 }
 
+/// Items of tasks that are made which have more tokens than were asked for.
+void tell_long(const Options& options, const Items& items) {
+  std::map<std::string, int64_t> longest;
+  for (std::size_t i = 0; i < items.items.size(); ++i) {
+    const auto& item = items.items[i];
+    if (items.layouts[i].starts_with("pce") || items.layouts[i].starts_with("helmet")) {
+      auto& most = longest[item.record.task];
+      most = std::max(most, item.tokens() + item.record.tokens);
+    }
+  }
+  for (const auto& [task, most] : longest) {
+    if (most > options.length) {
+      note(options, fmt::format("note: items of {} have up to {} tokens with their output, more "
+                                "than --length {}: the task's own options say how many",
+                                task, most, options.length));
+    }
+  }
+}
+
+/// The first item of each task, part by part.
+void show_prompts(const Items& items, const std::string& prefix) {
+  std::set<std::string> shown;
+  for (std::size_t i = 0; i < items.items.size(); ++i) {
+    const auto& item = items.items[i];
+    const auto& record = item.record;
+    if (!shown.insert(record.task).second) {
+      continue;
+    }
+    const auto part = [](const std::string& name, const std::string& text) {
+      fmt::print("{}",
+                 program::for_output(fmt::format("[{}]\n{}{}", name, text,
+                                                 text.empty() || text.back() == '\n' ? "" : "\n")));
+    };
+    fmt::print("{}", program::for_output(fmt::format(
+                         "{}, item {}, {} tokens, prompt {}: score {}, answers {}\n", record.task,
+                         record.id, item.tokens(), items.layouts[i], motet::name_of(record.rule),
+                         fmt::join(record.answers, " | "))));
+    part("before everything, in every mode", record.lead);
+    part("prefix, of sink and both", record.prefix.value_or(prefix));
+    for (std::size_t unit = 0; unit < record.units.size(); ++unit) {
+      part(fmt::format("unit {}", unit), record.units[unit]);
+    }
+    part("query", record.query);
+    part("gold answer, whose likelihood is measured", (record.space ? " " : "") + record.gold);
+    fmt::print("\n");
+  }
+}
+
 /// What was left out, each reason's first items and their number.
 void tell_left_out(const Options& options, const motet::TasksPlan& plan, const Items& items) {
   for (const auto& one : plan.left_out) {
@@ -264,6 +314,12 @@ void write_also(const Options& options, const Items& items, const motet::TasksRu
   std::vector<motet::TaskRecord> records;
   for (const auto& item : items.items) {
     records.push_back(item.record);
+    if (!records.back().prefix) {
+      records.back().prefix = program::unescaped(options.prefix);
+    }
+  }
+  if (!options.also.empty() && options.outputs == 0) {
+    note(options, "note: --also writes items with an output, and --outputs 0 makes none");
   }
   for (const auto& name : options.also) {
     const auto directory = options.out / name;
@@ -295,6 +351,11 @@ void eval(const Options& options) {
   const auto tasks = tasks_options(options, config, tokenizer);
   const auto plan = motet::plan_tasks(tasks);
   const auto items = make_items(options, tasks, plan, config, tokenizer, chat);
+  tell_long(options, items);
+  if (options.show_prompt) {
+    show_prompts(items, program::unescaped(options.prefix));
+    return;
+  }
   program::note_usual_prefix(options, tokenizer, options.bos);
   tell_left_out(options, plan, items);
   motet::require(std::any_of(items.items.begin(), items.items.end(),

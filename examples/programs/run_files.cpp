@@ -106,10 +106,24 @@ bool goes_on(const Options& options, const ordered_json& wanted,
   for (const auto& field : fields) {
     const auto there = found.value(field, json());
     const json here = wanted.at(field);  // fields of an object in any order
-    motet::require(here == there, path.string(), ": is a run with another ", field, ": it has ",
-                   there.dump(), ", this command has ", here.dump(),
-                   field == "products" ? "; MOTET_PRODUCTS says which, or choose another --out"
-                                       : "; choose another --out");
+    if (here == there) {
+      continue;
+    }
+    // Of an object, the first field that differs says it.
+    auto name = field;
+    auto has = there, wants = here;
+    for (const auto& [part, value] : here.items()) {
+      if (here.is_object() && there.is_object() && there.value(part, json()) != value) {
+        name += ", " + part;
+        has = there.value(part, json());
+        wants = value;
+        break;
+      }
+    }
+    motet::fail(path.string(), ": is a run with another ", name, ": it has ", has.dump(),
+                ", this command has ", wants.dump(),
+                field == "products" ? "; MOTET_PRODUCTS says which, or choose another --out"
+                                    : "; choose another --out");
   }
   return true;
 }

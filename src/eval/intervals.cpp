@@ -31,7 +31,7 @@ Interval interval_of(const Tensor& values, int64_t items) {
   if (items == 0) {
     return {};
   }
-  if (items == 1) {
+  if (items < Interval::kLeast) {
     return {value, {}, {}};
   }
   const auto draws = values.slice(0, 0, -1);

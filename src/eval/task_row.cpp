@@ -6,6 +6,7 @@
 #include "eval/task_table.h"
 #include "motet/error.h"
 #include "motet/eval/mode.h"
+#include "motet/eval/tasks.h"
 #include "motet/files/sha256.h"
 #include "motet/reading/select.h"
 
@@ -76,6 +77,7 @@ TaskRow row_of(const Resamples& draws, const ModeRows& mode, const Others& other
     }
     ++row.items;
     row.outputs += item->output ? 1 : 0;
+    row.chosen += item->candidate_best ? 1 : 0;
     hashes += item->prompt_hash;
     row.pieces_filled += static_cast<double>(item->pieces_filled);
     row.answer_nll += item->answer_nll;
@@ -125,9 +127,12 @@ TaskRow row_of(const Resamples& draws, const ModeRows& mode, const Others& other
 }  // namespace
 
 std::string label_of(const TaskRow& row) {
-  const auto usual = SelectOptions{.pieces = row.selected, .heads = true, .rows = true};
-  const bool named = row.selected > 0 && row.reading == Select(usual).name();
-  return named ? row.mode : mode_label(row.mode, row.reading, row.selected, row.prefix_tokens > 0);
+  if (row.selected == 0) {
+    return mode_label(row.mode, row.reading, 0, row.prefix_tokens > 0);
+  }
+  const Select usual({.pieces = TasksOptions().select, .heads = true, .rows = true});
+  return row.reading == usual.name() ? row.mode
+                                     : row.reading + (row.prefix_tokens > 0 ? " + prefix" : "");
 }
 
 std::vector<TaskRow> over_items(const std::vector<ItemRow>& item_rows) {

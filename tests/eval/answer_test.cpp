@@ -147,6 +147,14 @@ TEST(Intervals, NeedTwoItems) {
   ItemFigure one, none;
   one.add(3.0);
   none.add({});
+  ItemFigure four;
+  for (int i = 0; i < 4; ++i) {
+    four.add(i);
+  }
+  EXPECT_EQ(Resamples(4).over(four).value, 1.5);
+  EXPECT_FALSE(Resamples(4).over(four).low.has_value());
+  four.add(4);
+  EXPECT_TRUE(Resamples(5).over(four).low.has_value());
   const Resamples draws(1);
   EXPECT_EQ(draws.over(one).value, 3.0);
   EXPECT_FALSE(draws.over(one).low.has_value());
@@ -181,10 +189,10 @@ std::vector<ItemRow> rows_of(const std::string& task, const std::string& group,
 TEST(Correlation, IsOfRanksOverTheModesOfATask) {
   // Entropies order the losses, but for two neighbours: 1 - 6 * 2 / (4 * 15).
   const std::vector<std::pair<double, double>> item{{1, 10}, {2, 30}, {3, 20}, {9, 90}};
-  const auto all = entropy_correlations(rows_of("t", "t", {item, item, item}));
+  const auto all = entropy_correlations(rows_of("t", "t", {item, item, item, item, item}));
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0].modes, 4);
-  EXPECT_EQ(all[0].items, 3);
+  EXPECT_EQ(all[0].items, 5);
   EXPECT_NEAR(*all[0].nll.value, 0.8, 1e-12);
   EXPECT_NEAR(*all[0].nll.low, 0.8, 1e-12);  // items are alike
   EXPECT_FALSE(all[0].score.value.has_value());
@@ -192,11 +200,15 @@ TEST(Correlation, IsOfRanksOverTheModesOfATask) {
   const auto more = entropy_correlations(
       rows_of("t", "t", {item, {{5, 0}, {1, 7}, {1, 9}}, {{1, 1}, {1, 1}, {2, 2}, {3, 3}}}));
   EXPECT_EQ(more[0].items, 2);
+  EXPECT_TRUE(more[0].nll.value.has_value());
+  EXPECT_FALSE(more[0].nll.low.has_value());  // of so few
 }
 
 TEST(PaperTables, AreUnweightedMeansOverTheTasksOfAGroup) {
-  auto rows = rows_of("a", "g", {{{1, 2}, {3, 4}}, {{1, 4}, {3, 6}}});
-  const auto more = rows_of("b", "g", {{{1, 7}, {3, 9}}});
+  const std::vector<std::pair<double, double>> low{{1, 2}, {3, 4}}, high{{1, 4}, {3, 6}},
+      other{{1, 7}, {3, 9}};
+  auto rows = rows_of("a", "g", {low, high, low, high, low, high});
+  const auto more = rows_of("b", "g", {other, other, other, other, other, other});
   rows.insert(rows.end(), more.begin(), more.end());
   const auto cells = group_cells(rows);
   ASSERT_EQ(cells.size(), 2u);

@@ -221,7 +221,7 @@ TEST_F(Compare, ResumeRefusesAnotherRun) {
                             "1,2,4", "--out", out_, "--resume"});
   EXPECT_EQ(outcome.code, 1);
   EXPECT_EQ(outcome.err.substr(0, outcome.err.find(": it has")),
-            "motet-compare: " + out_ + "/run.json: is a run with another configuration");
+            "motet-compare: " + out_ + "/run.json: is a run with another configuration, length");
 }
 
 TEST_F(Compare, OneProgramAtATime) {

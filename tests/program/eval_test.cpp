@@ -55,7 +55,7 @@ class Eval : public testing::Test {
 
 TEST_F(Eval, KilledAndResumedIsTheSameRun) {
   const std::vector<std::string> words{
-      "--tasks", "kv:pairs=4,niah,vt", "--length", "300",          "--items",
+      "--tasks", "kv:pairs=4,niah,vt", "--length", "320",          "--items",
       "8",       "--pieces",           "1,4",      "--full-length"};
   auto resumed = words;
   resumed.insert(resumed.end(), {"--resume", "--out", out_});
@@ -100,6 +100,21 @@ TEST_F(Eval, ItemsMayGrowAndNothingElseMayChange) {
   EXPECT_NE(with("3").err.find(": holds a run already"), std::string::npos);
 }
 
+TEST_F(Eval, SaysWhereItemsAreLongerAndShowsAPrompt) {
+  const auto outcome =
+      run({"--tasks", "kv:pairs=4", "--length", "100", "--items", "1", "--show-prompt"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.err.find("note: items of kv:pairs=4 have up to "), 0u) << outcome.err;
+  EXPECT_NE(outcome.err.find("more than --length 100: the task's own options say how many"),
+            std::string::npos);
+  EXPECT_EQ(outcome.out.find("kv:pairs=4, item 0, "), 0u) << outcome.out;
+  for (const auto* part : {"[prefix, of sink and both]\nAnswer the question", "[unit 3]\n",
+                           "[query]\n", "[gold answer, whose likelihood is measured]\n "}) {
+    EXPECT_NE(outcome.out.find(part), std::string::npos) << part << outcome.out;
+  }
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
 /// The message's opening stands before everything, in every mode; the query's last line begins the
 /// answer, and without one the answer has no space before it.
 TEST_F(Eval, ItemsStandInAChat) {
@@ -118,14 +133,14 @@ TEST_F(Eval, ItemsStandInAChat) {
                   {"tokens", 2}};
   auto other = item;
   other["id"] = "b";
-  other["query"] = "Which?";
+  other["query"] = "\nWhich?";  // nothing is asked before its last line
   // The same by hand.
   auto hand = item, hand_other = other;
   for (auto* one : {&hand, &hand_other}) {
     (*one)["lead"] = "<|im_start|>system\nBe\nbrief.<|im_end|>\n<|im_start|>user\n";
   }
   hand["query"] = "\nWhich of them?<|im_end|>\n<|im_start|>assistant\nThis:";
-  hand_other["query"] = "Which?<|im_end|>\n<|im_start|>assistant\n";
+  hand_other["query"] = "\nWhich?<|im_end|>\n<|im_start|>assistant\n";
   hand_other["space"] = false;
   const auto rows = [&](const std::vector<json>& lines, const std::vector<std::string>& more) {
     std::string text;

@@ -12,8 +12,10 @@ namespace motet {
 
 /// A figure over items and its interval, in which 95 % of means over resampled items lie.
 struct Interval {
+  static constexpr int64_t kLeast = 5;  ///< items: of fewer, draws say less than they seem to
+
   std::optional<double> value;  ///< over all items; nothing where no item has it
-  std::optional<double> low;    ///< the 2.5th percentile; nothing for fewer than two items
+  std::optional<double> low;    ///< the 2.5th percentile; nothing for fewer than kLeast items
   std::optional<double> high;   ///< the 97.5th
 };
 

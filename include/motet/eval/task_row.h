@@ -121,6 +121,7 @@ struct TaskRow {
   int64_t selected = 0;               ///< as ItemRow
   int64_t items = 0;                  ///< how many
   int64_t outputs = 0;                ///< of them, with an output
+  int64_t chosen = 0;                 ///< of them, with candidates
   Measured score;                     ///< mean over outputs
   Measured nll;                       ///< of gold answers, nats a token
   double perplexity = 0;              ///< exp(nll)
@@ -158,6 +159,7 @@ struct TaskRow {
     visit(figure::same("selected", &TaskRow::selected));
     visit(figure::same("items", &TaskRow::items));
     visit(figure::same("outputs", &TaskRow::outputs));
+    visit(figure::same("chosen", &TaskRow::chosen));
     visit(figure::same("score", &TaskRow::score));
     visit(figure::same("nll", &TaskRow::nll));
     visit(figure::same("perplexity", &TaskRow::perplexity));
@@ -182,8 +184,9 @@ struct TaskRow {
   }
 };
 
-/// How a table or a picture names the row's mode: as label_of(CompareRow), where a selection of
-/// heads and rows together, which is usual in tasks, is `selective`.
+/// How a table or a picture names the row's mode: as label_of(CompareRow), where a selection of two
+/// pieces by heads and rows together, which is usual in tasks, is `selective` or `both`; another
+/// one has its reading's name.
 std::string label_of(const TaskRow& row);
 
 /// The rows of single items joined to one for each task and mode, in the order of their first

@@ -48,7 +48,8 @@ std::string html_of(const TasksRun& run);
 
 /// Predictions for RULER's scorer (evaluate.py): `MODE/TASK.jsonl` in the directory, a line an item
 /// with `index`, `input`, `outputs` (references), `pred` and `others`; items without an output are
-/// left out. `records` are those of the run's items, in any order; a row without one is an error.
+/// left out. `records` are those of the run's items, in any order, with the
+/// prefix that modes put before them; a row without one is an error.
 /// Returns how many files. Throws Error.
 int64_t save_for_ruler(const TasksRun& run, const std::vector<TaskRecord>& records,
                        const std::filesystem::path& directory);

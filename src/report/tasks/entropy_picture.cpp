@@ -31,13 +31,9 @@ Picture entropy_picture(const Shown& run, const Styles& styles) {
   auto y = draw_legend(drawing, {kMargin, 12}, run.labels, styles) + 4;
   std::size_t column = 0;
   for (const auto& task : run.tasks) {
-    const bool outputs = std::all_of(task.rows.begin(), task.rows.end(), [](const TaskRow* row) {
-      return row->entropy_pce.value.has_value() && row->outputs == row->items;
-    });
-    const auto entropy = outputs ? &TaskRow::entropy_pce : &TaskRow::entropy_query;
     Range x, loss;
     for (const auto* row : task.rows) {
-      x.add(*(row->*entropy).value);
+      x.add(*row->entropy_query.value);
       loss.add(*row->nll.value);
     }
     const auto wide = std::max(0.06 * (x.high - x.low), 1e-3);
@@ -59,11 +55,12 @@ Picture entropy_picture(const Shown& run, const Styles& styles) {
     draw_y_axis(drawing, panel, "loss of the answer (nats a token)", 4);
     draw_x_axis(drawing, panel, "attention entropy (nats)", 5);
     for (const auto* row : task.rows) {
-      drawing.marker(panel.at(*(row->*entropy).value, *row->nll.value), styles.of(label_of(*row)),
+      drawing.marker(panel.at(*row->entropy_query.value, *row->nll.value),
+                     styles.of(label_of(*row)),
                      fmt::format("{}, {}, P = {}: entropy {:.3f}, loss {:.3f} nats a token",
                                  task.name, label_of(*row), degree_text(row->pieces),
-                                 *(row->*entropy).value, *row->nll.value));
-      const auto beside = panel.at(*(row->*entropy).value, *row->nll.value);
+                                 *row->entropy_query.value, *row->nll.value));
+      const auto beside = panel.at(*row->entropy_query.value, *row->nll.value);
       drawing.text({beside.x + 8, beside.y + 4}, degree_text(row->pieces), Anchor::kStart, 9);
     }
     if (++column == kColumns || &task == &run.tasks.back()) {

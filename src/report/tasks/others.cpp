@@ -82,8 +82,9 @@ std::string dump(const ordered_json& json, int indent) {
   return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-std::string prompt_of(const TaskRecord& record) {
-  auto text = record.lead;
+/// With the prefix where the mode has one.
+std::string prompt_of(const TaskRecord& record, const ItemRow& row) {
+  auto text = record.lead + (row.prefix_tokens > 0 ? record.prefix.value_or("") : "");
   for (const auto& unit : record.units) {
     text += unit;
   }
@@ -131,7 +132,7 @@ int64_t save_for_ruler(const TasksRun& run, const std::vector<TaskRecord>& recor
     for (const auto& [record, row] : answered) {
       lines += dump({{"index", index++},
                      {"pred", *row->output},
-                     {"input", prompt_of(*record)},
+                     {"input", prompt_of(*record, *row)},
                      {"outputs", record->answers},
                      {"others", {{"id", record->id}}},
                      {"truncated", row->units_dropped > 0 ? row->units_dropped : -1},

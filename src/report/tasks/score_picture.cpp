@@ -35,8 +35,7 @@ std::vector<Curve> curves_of(const ShownTask& task) {
     curves.insert(curves.begin(),
                   {"most likely candidate is right", &TaskRow::candidate_accuracy, true});
   }
-  curves.push_back({"attention entropy (nats)",
-                    any(&TaskRow::entropy_pce) ? &TaskRow::entropy_pce : &TaskRow::entropy_query});
+  curves.push_back({"attention entropy (nats)", &TaskRow::entropy_query});
   return curves;
 }
 

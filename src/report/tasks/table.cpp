@@ -64,17 +64,26 @@ std::vector<Column<TaskRow>> columns(const std::vector<TaskRow>& rows) {
     all.push_back(minus_parallel("- parallel", 23, &Row::score, "{:+.3f}"));
   }
   if (any(&Row::candidate_accuracy)) {
-    all.push_back(value("candidates", 20, &Row::candidate_accuracy, "{:.3f}"));
+    const auto accuracy = value("candidates", 20, &Row::candidate_accuracy, "{:.3f}");
+    all.push_back({"candidates", 20, [accuracy](const Row& row) {
+                     const auto text = accuracy.cell(row);
+                     return row.chosen == 0 || row.chosen == row.items
+                                ? text
+                                : fmt::format("{} ({} items)", text, row.chosen);
+                   }});
     all.push_back(minus_full("- full", 23, &Row::candidate_accuracy, "{:+.3f}"));
+    all.push_back(minus_parallel("- parallel", 23, &Row::candidate_accuracy, "{:+.3f}"));
   }
   all.push_back(value("nll", 20, &Row::nll, "{:.3f}"));
   all.push_back(minus_full("- full", 23, &Row::nll, "{:+.3f}"));
   all.push_back(minus_parallel("- parallel", 23, &Row::nll, "{:+.3f}"));
-  all.push_back(value("entropy", 20,
-                      any(&Row::entropy_pce) ? &Row::entropy_pce : &Row::entropy_query, "{:.3f}"));
+  all.push_back(value("entropy", 20, &Row::entropy_query, "{:.3f}"));
   if (any(&Row::mass_gold)) {
     all.push_back(value("gold mass", 20, &Row::mass_gold, "{:.2f}"));
     all.push_back(value("best is gold", 20, &Row::best_is_gold, "{:.2f}"));
+    all.push_back({"chance", 6, [](const Row& row) {
+                     return row.gold_chance ? fmt::format("{:.2f}", *row.gold_chance) : "-";
+                   }});
   }
   return all;
 }
@@ -125,10 +134,13 @@ std::string table_of(const TasksRun& run) {
     text += one.score.value ? ", of entropy and score " + said(one.score) + "\n" : "\n";
   }
   return text +
-         "\nMeans over items, [95 % intervals] by bootstrap over items; - full, - parallel: paired "
-         "differences.\nnll of gold answers in nats a token; entropy of attention in nats; gold "
-         "mass: probability of the\npieces with the answer; best is gold: share of rows whose "
-         "piece with the most is one of them.\n";
+         "\nMeans over items, [95 % intervals] by bootstrap over items, of five items and more; - "
+         "full, - parallel:\nthe figure before them less that of the same items in that mode, and "
+         "the same degree.\nnll of gold answers in nats a token; entropy of attention in nats, "
+         "over "
+         "the query's rows; gold mass:\nprobability of the pieces with the answer; best is gold: "
+         "share of rows whose piece with the most\nprobability is one of them, and what chance "
+         "makes it.\n";
 }
 
 std::string markdown_of(const std::vector<TasksRun>& runs) {
