@@ -25,8 +25,7 @@ Chat chat_of(const Options& options, const motet::Tokenizer& tokenizer,
 /// An item as a message: `before` stands before everything, in every mode, lead, prefix and units
 /// are in the message, and so is the query up to its last line break; what follows that begins the
 /// assistant's answer. A query of one line, or with nothing before its last one, is all in the
-/// message. Answers have a space before them
-/// where a text begins the answer.
+/// message. Answers have a space before them where a text begins the answer.
 motet::TaskRecord in_chat(motet::TaskRecord record, const Chat& chat);
 
 }  // namespace program

@@ -32,8 +32,8 @@ void add_training_options(CLI::App& app, FinetuneOptions& options) {
   app.add_option("--lr", options.lr,
                  "largest learning rate; 5e-05, or 0.04 of --tune reading, unless given");
   app.add_option("--warmup", options.warmup,
-                 "steps over which the learning rate rises; a tenth of --steps, unless given. It\n"
-                 "falls along half a cosine after them");
+                 "steps over which the learning rate rises; a tenth of --steps, or none of --tune\n"
+                 "reading, unless given. It falls along half a cosine after them");
   app.add_option("--clip", train.clip, "largest norm of a gradient; 0: any")->capture_default_str();
   app.add_option("--decay", train.decay, "of weights, not of norms and biases")
       ->capture_default_str();
@@ -110,7 +110,10 @@ void add_reading_options(CLI::App& app, FinetuneOptions& options) {
                               "each head\nmerges pieces; the weights stay as they are")
                    ->check(CLI::IsMember({"weights", "reading"}))
                    ->capture_default_str();
-  const auto add = [&](CLI::Option* option) { option->needs(tune)->needs(pieces); };
+  const auto add = [&](CLI::Option* option) {
+    option->needs(tune)->needs(pieces);
+    options.of_readings.push_back(option);
+  };
   add(app.add_option("--teach", options.teach,
                      "what the reading learns from: the row's own tokens, or full reading of it")
           ->check(CLI::IsMember({"own", "full"}))
@@ -148,6 +151,10 @@ void add_finetune_options(CLI::App& app, FinetuneOptions& options) {
   add_piece_options(app, options);
   add_sparsity_options(app, options);
   add_reading_options(app, options);
+  for (const auto* name : {"--init", "--sparsity", "--batch", "--accumulate", "--clip", "--decay",
+                           "--checkpoint-activations", "--loss"}) {
+    options.of_weights.push_back(app.get_option(name));
+  }
 }
 
 fs::path model_path(const FinetuneOptions& options) {
@@ -190,6 +197,25 @@ motet::SparsityOptions sparsity_options(const FinetuneOptions& options,
 
 }  // namespace
 
+namespace {
+
+/// Throws UsageError where one of these options was given: it would say nothing.
+void refuse(const std::vector<const CLI::Option*>& given, const char* beside, const char* whose) {
+  for (const auto* option : given) {
+    if (option->count() > 0) {
+      throw UsageError(fmt::format("{}: {} is of {}", beside, option->get_name(), whose));
+    }
+  }
+}
+
+void check_valid_rows(const FinetuneOptions& options) {
+  if (options.valid_rows < 1) {
+    throw UsageError(fmt::format("--valid-rows {}: at least 1 is wanted", options.valid_rows));
+  }
+}
+
+}  // namespace
+
 motet::TrainOptions train_options(const FinetuneOptions& options, const motet::Config& config,
                                   const motet::Tokenizer& tokenizer, int64_t length) {
   auto train = options.train;
@@ -198,9 +224,8 @@ motet::TrainOptions train_options(const FinetuneOptions& options, const motet::C
   train.warmup = options.warmup.value_or(train.steps / 10);
   train.seed = static_cast<uint64_t>(options.seed);
   train.dtype = options.load().dtype;
-  if (options.valid_rows < 1) {
-    throw UsageError(fmt::format("--valid-rows {}: at least 1 is wanted", options.valid_rows));
-  }
+  refuse(options.of_readings, "--tune weights", "the fit of a reading");
+  check_valid_rows(options);
   if (options.pieces.size() > 1) {
     throw UsageError("--pieces: weights are trained at one degree; several are of --tune reading");
   }
@@ -224,14 +249,10 @@ motet::TrainOptions train_options(const FinetuneOptions& options, const motet::C
 
 motet::ReadingFitOptions fit_options(const FinetuneOptions& options,
                                      const motet::Tokenizer& tokenizer, int64_t length) {
-  if (!options.sparsity.empty() || !options.init.empty()) {
-    throw UsageError("--tune reading: --sparsity and --init are of weights");
-  }
+  refuse(options.of_weights, "--tune reading", "the training of weights");
+  check_valid_rows(options);
   if (options.pieces.empty()) {
     throw UsageError("--tune reading: --pieces is wanted: degrees to read at, by turns");
-  }
-  if (options.train.batch != 1 || options.train.accumulate != 1) {
-    throw UsageError("--tune reading: a step has one row; leave out --batch and --accumulate");
   }
   motet::ReadingFitOptions fit{.seed = static_cast<uint64_t>(options.seed),
                                .pieces = options.pieces,

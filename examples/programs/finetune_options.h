@@ -32,6 +32,7 @@ struct FinetuneOptions : Options {
   bool first_is_free = false;
   std::string tune = "weights", teach = "own", numbers = "heads", start = "1.5:0.6";
   bool prefix_weight = false;
+  std::vector<const CLI::Option*> of_weights, of_readings;  // what the other --tune refuses
   int64_t save_every = 50, valid_every = 50, valid_rows = 32;
 
   /// When to save and to validate.

@@ -313,15 +313,14 @@ TEST_F(Finetune, FitsAReading) {
                                        "--threads",
                                        "1",
                                        "--out",
-                                       whole_,
-                                       "--valid-rows",
-                                       "2"};
+                                       whole_};
   const auto fit = [&](const std::vector<std::string>& more) {
     auto all = words;
     all.insert(all.end(), more.begin(), more.end());
     return Process(directory_.path(), all).wait();
   };
-  const auto outcome = fit({"--steps", "8", "--prefix", "A", "--prefix-weight"});
+  const auto outcome =
+      fit({"--steps", "8", "--prefix", "A", "--prefix-weight", "--valid-rows", "2"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_NE(outcome.out.find("--readings learned:" + whole_ + "/reading.safetensors"),
             std::string::npos);
@@ -340,13 +339,18 @@ TEST_F(Finetune, FitsAReading) {
     EXPECT_NE(refused.code, 0);
     return refused.err.substr(0, refused.err.find("\nRun it"));
   };
-  EXPECT_EQ(refused({"--steps", "9", "--prefix", "A", "--prefix-weight", "--resume"}),
+  EXPECT_EQ(refused({"--steps", "9", "--prefix", "A", "--prefix-weight", "--valid-rows", "2",
+                     "--resume"}),
             "motet-finetune: " + whole_ +
                 "/training.json: is a run with another steps: it has 8, "
                 "this command has 9; choose another --out\n");
-  EXPECT_EQ(
-      refused({"--batch", "2"}),
-      "motet-finetune: --tune reading: a step has one row; leave out --batch and --accumulate");
+  EXPECT_EQ(refused({"--batch", "2"}),
+            "motet-finetune: --tune reading: --batch is of the training of weights");
+  EXPECT_EQ(refused({"--loss", "all"}),
+            "motet-finetune: --tune reading: --loss is of the training of weights");
+  EXPECT_EQ(refused({"--valid-rows", "0"}), "motet-finetune: --valid-rows 0: at least 1 is wanted");
+  expect_error({"--tune", "weights", "--teach", "full", "--pieces", "2"}, 2,
+               "--tune weights: --teach is of the fit of a reading");
   EXPECT_EQ(refused({"--start", "2"}), "motet-finetune: --start 2: two numbers are wanted, b:c");
   expect_error({"--pieces", "2,3"}, 2,
                "--pieces: weights are trained at one degree; several are of --tune reading");
