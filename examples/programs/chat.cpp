@@ -54,11 +54,11 @@ Chat chat_of(const Options& options, const motet::Tokenizer& tokenizer,
       tokenizer.id("<|im_start|>").has_value() && tokenizer.id("<|im_end|>").has_value(),
       "--chat: ", options.model.string(),
       " has no <|im_start|> and <|im_end|>: it is not a ChatML model; write its template into "
-      "--prefix and --query");
+      "the texts");
   bool writes_system = false;
   for (const auto& [path, text] : chat_templates(options.model)) {
     motet::require(text.find("<|im_start|>") != std::string::npos, "--chat: the template of ",
-                   path.string(), " is not ChatML; write it into --prefix and --query");
+                   path.string(), " is not ChatML; write it into the texts");
     writes_system = writes_system || text.find("system") != std::string::npos;
   }
   if (writes_system && !system) {

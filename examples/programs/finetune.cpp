@@ -13,11 +13,9 @@
 
 #include "finetune_options.h"
 #include "finetune_output.h"
-#include "motet/attention/kernel.h"
 #include "motet/eval/memory.h"
 #include "motet/files/mapped.h"
 #include "motet/files/sha256.h"
-#include "motet/model/products.h"
 #include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
 #include "motet/train/initial.h"
@@ -234,8 +232,8 @@ void finetune(const Options& options) {
       {"seed", options.seed},
       {"dtype", options.dtype},
       {"device", options.device},
-      {"kernel", options.device == "cpu" ? motet::kernel_name() : "portable"},
-      {"products", options.device == "cpu" ? motet::products_provenance() : "libtorch"},
+      {"kernel", program::kernel_of(options)},
+      {"products", program::products_of(options)},
       {"threads", at::get_num_threads()}};
   auto saving = options.saving();
   saving.valid_rows = valid.rows;

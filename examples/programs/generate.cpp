@@ -14,7 +14,6 @@
 #include "motet/files/mapped.h"
 #include "motet/files/sha256.h"
 #include "motet/model/encode.h"
-#include "motet/model/products.h"
 #include "motet/model/reader.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
@@ -22,6 +21,7 @@
 #include "motet/reading/reading.h"
 #include "motet/reading/registry.h"
 #include "motet/text/tokenizer.h"
+#include "run_files.h"
 
 namespace {
 
@@ -68,7 +68,7 @@ class Answering {
     nlohmann::ordered_json json{{"model", model_hash_},
                                 {"dtype", options_.dtype},
                                 {"device", options_.device},
-                                {"products", motet::products_provenance()},
+                                {"products", program::products_of(options_)},
                                 {"context", context_hash(task)},
                                 {"tokens_at_most", options_.generate.tokens},
                                 {"mode", options_.mode},

@@ -74,6 +74,14 @@ motet::Source model_source(const Options& options, const motet::Config& config) 
   return {name.empty() ? directory : name, motet::model_hash(options.model)};
 }
 
+std::string kernel_of(const Options& options) {
+  return std::string(options.device == "cpu" ? motet::kernel_name() : "portable");
+}
+
+std::string products_of(const Options& options) {
+  return options.device == "cpu" ? motet::products_provenance() : "libtorch";
+}
+
 motet::Provenance provenance_here(const Options& options) {
   motet::Provenance provenance;
   provenance.command = options.command;
@@ -82,8 +90,8 @@ motet::Provenance provenance_here(const Options& options) {
   provenance.seed = options.seed;
   provenance.dtype = options.dtype;
   provenance.device = options.device;
-  provenance.kernel = options.device == "cpu" ? motet::kernel_name() : "portable";
-  provenance.products = options.device == "cpu" ? motet::products_provenance() : "libtorch";
+  provenance.kernel = kernel_of(options);
+  provenance.products = products_of(options);
   provenance.threads = at::get_num_threads();
   return provenance;
 }

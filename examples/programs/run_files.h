@@ -18,6 +18,10 @@ std::string own_name(const motet::Config& config);
 /// The model's own name, or its directory's, and its hash.
 motet::Source model_source(const Options& options, const motet::Config& config);
 
+/// What computes rows on the device of this run, and what multiplies weights, as runs name them.
+std::string kernel_of(const Options& options);
+std::string products_of(const Options& options);
+
 /// How this run comes about, but for its model and text.
 motet::Provenance provenance_here(const Options& options);
 

@@ -289,7 +289,7 @@ TEST_F(Generate, AskTheModelsOwnTemplateWhetherItIsChatMl) {
   const std::string inst = "{{ '[INST] ' + messages[0]['content'] }}";
   const auto words = [&](const std::string& file) {
     return "motet-generate: --chat: the template of " + model_ + "/" + file +
-           " is not ChatML; write it into --prefix and --query\n";
+           " is not ChatML; write it into the texts\n";
   };
   write_file(model_ + "/tokenizer_config.json", json{{"chat_template", inst}}.dump());
   EXPECT_EQ(chat(), words("tokenizer_config.json"));
@@ -367,7 +367,7 @@ TEST_F(Generate, ErrorsSayWhatIsWrong) {
       with_pieces({"--chat"}), 1,
       "--chat: " + model_ +
           " has no <|im_start|> and <|im_end|>: it is not a ChatML model; write its template into "
-          "--prefix and --query");
+          "the texts");
   const std::string lines = directory_ / "documents.jsonl";
   write_file(lines, "{\"pieces\": [\"One.\"], \"query\": \"?\"}\n{\"pieces\": []}\n");
   expect({"--documents", lines}, 1, lines + ":2: a line is {\"pieces\": [texts], \"query\": text}");
