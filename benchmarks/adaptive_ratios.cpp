@@ -123,7 +123,7 @@ class Suite {
     const auto sets = motet::read_sets(0, {tokens}, {1}, {0});
     const auto split = motet::split_window(sets, {});
     const auto needs = *forced_[0].reading->needs().bulk;
-    std::vector<std::vector<motet::GaussianKeys>> bulks;
+    std::vector<motet::KeyEstimates> bulks;
     for (int64_t layer = 0; layer < config_.layers; ++layer) {
       bulks.push_back(motet::model_bulks(needs, motet::bulk_moments(context, layer, needs.window),
                                          1 / std::sqrt(static_cast<double>(config_.features)),

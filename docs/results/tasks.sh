@@ -1,26 +1,29 @@
 #!/usr/bin/env bash
-# Which way of reading in pieces costs tasks least.   docs/results/tasks.sh [--quick] [--model DIR] [--data DIR] [--dtype NAME] [--out DIR]
+# Which way of reading in pieces costs tasks least.   docs/results/tasks.sh [--quick] [--model DIR] [--data DIR] [--dtype NAME] [--only TASK] [--out DIR]
 #   --quick      768 tokens, P = 8, six items of fewer tasks: a look, not a result
 #   --model DIR  models/SmolLM2-135M-Instruct
 #   --data DIR   classification/ and qa/ (../shared/data); tasks whose file is missing are left out by name
 #   --out DIR    where the run, its page and the tables go (runs/tasks)
 #   --dtype NAME bfloat16, as in the paper
+#   --only TASK  this task alone, by the name of its folder; may be repeated
 # Each task with 100 items for likelihoods, half of them with outputs; P = 1, 4, 16, every reading, without and with the
 # prefix. Tasks run one after the other, each to DIR/TASK; what tables are made of is kept in DIR/TASK.jsonl.gz, and a task
 # that has such a file is done. An interrupted experiment goes on where it stopped, at the item.
 set -euo pipefail
 experiment=tasks
 needed=""
-model=models/SmolLM2-135M-Instruct data="" dtype=bfloat16 rest=()
+model=models/SmolLM2-135M-Instruct data="" dtype=bfloat16 only=" " rest=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --model | --data | --dtype) [ $# -gt 1 ] || { echo "tasks: $1 needs a value" >&2; exit 2; }
-                                case $1 in
-                                  --model) model=$(realpath "$2") ;;
-                                  --data) data=$(realpath "$2") ;;
-                                  --dtype) dtype=$2 ;;
-                                esac
-                                shift 2 ;;
+    --model | --data | --dtype | --only)
+      [ $# -gt 1 ] || { echo "tasks: $1 needs a value" >&2; exit 2; }
+      case $1 in
+        --model) model=$(realpath "$2") ;;
+        --data) data=$(realpath "$2") ;;
+        --dtype) dtype=$2 ;;
+        --only) only+="$2 " ;;
+      esac
+      shift 2 ;;
     *) rest+=("$1"); shift ;;
   esac
 done
@@ -55,6 +58,7 @@ tables() { "$MOTET_PYTHON" "$here/tasks_tables.py" "$out"/*.jsonl.gz > "$out/tab
 for task in "${tasks[@]}"; do
   name=$(echo "$task" | sed -E 's|[^:=]*/([^/]*)[.]jsonl|\1|g; s|[:=]|-|g')
   [ ! -e "$out/$name.jsonl.gz" ] || continue
+  [ "$only" = " " ] || [[ "$only" = *" $name "* ]] || continue
   say "$name"
   mkdir -p "$out/$name"
   build/release/examples/motet-eval --model "$model" --tasks "$task" --items $items --outputs $outputs --length $length \

@@ -41,7 +41,8 @@ struct Options : program::Options {
   std::vector<std::string> oracles;
   program::AblationOptions ablation;
   std::vector<int64_t> rows;
-  bool bos = false, diagnose = false, save_stats = false;
+  bool bos = false, diagnose = false, recall = false, save_stats = false;
+  std::vector<double> near_keys;
 };
 
 void add_options(CLI::App& app, Options& options) {
@@ -75,6 +76,11 @@ void add_options(CLI::App& app, Options& options) {
   app.add_flag("--diagnose", options.diagnose,
                "norms of queries, keys and values, cosines and scores, by head and by place in\n"
                "the piece: in run.json and on the page");
+  app.add_flag("--recall", options.recall,
+               "how the pieces that rows keep agree with an exact choice of as many");
+  app.add_option("--near-keys", options.near_keys,
+                 "gaps in nats: how many keys are as near as that to a row's best one: 1,2,4")
+      ->delimiter(',');
   app.add_option("--rows", options.rows,
                  "query rows (from 0) whose attention itself goes into run.json and on the page")
       ->delimiter(',');
@@ -104,6 +110,8 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   }
   compare.ablation = options.ablation.ablation();
   compare.diagnose = options.diagnose;
+  compare.recall = options.recall;
+  compare.gaps = options.near_keys;
   compare.rows = options.rows;
   program::check_options(options, [&] {
     for (const auto& oracle : options.oracles) {
@@ -245,6 +253,6 @@ int main(int argc, char** argv) {
       "motet-compare");
   Options options;
   add_options(app, options);
-  options.flags = {{"oracles", "--oracle"}};
+  options.flags = {{"oracles", "--oracle"}, {"gaps", "--near-keys"}};
   return program::run(app, argc, argv, options, [&] { compare(options); });
 }

@@ -180,7 +180,12 @@ void print_summary(const Options& options, const ordered_json& run,
     fmt::print("{:<12}{:>8.4f} -> {:.4f}\n", "validation", valid.front()["loss"].get<double>(),
                valid.back()["loss"].get<double>());
   }
-  fmt::print("nats a token; loss: means of the first and the last {} steps\n\n", part);
+  fmt::print("nats a token; loss: means of the first and the last {} steps\n", part);
+  if (options.patience > 0) {
+    fmt::print("The result is that of step {}, whose validation loss is the lowest\n",
+               training.result_step());
+  }
+  fmt::print("\n");
   fmt::print("Log: {}\n", (options.out / "log.jsonl").string());
   if (options.tune == "reading") {
     const auto file = options.out / "reading.safetensors";

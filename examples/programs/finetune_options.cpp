@@ -48,6 +48,11 @@ void add_training_options(CLI::App& app, FinetuneOptions& options) {
   app.add_option("--valid-rows", options.valid_rows, "rows to validate on, evenly from the file")
       ->needs(valid)
       ->capture_default_str();
+  app.add_option("--patience", options.patience,
+                 "validations in a row without a lower loss that end the run; its result is then\n"
+                 "that of the lowest. 0: it goes on to the end, whose result it has")
+      ->needs(valid)
+      ->capture_default_str();
 }
 
 void add_piece_options(CLI::App& app, FinetuneOptions& options) {
@@ -123,6 +128,8 @@ void add_reading_options(CLI::App& app, FinetuneOptions& options) {
           ->capture_default_str());
   add(app.add_option("--start", options.start, "b:c, to begin with")->capture_default_str());
   add(app.add_flag("--prefix-weight", options.prefix_weight, "the prefix is weighed, too"));
+  add(app.add_flag("--null-set", options.null_set,
+                   "rows have a set without keys, whose lse is learned"));
 }
 
 }  // namespace
@@ -208,6 +215,11 @@ void refuse(const std::vector<const CLI::Option*>& given, const char* beside, co
   }
 }
 
+ordered_json valid_configuration(const FinetuneOptions& options) {
+  return {
+      {"every", options.valid_every}, {"rows", options.valid_rows}, {"patience", options.patience}};
+}
+
 void check_valid_rows(const FinetuneOptions& options) {
   if (options.valid_rows < 1) {
     throw UsageError(fmt::format("--valid-rows {}: at least 1 is wanted", options.valid_rows));
@@ -261,6 +273,7 @@ motet::ReadingFitOptions fit_options(const FinetuneOptions& options,
                                .positions = motet::positions_named(options.positions),
                                .numbers = motet::numbers_of_named(options.numbers),
                                .prefix_weight = options.prefix_weight,
+                               .null_set = options.null_set,
                                .teach_full = options.teach == "full"};
   fit.steps = options.steps.value_or(fit.steps);
   fit.learning_rate = options.lr.value_or(fit.learning_rate);
@@ -300,9 +313,10 @@ ordered_json configuration_of(const FinetuneOptions& options, const motet::Readi
                     {"numbers", options.numbers},
                     {"start", options.start},
                     {"prefix_weight", fit.prefix_weight},
+                    {"null_set", fit.null_set},
                     {"valid", nullptr}};
   if (!options.valid.empty()) {
-    json["valid"] = {{"every", options.valid_every}, {"rows", options.valid_rows}};
+    json["valid"] = valid_configuration(options);
   }
   return json;
 }
@@ -341,7 +355,7 @@ ordered_json configuration_of(const FinetuneOptions& options, const motet::Train
                         {"floor", sparse.floor}};
   }
   if (!options.valid.empty()) {
-    json["valid"] = {{"every", options.valid_every}, {"rows", options.valid_rows}};
+    json["valid"] = valid_configuration(options);
   }
   return json;
 }

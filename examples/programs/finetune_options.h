@@ -31,13 +31,13 @@ struct FinetuneOptions : Options {
   motet::SparsityOptions sparse;
   bool first_is_free = false;
   std::string tune = "weights", teach = "own", numbers = "heads", start = "1.5:0.6";
-  bool prefix_weight = false;
+  bool prefix_weight = false, null_set = false;
   std::vector<const CLI::Option*> of_weights, of_readings;  // what the other --tune refuses
-  int64_t save_every = 50, valid_every = 50, valid_rows = 32;
+  int64_t save_every = 50, valid_every = 50, valid_rows = 32, patience = 0;
 
   /// When to save and to validate.
   motet::TrainingRunOptions saving() const {
-    return {.save_every = save_every, .valid_every = valid_every};
+    return {.save_every = save_every, .valid_every = valid_every, .patience = patience};
   }
 };
 

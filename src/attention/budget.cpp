@@ -13,7 +13,7 @@ namespace {
 
 using torch::Tensor;
 
-/// How many keys of each set a row sees, [query, sets], but for key 0 where that does not count.
+/// As `keys_seen`, but for key 0 where that does not count.
 Tensor keys_of_sets(const KeySets& sets, bool counts_first) {
   const auto counts = torch::zeros({sets.rows(), sets.sets()}, torch::kInt64);
   auto* count = counts.data_ptr<int64_t>();
@@ -28,6 +28,8 @@ Tensor keys_of_sets(const KeySets& sets, bool counts_first) {
 }
 
 }  // namespace
+
+Tensor keys_seen(const KeySets& sets) { return keys_of_sets(sets, /*counts_first=*/true); }
 
 void KeyBudget::validate(const char* where) const {
   require(keys >= 0, where, ": a budget of ", keys, " keys");

@@ -144,10 +144,18 @@ GaussianKeys::GaussianKeys(const KeyMoments& moments, Covariance covariance, dou
     return;
   }
   mean_ = (scale * moments.mean()).unsqueeze(2).to(dtype).contiguous();
-  covariance_ =
-      (scale * scale / 2 * (full_ ? moments.covariance() : moments.variance().unsqueeze(2)))
-          .to(dtype)
-          .contiguous();
+  const auto spread = [&] {
+    switch (covariance) {
+      case Covariance::kFull:
+        return moments.covariance();
+      case Covariance::kDiagonal:
+        return moments.variance().unsqueeze(2);
+      case Covariance::kNone:
+        break;
+    }
+    return torch::zeros_like(moments.sum).unsqueeze(2);
+  };
+  covariance_ = (scale * scale / 2 * spread()).to(dtype).contiguous();
 }
 
 Tensor GaussianKeys::log_mass(const Tensor& query) const {

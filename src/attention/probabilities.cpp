@@ -28,6 +28,9 @@ Tensor probabilities(const Tensor& query, torch::TensorList keys, const KeySets&
           .flatten(1, 2),
       query.size(3));  // [batch, heads, rows, keys]
   auto p = torch::zeros_like(scores);
+  const auto factor = options.factor
+                          ? std::optional(options.factor->expand(query.sizes().slice(0, 3)))
+                          : std::nullopt;
   for (const auto& span : sets.spans()) {
     for (int64_t i = 0; i < count; ++i) {
       const auto row = rows[i] - span.first_row;
@@ -40,6 +43,9 @@ Tensor probabilities(const Tensor& query, torch::TensorList keys, const KeySets&
       }
       const auto first = span.first_key + seen.first, last = span.first_key + seen.last;
       auto s = scores.select(2, i).slice(2, first, last) * sets.factor(span.set);
+      if (factor) {
+        s = s * factor->select(2, rows[i]).unsqueeze(2);
+      }
       if (options.threshold) {
         const auto least = options.threshold->index({at::indexing::Slice(), at::indexing::Slice(),
                                                      at::indexing::Slice(rows[i], rows[i] + 1)});

@@ -55,4 +55,14 @@ std::vector<KeyMoments> bulk_moments(const EncodedContext& context, int64_t laye
   return moments;
 }
 
+std::vector<KeyBounds> bulk_bounds(const EncodedContext& context, int64_t layer,
+                                   const Window& window) {
+  std::vector<KeyBounds> bounds;
+  for (const auto& piece : context.pieces) {
+    const auto [first, last] = bulk_of(window, piece.length(), &piece == &context.pieces.back());
+    bounds.push_back(bounds_of(piece.keys.at(layer).slice(2, first, last)));
+  }
+  return bounds;
+}
+
 }  // namespace motet

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "eval/compare_cost.h"
@@ -29,6 +30,10 @@ void CompareOptions::validate() const {
             scored - 1);
     require(std::count(rows.begin(), rows.end(), row) == 1, Field("rows"), ": ", row,
             " is given twice");
+  }
+  for (const auto gap : gaps) {
+    require(std::isfinite(gap) && gap >= 0, Field("gaps"), " ", gap,
+            ": a number of nats is wanted, 0 or more");
   }
   for (const auto& oracle : oracles) {
     require(std::count_if(

@@ -14,9 +14,11 @@
 #include "motet/eval/predictions.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
+#include "motet/probe/choice.h"
 #include "motet/probe/diagnosis.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"
+#include "motet/probe/near_keys.h"
 #include "motet/probe/probabilities.h"
 #include "motet/probe/statistic.h"
 
@@ -138,6 +140,15 @@ class SegmentRun {
     if (options_.diagnose) {
       probes.push_back(&diagnosis);
     }
+    ChoiceProbe choice;
+    const auto needs = mode.reading->needs();
+    if (options_.recall && (needs.kept > 0 || needs.bulk)) {
+      probes.push_back(&choice);
+    }
+    std::optional<NearKeysProbe> near_keys;
+    if (!options_.gaps.empty()) {
+      probes.push_back(&near_keys.emplace(options_.gaps));
+    }
     const bool peaks = reset_peak_memory();
     const auto start = Clock::now();
     Reader reader(model_, context, *mode.reading, probes, options_.ablation);
@@ -185,6 +196,20 @@ class SegmentRun {
     row.mass_prefix = mean(mass.prefix());
     row.mass_own = mean(mass.own());
     row.mass_top_piece = mean(mass.top_piece());
+    if (!mass.null().empty()) {
+      row.mass_null = mean(mass.null());
+    }
+    if (!choice.recall().empty()) {
+      row.choice = ChoiceFigures{mean(choice.recall()), mean(choice.mass())};
+    }
+    if (near_keys) {
+      row.near_keys.emplace();
+      const auto counts = near_keys->keys().mean();
+      for (std::size_t i = 0; i < options_.gaps.size(); ++i) {
+        row.near_keys->push_back(
+            {options_.gaps[i], counts[static_cast<int64_t>(i)].item<double>()});
+      }
+    }
     row.cost_ratio = layout.cost_ratio();
     row.encode_seconds = encoded_.seconds;
     row.read_seconds = read_seconds;

@@ -23,7 +23,8 @@ std::vector<ReadingMode> reading_modes(const std::vector<std::string>& readings,
     const auto& kind = *find_reading(name);
     const auto called = [&](const std::string& mode) { return mode.empty() ? name : mode; };
     modes.push_back({called(kind.mode), called(kind.mode_with_prefix), needs.kept, reading,
-                     needs.budget.wanted() || needs.bulk.has_value()});
+                     needs.budget.wanted() || (needs.bulk && needs.kept == 0) || needs.null ||
+                         needs.factor != RowFactor::kNone});
   }
   return modes;
 }

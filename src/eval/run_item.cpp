@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <deque>
 #include <set>
 #include <utility>
 
@@ -72,128 +73,301 @@ double sum(const std::vector<double>& values) {
   return all;
 }
 
-/// One mode of one item.
-class Answer {
+std::vector<double> listed(const Tensor& x) {
+  const auto plain = x.to(torch::kFloat64).contiguous();
+  return {plain.const_data_ptr<double>(), plain.const_data_ptr<double>() + plain.numel()};
+}
+
+/// The modes of an item that read one context. What one of them reads, all read in the same call:
+/// products of weights are of all of them.
+class Answers {
  public:
-  Answer(const Decoder& model, const Tokenizer& tokenizer, const TaskItem& item,
-         const TasksOptions& options, const Mode& mode, const EncodedContext& context)
+  Answers(const Decoder& model, const Tokenizer& tokenizer, const TaskItem& item,
+          const TasksOptions& options, const EncodedContext& context, const TasksProgress& progress)
       : model_(model),
         tokenizer_(tokenizer),
         item_(item),
         options_(options),
-        gold_pieces_(gold_pieces(item, filled_pieces(item, mode.pieces))),
-        gold_(gold_pieces_),
-        reader_(model, context, *mode.reading, {&entropy_, &mass_, &gold_}, options.ablation) {}
+        context_(context),
+        progress_(progress) {}
+
+  /// One more mode, whose figures go to `row`.
+  void add(const Mode& mode, ItemRow& row) { modes_.emplace_back(*this, mode, row); }
 
   /// The query's call, and the likelihood of answers behind it.
-  void read(ItemRow& row) {
-    last_ = reader_.read(item_.query).slice(0, -1);
-    row.entropy_query = mean(entropy_.entropy());
-    row.mass_prefix = mean(mass_.prefix());
-    row.mass_own = mean(mass_.own());
-    row.mass_top_piece = mean(mass_.top_piece());
-    GoldProbe answer(gold_pieces_);
-    const auto gold = predictions(item_.gold, {&answer});
-    row.answer_nlls = nested_list(gold.nll);
-    row.answer_greedy = gold.top1.min().item<double>() > 0;
-    row.answer_nll = sum(row.answer_nlls);
-    row.answer_tokens = static_cast<int64_t>(row.answer_nlls.size());
-    if (gold_.looks()) {
-      row.mass_gold = mean(gold_.mass());
-      row.best_is_gold = mean(gold_.best());
-      row.kept_is_gold = mean(gold_.kept());
-      auto rows = gold_.best().rows().slice(3, -1);  // [layers, batch, heads, rows]
-      if (item_.gold.size() > 1) {
-        rows = torch::cat({rows, answer.best().rows()}, 3);
-      }
-      row.gold_heads = nested(rows.to(torch::kFloat64).mean({1, 3}));
+  void read() {
+    const auto start = Clock::now();
+    std::vector<OfMode*> all;
+    for (auto& mode : modes_) {
+      all.push_back(&mode);
     }
+    const auto last = call(all, std::vector<Tokens>(all.size(), item_.query));
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      all[i]->last = last[i].slice(0, -1);
+      all[i]->tell_query();
+    }
+    read_gold();
     if (!item_.candidates.empty()) {
-      choose(row);
+      choose();
+    }
+    share(start, all);
+  }
+
+  /// Outputs, greedily.
+  void generate() {
+    std::vector<OfMode*> running;
+    for (auto& mode : modes_) {
+      running.push_back(&mode);
+    }
+    while (!running.empty() && item_.record.tokens > 0) {
+      const auto start = Clock::now();
+      std::vector<Tensor> hidden;
+      for (const auto* mode : running) {
+        hidden.push_back(mode->last);
+      }
+      const auto best = model_.logits(torch::cat(hidden)).argmax(-1).to(torch::kCPU).contiguous();
+      std::vector<OfMode*> going;
+      std::vector<Tokens> next;
+      for (std::size_t i = 0; i < running.size(); ++i) {
+        const auto token = best.const_data_ptr<int64_t>()[i];
+        if (running[i]->take(token)) {
+          going.push_back(running[i]);
+          next.push_back({token});
+        }
+      }
+      const auto rows = call(going, next);
+      for (std::size_t i = 0; i < going.size(); ++i) {
+        going[i]->last = rows[i];
+      }
+      share(start, running);
+      std::erase_if(going, [&](const OfMode* mode) {
+        return mode->stopped || static_cast<int64_t>(mode->output.size()) >= item_.record.tokens;
+      });
+      running = std::move(going);
+    }
+    for (auto& mode : modes_) {
+      mode.tell_output();
     }
   }
 
-  /// An output, greedily; `step` is called for each call.
-  void generate(ItemRow& row, const std::function<void()>& step) {
-    std::string text;
-    Tokens output;
-    auto hidden = last_;
-    bool stopped = false;
-    while (!stopped && static_cast<int64_t>(output.size()) < item_.record.tokens) {
-      const auto token = model_.logits(hidden)[0].argmax().item<int64_t>();
-      if (!options_.full_length &&
-          std::find(options_.end.begin(), options_.end.end(), token) != options_.end.end()) {
-        break;
-      }
-      output.push_back(token);
-      text = text::lossy(tokenizer_.decode(output, {.special_tokens = false}));
-      if (!options_.full_length) {
-        stopped = stop(text);
-      }
-      hidden = reader_.read({token});
-      step();
+  /// Tells of what an output that ended early did not take.
+  void end() {
+    for (auto& mode : modes_) {
+      mode.tell(mode.left);
     }
-    row.output = text;
-    row.output_ids = output;
-    row.parsed = parsed_answer(item_.record, text);
-    row.score = score_answer(item_.record, text);
-    row.entropy_pce = entropy_.mean_of_calls();
-    row.entropy_tok = mean(entropy_.entropy());
   }
 
  private:
-  /// -ln p of each token of an answer, which follows the query: the first is predicted by the
-  /// query's last row, the others in one call.
-  Predictions predictions(const Tokens& answer, const Probes& probes) {
-    auto hidden = last_;
-    if (answer.size() > 1) {
-      Reader more(reader_, probes);
-      hidden = torch::cat({hidden, more.read(Tokens(answer.begin(), answer.end() - 1))});
+  /// One of them.
+  struct OfMode {
+    OfMode(const Answers& all, const Mode& mode, ItemRow& row)
+        : all(all),
+          row(row),
+          gold_pieces(motet::gold_pieces(all.item_, filled_pieces(all.item_, mode.pieces))),
+          gold(gold_pieces),
+          gold_in_answer(gold_pieces),
+          reader(all.model_, all.context_, *mode.reading, {&entropy, &mass, &gold},
+                 all.options_.ablation),
+          left(cost_of(all.item_, all.model_.config(), all.options_, mode).read),
+          each(left / static_cast<double>(all.item_.record.tokens + 1)) {}
+
+    void tell(double flops) {
+      left -= flops;
+      if (all.progress_) {
+        all.progress_(flops);
+      }
     }
-    return predict(model_, hidden, answer);
+
+    void tell_query() const {
+      row.entropy_query = mean(entropy.entropy());
+      row.mass_prefix = mean(mass.prefix());
+      row.mass_own = mean(mass.own());
+      row.mass_top_piece = mean(mass.top_piece());
+    }
+
+    void tell_gold(const Predictions& predictions) const {
+      row.answer_nlls = listed(predictions.nll);
+      row.answer_greedy = predictions.top1.min().item<double>() > 0;
+      row.answer_nll = sum(row.answer_nlls);
+      row.answer_tokens = static_cast<int64_t>(row.answer_nlls.size());
+      if (!gold.looks()) {
+        return;
+      }
+      row.mass_gold = mean(gold.mass());
+      row.best_is_gold = mean(gold.best());
+      row.kept_is_gold = mean(gold.kept());
+      row.gold_chance =
+          static_cast<double>(gold_pieces.size()) / static_cast<double>(row.pieces_filled);
+      auto rows = gold.best().rows().slice(3, -1);  // [layers, batch, heads, rows]
+      if (row.answer_tokens > 1) {
+        rows = torch::cat({rows, gold_in_answer.best().rows()}, 3);
+      }
+      row.gold_heads = nested(rows.to(torch::kFloat64).mean({1, 3}));
+    }
+
+    /// One more token of the output; false where it ends the output and is no part of it.
+    bool take(int64_t token) {
+      const auto& options = all.options_;
+      if (!options.full_length &&
+          std::find(options.end.begin(), options.end.end(), token) != options.end.end()) {
+        return false;
+      }
+      output.push_back(token);
+      text = text::lossy(all.tokenizer_.decode(output, {.special_tokens = false}));
+      stopped = !options.full_length && stop();
+      return true;
+    }
+
+    /// Cuts the text where one of the record's stops begins.
+    bool stop() {
+      auto first = std::string::npos;
+      for (const auto& stop : all.item_.record.stop) {
+        first = std::min(first, text.find(stop));
+      }
+      if (first == std::string::npos) {
+        return false;
+      }
+      text.resize(first);
+      return true;
+    }
+
+    void tell_output() const {
+      row.output = text;
+      row.output_ids = output;
+      row.parsed = parsed_answer(all.item_.record, text);
+      row.score = score_answer(all.item_.record, text);
+      row.entropy_pce = entropy.mean_of_calls();
+      row.entropy_tok = mean(entropy.entropy());
+    }
+
+    const Answers& all;
+    ItemRow& row;
+    Tokens gold_pieces;
+    EntropyProbe entropy;
+    MassProbe mass;
+    GoldProbe gold, gold_in_answer;
+    Reader reader;
+    double left, each;  // FLOPs to tell of: of all, of one call
+    Tensor last;        // the row that predicts the next token, [1, width]
+    std::string text;
+    Tokens output;
+    bool stopped = false;
+  };
+
+  /// The time since `start`, which these modes took together.
+  static void share(Clock::time_point start, const std::vector<OfMode*>& modes) {
+    for (auto* mode : modes) {
+      mode->row.read_seconds += seconds_since(start) / static_cast<double>(modes.size());
+    }
   }
 
-  static std::vector<double> nested_list(const Tensor& x) {
-    const auto plain = x.to(torch::kFloat64).contiguous();
-    return {plain.const_data_ptr<double>(), plain.const_data_ptr<double>() + plain.numel()};
+  /// One call of each of these modes.
+  static std::vector<Tensor> call(const std::vector<OfMode*>& modes,
+                                  const std::vector<Tokens>& tokens) {
+    std::vector<Reader*> readers;
+    std::vector<Reader::Queries> queries;
+    for (std::size_t i = 0; i < modes.size(); ++i) {
+      readers.push_back(&modes[i]->reader);
+      queries.push_back({tokens[i]});
+    }
+    auto rows = read_together(readers, queries);
+    for (auto* mode : modes) {
+      mode->tell(mode->each);
+    }
+    return rows;
+  }
+
+  /// What each mode reads after the query: rows of a batch of continuations, of each mode.
+  std::vector<Tensor> go_on(const Reader::Queries& batch, bool gold) {
+    std::deque<Reader> more;
+    std::vector<Reader*> readers;
+    for (auto& mode : modes_) {
+      const auto probes = gold ? Probes{&mode.gold_in_answer} : Probes{};
+      readers.push_back(
+          &more.emplace_back(mode.reader, probes, static_cast<int64_t>(batch.size())));
+    }
+    return read_together(readers, std::vector<Reader::Queries>(readers.size(), batch));
+  }
+
+  /// -ln p of each token of the gold answer, which follows the query: the first is predicted by the
+  /// query's last row, the others in one call.
+  void read_gold() {
+    const auto& gold = item_.gold;
+    std::vector<Tensor> rows;
+    if (gold.size() > 1) {
+      rows = go_on({Tokens(gold.begin(), gold.end() - 1)}, true);
+    }
+    std::vector<Tensor> hidden;
+    Tokens wanted;
+    for (std::size_t i = 0; i < modes_.size(); ++i) {
+      hidden.push_back(modes_[i].last);
+      if (!rows.empty()) {
+        hidden.push_back(rows[i]);
+      }
+      wanted.insert(wanted.end(), gold.begin(), gold.end());
+    }
+    const auto predictions = predict(model_, torch::cat(hidden), wanted);
+    const auto length = static_cast<int64_t>(gold.size());
+    for (std::size_t i = 0; i < modes_.size(); ++i) {
+      const auto of_mode = [&](const Tensor& x) {
+        return x.narrow(0, static_cast<int64_t>(i) * length, length);
+      };
+      modes_[i].tell_gold({of_mode(predictions.nll), of_mode(predictions.top1), {}, {}});
+    }
   }
 
   /// The likelihood of each candidate, in one call: a batch of those that differ in more than their
   /// last token.
-  void choose(ItemRow& row) {
-    std::vector<Tokens> reads;  // all tokens but the last
-    std::vector<std::size_t> place;
+  void choose() {
+    std::vector<Tokens> batch;       // all tokens but the last, where there are such
+    std::vector<std::size_t> place;  // of each candidate, in the batch
     for (const auto& answer : item_.candidates) {
       Tokens read(answer.begin(), answer.end() - 1);
-      const auto found = std::find(reads.begin(), reads.end(), read);
-      place.push_back(found - reads.begin());
-      if (found == reads.end()) {
-        reads.push_back(std::move(read));
+      const auto found = std::find(batch.begin(), batch.end(), read);
+      place.push_back(found - batch.begin());
+      if (found == batch.end() && !read.empty()) {
+        batch.push_back(std::move(read));
       }
     }
-    const auto empty = std::find(reads.begin(), reads.end(), Tokens());
-    std::vector<Tokens> batch = reads;
-    std::erase(batch, Tokens());
-    std::vector<Tensor> hidden;  // rows that predict an answer
+    std::vector<Tensor> rows(modes_.size());
     if (!batch.empty()) {
-      Reader more(reader_, Probes{}, static_cast<int64_t>(batch.size()));
-      const auto rows = more.read(batch);
-      int64_t first = 0;
-      for (const auto& read : batch) {
-        const auto last = first + static_cast<int64_t>(read.size());
-        hidden.push_back(torch::cat({last_, rows.slice(0, first, last)}));
-        first = last;
+      rows = go_on(batch, false);
+    }
+    std::vector<int64_t> firsts{0};  // of each read of the batch, in the rows of a mode
+    for (const auto& read : batch) {
+      firsts.push_back(firsts.back() + static_cast<int64_t>(read.size()));
+    }
+    std::vector<Tensor> hidden;
+    Tokens wanted;
+    for (std::size_t i = 0; i < modes_.size(); ++i) {
+      for (std::size_t k = 0; k < place.size(); ++k) {
+        const auto& answer = item_.candidates[k];
+        hidden.push_back(modes_[i].last);
+        if (answer.size() > 1) {
+          hidden.push_back(rows[i].slice(0, firsts[place[k]], firsts[place[k] + 1]));
+        }
+        wanted.insert(wanted.end(), answer.begin(), answer.end());
       }
     }
-    if (empty != reads.end()) {
-      hidden.insert(hidden.begin() + (empty - reads.begin()), last_);
+    const auto nll = listed(predict(model_, torch::cat(hidden), wanted).nll);
+    auto next = nll.begin();
+    for (auto& mode : modes_) {
+      std::vector<double> likelihoods;
+      for (const auto& answer : item_.candidates) {
+        const auto length = static_cast<std::ptrdiff_t>(answer.size());
+        likelihoods.push_back(-sum({next, next + length}));
+        next += length;
+      }
+      compare(likelihoods, mode.row);
     }
-    std::vector<double> likelihoods;
+  }
+
+  /// How the gold answer does among the candidates.
+  void compare(const std::vector<double>& likelihoods, ItemRow& row) const {
+    const auto& candidates = item_.record.candidates;
     std::size_t gold = 0;
-    for (std::size_t i = 0; i < item_.candidates.size(); ++i) {
-      const auto nll = predict(model_, hidden[place[i]], item_.candidates[i]).nll;
-      likelihoods.push_back(-nll.sum().item<double>());
-      gold = item_.record.candidates[i] == item_.record.gold ? i : gold;
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      gold = candidates[i] == item_.record.gold ? i : gold;
     }
     double best_other = -INFINITY;
     int64_t rank = 1;
@@ -208,29 +382,13 @@ class Answer {
     row.candidate_rank = rank;
   }
 
-  /// Cuts a text where one of the record's stops begins.
-  bool stop(std::string& text) const {
-    auto first = std::string::npos;
-    for (const auto& stop : item_.record.stop) {
-      first = std::min(first, text.find(stop));
-    }
-    if (first == std::string::npos) {
-      return false;
-    }
-    text.resize(first);
-    return true;
-  }
-
   const Decoder& model_;
   const Tokenizer& tokenizer_;
   const TaskItem& item_;
   const TasksOptions& options_;
-  Tokens gold_pieces_;
-  EntropyProbe entropy_;
-  MassProbe mass_;
-  GoldProbe gold_;
-  Reader reader_;
-  Tensor last_;  // the query's last row, [1, width]
+  const EncodedContext& context_;
+  const TasksProgress& progress_;
+  std::deque<OfMode> modes_;  // their readers refer to their probes
 };
 
 ItemRow row_of(const TaskItem& item, const Mode& mode, const std::string& layout) {
@@ -279,37 +437,22 @@ std::vector<ItemRow> run_item(const Decoder& model, const Tokenizer& tokenizer,
     const auto start = Clock::now();
     const auto context = encode(model, tokens, shape, {&step}, {.reach = reach});
     const auto encode_seconds = seconds_since(start);
+    Answers answers(model, tokenizer, item, options, context, progress);
     for (std::size_t j = i; j < modes.size(); ++j) {  // those that share it
       if (done[j] || !compare::share_context(modes[i], modes[j])) {
         continue;
       }
       done[j] = true;
       auto& row = rows[j] = row_of(item, modes[j], layout);
-      const auto read_start = Clock::now();
-      Answer answer(model, tokenizer, item, options, modes[j], context);
-      answer.read(row);
-      auto left = cost_of(item, model.config(), options, modes[j]).read;
-      const auto each = left / static_cast<double>(item.record.tokens + 1);
-      const auto tell = [&](double flops) {
-        left -= flops;
-        if (progress) {
-          progress(flops);
-        }
-      };
-      tell(each);
-      if (generate) {
-        answer.generate(row, [&] { tell(each); });
-      }
-      tell(left);  // of an output that ended early
       row.cost_ratio = shape.cost_ratio();
       row.encode_seconds = encode_seconds;
-      row.read_seconds = seconds_since(read_start);
-      if (row.mass_gold) {
-        row.gold_chance =
-            static_cast<double>(gold_pieces(item, filled_pieces(item, modes[j].pieces)).size()) /
-            static_cast<double>(row.pieces_filled);
-      }
+      answers.add(modes[j], row);
     }
+    answers.read();
+    if (generate) {
+      answers.generate();
+    }
+    answers.end();
   }
   return rows;
 }

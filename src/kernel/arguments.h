@@ -22,6 +22,8 @@ struct RowArguments {
   std::optional<torch::Tensor> threshold;
   double scale = 1;  // ScoreRule's
   std::optional<double> cap;
+  /// RowOptions::factor under a soft cap, [batch, heads, query]; without one it is in the query.
+  std::optional<torch::Tensor> factor;
   bool entropy = true;
   int64_t top = 0;
   bool counts_first = true;  // KeyBudget's

@@ -82,10 +82,25 @@ RowArguments checked(const char* where, const Tensor& query, torch::TensorList k
     require(options.threshold->sizes() == shape, where, ": thresholds of ",
             options.threshold->sizes(), "; they are [batch, heads, query] = ", shape);
   }
+  auto scaled = query;
+  std::optional<Tensor> factor;
+  if (options.factor) {
+    factor = options.factor->detach().to(query.device());
+    const auto shape = query.sizes().slice(0, 3);
+    require(at::is_expandable_to(factor->sizes(), shape), where, ": factors of ", factor->sizes(),
+            "; they are broadcast to [batch, heads, query] = ", shape);
+    require((factor->isfinite().logical_and_(*factor > 0)).all().item<bool>(), where,
+            ": a row's factor on its scores is not a number above 0");
+    factor = factor->expand(shape);
+    if (!options.rule.cap) {
+      scaled = (query * factor->unsqueeze(-1)).to(query.scalar_type());
+      factor = std::nullopt;
+    }
+  }
   require(options.top >= 0, where, ": top = ", options.top,
           "; 0 or more of the largest scores can be kept");
   options.rule.validate(where);
-  RowArguments arguments{.query = query,
+  RowArguments arguments{.query = scaled,
                          .keys = keys.vec(),
                          .values = values.vec(),
                          .sets = sets,
@@ -93,6 +108,7 @@ RowArguments checked(const char* where, const Tensor& query, torch::TensorList k
                          .threshold = options.threshold,
                          .scale = options.rule.scale_of(query.size(3)),
                          .cap = options.rule.cap,
+                         .factor = factor,
                          .entropy = options.entropy,
                          .top = options.top};
   options.budget.validate(where);

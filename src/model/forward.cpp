@@ -29,9 +29,9 @@ class PackedPass : public Attention, public std::enable_shared_from_this<PackedP
         encode_(model.config(), encode_sets(layout), layout.positions, layout.positions),
         read_(model.config(), read_sets(layout.prefix, layout.pieces, {query}, {0}), positions,
               {positions.begin() + layout.tokens(), positions.end()}),
-        meaning_(static_cast<int64_t>(layout.pieces.size())),
         kept_reading_(std::move(reading)),
         reading_(*kept_reading_),
+        meaning_(reading_.meaning_of(*read_.of(0))),
         probes_(probes),
         options_(options) {}
 
@@ -102,7 +102,8 @@ class PackedPass : public Attention, public std::enable_shared_from_this<PackedP
       }
       measure(read.bulk ? PenaltyRows{layer, RowKind::kQuery, read.row, read.bulk->sets.all,
                                       read.bulk->log_weight}
-                        : PenaltyRows{layer, RowKind::kQuery, read.row, *sets, read.log_weight});
+                        : PenaltyRows{layer, RowKind::kQuery, read.row, *sets,
+                                      of_keys(read.log_weight, *sets)});
       outs.push_back(read.row.out);
     }
     return torch::cat(outs, 2);
@@ -147,9 +148,9 @@ class PackedPass : public Attention, public std::enable_shared_from_this<PackedP
   int64_t layers_, context_rows_;
   Layout layout_;
   LayerSets encode_, read_;
-  PieceSets meaning_;  // of read_
   std::shared_ptr<const Reading> kept_reading_;
   LayerReading reading_;
+  PieceSets meaning_;  // of read_
   Probes probes_;
   ForwardOptions options_;
   Tensor penalty_;                 // of the present block

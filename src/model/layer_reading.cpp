@@ -14,7 +14,7 @@ void LayerReading::end_first_pass() {
 ReadRows LayerReading::read(int64_t layer, const Tensor& query,
                             const std::shared_ptr<const KeySets>& sets,
                             const std::vector<int64_t>& queries, const KeySource& keys,
-                            RowOptions options, const std::vector<GaussianKeys>* estimates) {
+                            RowOptions options, const KeyEstimates* estimates) {
   if (first_) {
     options.top = reading_.needs().top;
     options.entropy = true;
@@ -24,11 +24,14 @@ ReadRows LayerReading::read(int64_t layer, const Tensor& query,
          PieceSets::of_sets(sets->sets()),
          queries,
          layer});
+    if (reading_.needs().null) {
+      add_null(scores_.back());
+    }
     return {row, {}, {}};
   }
   if (!decided_.empty()) {
     const auto& log_weight = decided_.at(layer);
-    return {keys.attend(query, *prepared(sets), log_weight, options), log_weight, {}};
+    return {attend_with_null(keys, query, *prepared(sets), log_weight, options), log_weight, {}};
   }
   const WindowSets* split = nullptr;
   if (const auto bulk = reading_.needs().bulk) {

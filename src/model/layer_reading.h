@@ -20,7 +20,15 @@ class LayerReading {
  public:
   /// The reading outlives it.
   explicit LayerReading(const Reading& reading)
-      : reading_(reading), first_(reading.needs().layers) {}
+      : reading_(reading), first_(reading.needs().layers) {
+    reading.needs().validate(reading.name());
+  }
+
+  /// What the sets of rows mean, as this reading has them.
+  PieceSets meaning_of(const KeySets& sets) const {
+    const auto meaning = PieceSets::of_sets(sets.sets());
+    return reading_.needs().null ? meaning.with_null() : meaning;
+  }
 
   bool is_first_pass() const { return first_; }
   void end_first_pass();
@@ -28,8 +36,7 @@ class LayerReading {
   /// Rows of a layer that see `sets`; `queries` as in PieceScores, `estimates` as in KnownBulks.
   ReadRows read(int64_t layer, const torch::Tensor& query,
                 const std::shared_ptr<const KeySets>& sets, const std::vector<int64_t>& queries,
-                const KeySource& keys, RowOptions options,
-                const std::vector<GaussianKeys>* estimates = nullptr);
+                const KeySource& keys, RowOptions options, const KeyEstimates* estimates = nullptr);
 
   /// The sets as the reading prepares them.
   const std::shared_ptr<const KeySets>& prepared(const std::shared_ptr<const KeySets>& sets);

@@ -27,9 +27,8 @@ Tensor own_alone(const Row& row, const PieceSets& meaning) {
 }
 
 /// Has a decision say that a head read own keys alone.
-void tell_own_alone(ReadRows& rows, int64_t head) {
-  const auto meaning =
-      rows.bulk ? rows.bulk->sets.meaning : PieceSets::of_sets(rows.row.set_lse.size(3));
+void tell_own_alone(ReadRows& rows, int64_t head, const PieceSets& whole) {
+  const auto meaning = rows.bulk ? rows.bulk->sets.meaning : whole;
   auto& log_weight = rows.bulk ? rows.bulk->log_weight : rows.log_weight;
   if (!log_weight) {
     log_weight = torch::zeros_like(rows.row.set_lse);
@@ -80,15 +79,17 @@ void check_piece(const Decoder& model, const EncodedPiece& piece, const std::str
 /// The pass of one `read`.
 class Reader::Pass : public Attention {
  public:
-  /// `queries` as in Observation; positions are those of keys and rows.
+  /// `queries` as in Observation; positions are those of keys and rows, and `reach` as in
+  /// Attention.
   Pass(Reader& reader, KeySets sets, std::vector<int64_t> key_positions,
-       std::vector<int64_t> row_positions, std::vector<int64_t> queries)
+       std::vector<int64_t> row_positions, std::vector<int64_t> queries, int64_t reach)
       : reader_(reader),
         reading_(reader.reading_),
-        meaning_(PieceSets::of_sets(sets.sets())),
+        meaning_(reading_.meaning_of(sets)),
         sets_(reader.model_.config(), std::move(sets), std::move(key_positions),
               std::move(row_positions)),
         queries_(std::move(queries)),
+        reach_(reach),
         entropy_(needs_of(reader.probes_).entropy) {}
 
   Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
@@ -105,11 +106,15 @@ class Reader::Pass : public Attention {
     }
     const auto own_only = [&](int64_t head) {
       const auto kv_head = head * keys.size(1) / query.size(1);
-      return local.of_head(kv_head).attend(query.narrow(1, head, 1), *sets,
-                                           own_alone(rows.row, meaning_), options);
+      auto of_head = options;
+      if (rows.factor) {
+        of_head.factor = rows.factor->expand(rows.row.lse.sizes()).narrow(1, head, 1);
+      }
+      return attend_with_null(local.of_head(kv_head), query.narrow(1, head, 1), *sets,
+                              own_alone(rows.row, meaning_), of_head);
     };
     for (const auto head : reader_.ablator_->apply(layer, queries_, rows.row, own_only)) {
-      tell_own_alone(rows, head);
+      tell_own_alone(rows, head, meaning_);
     }
     const auto& context = reader_.context_;
     show(reader_.probes_,
@@ -127,7 +132,7 @@ class Reader::Pass : public Attention {
     return rows.row.out;
   }
 
-  int64_t reach() const override { return reader_.reach_; }
+  int64_t reach() const override { return reach_; }
 
   LayerReading& reading() { return reading_; }
 
@@ -166,7 +171,58 @@ class Reader::Pass : public Attention {
   PieceSets meaning_;
   LayerSets sets_;
   std::vector<int64_t> queries_;
+  int64_t reach_;
   bool entropy_;
+};
+
+/// Parts of several readers as one pass: their rows lie one part after the other.
+class Reader::Together : public Attention {
+ public:
+  template <class Wanted>
+  Together(std::vector<Part>& parts, Wanted wanted) {
+    for (auto& part : parts) {
+      if (wanted(part)) {
+        parts_.push_back(&part);
+        tokens_.insert(tokens_.end(), part.tokens.begin(), part.tokens.end());
+        positions_.insert(positions_.end(), part.positions.begin(), part.positions.end());
+        lengths_.push_back(static_cast<int64_t>(part.tokens.size()));
+      }
+    }
+  }
+
+  const std::vector<int64_t>& tokens() const { return tokens_; }
+  const std::vector<int64_t>& positions() const { return positions_; }
+  const std::vector<Part*>& parts() const { return parts_; }
+  /// [rows, ...] of each part.
+  std::vector<Tensor> split(const Tensor& rows) const { return rows.split_with_sizes(lengths_, 0); }
+
+  Tensor attend(int64_t layer, const Tensor& query, const Tensor& keys, const Tensor& values,
+                const ScoreRule& rule) override {
+    if (parts_.size() == 1) {
+      return parts_[0]->pass->attend(layer, query, keys, values, rule);
+    }
+    std::vector<Tensor> out;
+    int64_t first = 0;
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      const auto of_part = [&](const Tensor& x) { return x.narrow(2, first, lengths_[i]); };
+      out.push_back(
+          parts_[i]->pass->attend(layer, of_part(query), of_part(keys), of_part(values), rule));
+      first += lengths_[i];
+    }
+    return torch::cat(out, 2);
+  }
+
+  int64_t reach() const override {
+    int64_t reach = 0;
+    for (const auto* part : parts_) {
+      reach = std::max(reach, part->pass->reach());
+    }
+    return reach;
+  }
+
+ private:
+  std::vector<Part*> parts_;
+  std::vector<int64_t> tokens_, positions_, lengths_;
 };
 
 void Reader::Own::append(const Tensor& more) {
@@ -233,18 +289,21 @@ Reader::Reader(const Reader& other, Probes probes, int64_t copies)
 
 Reader::~Reader() = default;
 
-const std::vector<GaussianKeys>* Reader::bulks(int64_t layer, const ScoreRule& rule) {
+const KeyEstimates* Reader::bulks(int64_t layer, const ScoreRule& rule) {
   const auto needs = reading_.needs().bulk;
-  if (!needs || needs->mass != BulkMass::kEstimated || context_.pieces.empty()) {
+  const bool bounded = needs && needs->mass == BulkMass::kBounded;
+  if (!needs || !(bounded || needs->mass == BulkMass::kEstimated) || context_.pieces.empty()) {
     return nullptr;
   }
   bulks_.resize(model_.config().layers);
   auto& bulks = bulks_[layer];
   if (bulks.empty()) {
     const bool wide = model_.dtype() == torch::kFloat64;
-    bulks = model_bulks(*needs, bulk_moments(context_, layer, needs->window),
-                        rule.scale_of(model_.config().features),
-                        wide ? torch::kFloat64 : torch::kFloat32);
+    const auto dtype = wide ? torch::kFloat64 : torch::kFloat32;
+    const auto scale = rule.scale_of(model_.config().features);
+    bulks = bounded
+                ? model_bulks(*needs, bulk_bounds(context_, layer, needs->window), scale, dtype)
+                : model_bulks(*needs, bulk_moments(context_, layer, needs->window), scale, dtype);
   }
   return &bulks;
 }
@@ -254,34 +313,32 @@ Tensor Reader::read(std::span<const std::vector<int64_t>> queries) {
   return run(queries);
 }
 
-Tensor Reader::run(std::span<const std::vector<int64_t>> queries) {
+Reader::Part Reader::begin(std::span<const std::vector<int64_t>> queries) {
   require(!queries.empty(), "motet::Reader: no queries");
-  if (lengths_.empty()) {
-    lengths_.assign(queries.size(), 0);
-    keys_.assign(model_.config().layers, std::vector<Own>(queries.size()));
-    values_ = keys_;
-  }
-  require(queries.size() == lengths_.size(), "motet::Reader: ", queries.size(),
+  require(lengths_.empty() || queries.size() == lengths_.size(), "motet::Reader: ", queries.size(),
           " queries after a batch of ", lengths_.size());
-  std::vector<int64_t> tokens, positions, rows, offsets{0};
+  const auto lengths = lengths_.empty() ? std::vector<int64_t>(queries.size(), 0) : lengths_;
+  Part part;
+  std::vector<int64_t> offsets{0};
   auto key_positions = context_.positions();
   for (std::size_t i = 0; i < queries.size(); ++i) {
-    rows.push_back(static_cast<int64_t>(queries[i].size()));
-    offsets.push_back(offsets.back() + rows.back());
-    tokens.insert(tokens.end(), queries[i].begin(), queries[i].end());
-    for (int64_t t = 0; t < lengths_[i] + rows.back(); ++t) {
+    const auto rows = static_cast<int64_t>(queries[i].size());
+    part.rows.push_back(rows);
+    offsets.push_back(offsets.back() + rows);
+    part.tokens.insert(part.tokens.end(), queries[i].begin(), queries[i].end());
+    for (int64_t t = 0; t < lengths[i] + rows; ++t) {
       key_positions.push_back(context_.query_position + t);
-      if (t >= lengths_[i]) {
-        positions.push_back(context_.query_position + t);
+      if (t >= lengths[i]) {
+        part.positions.push_back(context_.query_position + t);
       }
     }
   }
-  require(!tokens.empty(), "motet::Reader: the ",
+  require(!part.tokens.empty(), "motet::Reader: the ",
           queries.size() == 1 ? "query has" : "queries have", " no tokens");
-  check_positions("motet::Reader", model_, positions,
+  check_positions("motet::Reader", model_, part.positions,
                   "a query that starts at position " + std::to_string(context_.query_position));
-  const auto reach =
-      std::max(context_.reach, *std::max_element(positions.begin(), positions.end()) + 1);
+  const auto last = *std::max_element(part.positions.begin(), part.positions.end());
+  const auto reach = std::max(context_.reach, last + 1);
   const bool begun = rows_ > 0 || context_.tokens() > 0;
   const auto& config = model_.config();
   require(!begun || config.takes_long_factors(reach) == config.takes_long_factors(reach_),
@@ -289,20 +346,69 @@ Tensor Reader::run(std::span<const std::vector<int64_t>> queries) {
           " takes LongRope's long factors, but what it reads was encoded for ", reach_,
           " positions, with the short ones; tell encode, or the EncodedContext, of the `reach` "
           "that is wanted");
+  auto sets = read_sets(context_.prefix.length(), context_.piece_lengths(), part.rows, lengths);
+  part.pass = std::make_unique<Pass>(*this, std::move(sets), std::move(key_positions),
+                                     part.positions, std::move(offsets), reach);
+  return part;
+}
+
+void Reader::make_room(std::size_t queries, int64_t reach) {
+  if (lengths_.empty()) {
+    lengths_.assign(queries, 0);
+    keys_.assign(model_.config().layers, std::vector<Own>(queries));
+    values_ = keys_;
+  }
   reach_ = reach;
-  auto sets = read_sets(context_.prefix.length(), context_.piece_lengths(), rows, lengths_);
-  Pass pass(*this, std::move(sets), std::move(key_positions), positions, offsets);
-  if (pass.reading().is_first_pass()) {
+}
+
+void Reader::end(const Part& part) {
+  for (std::size_t i = 0; i < part.rows.size(); ++i) {
+    lengths_[i] += part.rows[i];
+    rows_ += part.rows[i];
+  }
+}
+
+Tensor Reader::run(std::span<const std::vector<int64_t>> queries) {
+  auto* self = this;
+  const Queries mine(queries.begin(), queries.end());
+  return run(std::span(&self, 1), std::span(&mine, 1))[0];
+}
+
+std::vector<Tensor> Reader::run(std::span<Reader* const> readers,
+                                std::span<const Queries> queries) {
+  const auto& model = readers[0]->model_;
+  const auto is_long = [&](const Part& part) {
+    return model.config().takes_long_factors(part.pass->reach());
+  };
+  std::vector<Part> parts;
+  for (std::size_t i = 0; i < readers.size(); ++i) {
+    parts.push_back(readers[i]->begin(queries[i]));
+    require(is_long(parts[i]) == is_long(parts[0]), "motet::read_together: reader ", i + 1,
+            " reaches position ", parts[i].pass->reach() - 1, ", the first one ",
+            parts[0].pass->reach() - 1,
+            ": LongRope's long factors in one, its short ones in the "
+            "other; read them by themselves");
+  }
+  for (std::size_t i = 0; i < readers.size(); ++i) {
+    readers[i]->make_room(queries[i].size(), parts[i].pass->reach());
+  }
+  const auto forward = [&](Together& together) {
+    return model.forward(as_tensor(together.tokens()), together.positions(), together).squeeze(0);
+  };
+  Together first(parts, [](const Part& part) { return part.pass->reading().is_first_pass(); });
+  if (!first.parts().empty()) {
     const at::NoGradGuard no_grad;
-    model_.forward(as_tensor(tokens), positions, pass);
-    pass.reading().end_first_pass();
+    forward(first);
+    for (auto* part : first.parts()) {
+      part->pass->reading().end_first_pass();
+    }
   }
-  const auto hidden = model_.forward(as_tensor(tokens), positions, pass);
-  for (std::size_t i = 0; i < queries.size(); ++i) {
-    lengths_[i] += rows[i];
+  Together all(parts, [](const Part&) { return true; });
+  auto rows = all.split(forward(all));
+  for (std::size_t i = 0; i < readers.size(); ++i) {
+    readers[i]->end(parts[i]);
   }
-  rows_ += offsets.back();
-  return hidden.squeeze(0);
+  return rows;
 }
 
 std::optional<int64_t> Reader::positions_left() const {
@@ -314,6 +420,23 @@ std::optional<int64_t> Reader::positions_left() const {
 }
 
 Tensor Reader::read(const std::vector<int64_t>& query) { return read(std::span(&query, 1)); }
+
+std::vector<Tensor> read_together(std::span<Reader* const> readers,
+                                  std::span<const Reader::Queries> queries) {
+  require(readers.size() == queries.size(), "motet::read_together: ", readers.size(),
+          " readers, queries for ", queries.size());
+  if (readers.empty()) {
+    return {};
+  }
+  for (std::size_t i = 0; i < readers.size(); ++i) {
+    require(&readers[i]->model_ == &readers[0]->model_, "motet::read_together: reader ", i + 1,
+            " is of another model than the first");
+    require(std::find(readers.begin(), readers.begin() + i, readers[i]) == readers.begin() + i,
+            "motet::read_together: reader ", i + 1, " comes twice; copy it");
+  }
+  const at::NoGradGuard no_grad;
+  return Reader::run(readers, queries);
+}
 
 Tensor read_differentiable(const Decoder& model, const EncodedContext& context,
                            const std::vector<int64_t>& query, const Reading& reading,

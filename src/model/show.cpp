@@ -4,27 +4,14 @@
 
 #include <vector>
 
-#include "motet/attention/probabilities.h"
-
 namespace motet {
 
 using torch::Tensor;
 
 void show(const Probes& probes, Observation seen, const ReadRows& read, const Tensor& query,
           const LocalKeys& keys) {
-  const auto& [row, log_weight, threshold, bulk] = read;
   const at::NoGradGuard no_grad;
   const auto needs = needs_of(probes);
-  if (needs.rows) {
-    seen.row = row;
-    seen.log_weight = log_weight;
-    seen.bulk = bulk;
-  }
-  if (needs.query_keys_values) {
-    seen.query = query;
-    seen.keys = keys.keys();
-    seen.values = keys.values();
-  }
   std::vector<int64_t> rows;  // of this pass
   for (const auto named : needs.named_rows) {
     const auto here = named - seen.first_row;
@@ -33,12 +20,20 @@ void show(const Probes& probes, Observation seen, const ReadRows& read, const Te
       rows.push_back(here);
     }
   }
+  if (needs.rows || !rows.empty()) {
+    seen.row = read.row;
+    seen.log_weight = read.log_weight;
+    seen.threshold = read.threshold;
+    seen.factor = read.factor;
+    seen.bulk = read.bulk;
+  }
+  if (needs.query_keys_values || !rows.empty()) {
+    seen.query = query;
+    seen.keys = keys.keys();
+    seen.values = keys.values();
+  }
   if (!rows.empty()) {
-    const RowOptions options{.rule = seen.rule, .threshold = threshold};
-    seen.probabilities =
-        bulk ? probabilities(query, keys.keys(), bulk->sets.all, bulk->log_weight, row.lse, rows,
-                             options)
-             : probabilities(query, keys.keys(), *seen.visible, log_weight, row.lse, rows, options);
+    seen.probabilities = seen.probabilities_of(rows);
   }
   for (auto* probe : probes) {
     probe->observe(seen);

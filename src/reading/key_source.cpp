@@ -24,6 +24,12 @@ std::vector<KeyMoments> KeySource::moments(const KeySets&) const {
       "KeySource::moments");
 }
 
+std::vector<KeyBounds> KeySource::bounds(const KeySets&) const {
+  fail(
+      "motet::KeySource: these keys give no bounds, which a reading asks for; override "
+      "KeySource::bounds");
+}
+
 LocalKeys LocalKeys::of_head(int64_t kv_head) const {
   const auto of = [&](const std::vector<Tensor>& all) {
     std::vector<Tensor> heads;
@@ -63,13 +69,27 @@ std::optional<ChosenRows> LocalKeys::choose(const Tensor& query, const KeySets& 
                     result.log_weight};
 }
 
-std::vector<KeyMoments> LocalKeys::moments(const KeySets& sets) const {
-  std::vector<KeyMoments> of_sets(sets.sets());
+namespace {
+
+/// What `made` makes of the keys of each set, span by span.
+template <class Sum, class Make>
+std::vector<Sum> sums_of(const std::vector<Tensor>& keys, const KeySets& sets, Make made) {
+  std::vector<Sum> of_sets(sets.sets());
   for (const auto& span : sets.spans()) {
-    const auto [tensor, first] = place_in(keys_, span.first_key);
-    of_sets[span.set] += moments_of(keys_[tensor].slice(2, first, first + span.keys));
+    const auto [tensor, first] = place_in(keys, span.first_key);
+    of_sets[span.set] += made(keys[tensor].slice(2, first, first + span.keys));
   }
   return of_sets;
+}
+
+}  // namespace
+
+std::vector<KeyMoments> LocalKeys::moments(const KeySets& sets) const {
+  return sums_of<KeyMoments>(keys_, sets, moments_of);
+}
+
+std::vector<KeyBounds> LocalKeys::bounds(const KeySets& sets) const {
+  return sums_of<KeyBounds>(keys_, sets, bounds_of);
 }
 
 }  // namespace motet

@@ -43,6 +43,9 @@ void LearnedNumbers::validate() const {
   if (prefix.defined()) {
     check("prefix", prefix);
   }
+  if (null.defined()) {
+    check("null", null);
+  }
   const auto least = exponent.detach().min().item<double>();
   require(least > 0, "motet::Learned: 'exponent' has ", least, "; numbers above 0 are wanted");
 }
@@ -68,6 +71,9 @@ Learned Learned::load(const std::filesystem::path& path) {
   if (file.contains("prefix")) {
     numbers.prefix = own("prefix");
   }
+  if (file.contains("null")) {
+    numbers.null = own("null");
+  }
   try {
     return Learned(std::move(numbers), "learned(" + path.stem().string() + ")");
   } catch (const Error& error) {
@@ -82,11 +88,15 @@ void Learned::save(const std::filesystem::path& path,
   if (numbers_.prefix.defined()) {
     tensors["prefix"] = numbers_.prefix;
   }
+  if (numbers_.null.defined()) {
+    tensors["null"] = numbers_.null;
+  }
   save_safetensors(path, tensors, about);
 }
 
 std::optional<Tensor> Learned::decide(const PieceScores& scores) const {
-  for (const auto* numbers : {&numbers_.exponent, &numbers_.discount, &numbers_.prefix}) {
+  for (const auto* numbers :
+       {&numbers_.exponent, &numbers_.discount, &numbers_.prefix, &numbers_.null}) {
     if (numbers->defined()) {
       require((numbers->size(0) == 1 || scores.layer < numbers->size(0)) &&
                   (numbers->size(1) == 1 || numbers->size(1) == scores.lse.size(1)),
@@ -94,22 +104,31 @@ std::optional<Tensor> Learned::decide(const PieceScores& scores) const {
               "whose layer ", scores.layer, " has ", scores.lse.size(1), " heads");
     }
   }
-  const auto pieces = scores.piece_lse();
-  if (scores.sets.pieces() == 0) {
+  if (scores.sets.pieces() == 0 && !numbers_.null.defined()) {
     return {};
   }
-  const auto none = pieces == -kInfinity;  // and no gradient comes from there
-  const auto lse = pieces.masked_fill(none, 0);
-  const auto b = of_layer(numbers_.exponent, scores.layer, lse);
-  const auto c = of_layer(numbers_.discount, scores.layer, lse);
-  const auto total = (b * lse).masked_fill(none, -kInfinity).logsumexp(3, true);
-  const auto discount = c * std::log(static_cast<double>(scores.sets.pieces()));
-  auto weight = scores.for_pieces((b - 1) * lse - (1 - 1 / b) * total - discount);
+  const auto& like = scores.lse;
+  auto weight = torch::zeros_like(like);
+  if (scores.sets.pieces() > 0) {
+    const auto pieces = scores.piece_lse();
+    const auto none = pieces == -kInfinity;  // and no gradient comes from there
+    const auto lse = pieces.masked_fill(none, 0);
+    const auto b = of_layer(numbers_.exponent, scores.layer, lse);
+    const auto c = of_layer(numbers_.discount, scores.layer, lse);
+    const auto total = (b * lse).masked_fill(none, -kInfinity).logsumexp(3, true);
+    const auto discount = c * std::log(static_cast<double>(scores.sets.pieces()));
+    weight = scores.for_pieces((b - 1) * lse - (1 - 1 / b) * total - discount);
+  }
   if (numbers_.prefix.defined()) {
     auto of_prefix = torch::zeros_like(weight);
     const auto there = scores.sets.prefix_in(scores.lse) != -kInfinity;
     of_prefix.select(3, scores.sets.prefix()).copy_(there);
-    weight = weight + of_prefix * of_layer(numbers_.prefix, scores.layer, lse);
+    weight = weight + of_prefix * of_layer(numbers_.prefix, scores.layer, like);
+  }
+  if (numbers_.null.defined()) {
+    auto of_null = torch::zeros_like(weight);
+    scores.sets.null_in(of_null).fill_(1);
+    weight = weight + of_null * of_layer(numbers_.null, scores.layer, like);
   }
   return weight;
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "attention/infinity.h"
+#include "attention/merging.h"
 #include "motet/error.h"
 #include "motet/reading/select.h"
 
@@ -16,8 +17,7 @@ using torch::Tensor;
 
 /// The lse of bulks as a reading wants to know it, [batch, heads, query, pieces or 1].
 Tensor bulk_lse(const Reading& reading, const WindowSets& sets, const QueryRows& rows,
-                const KeySource& keys, const ScoreRule& rule,
-                const std::vector<GaussianKeys>* estimates) {
+                const KeySource& keys, const ScoreRule& rule, const KeyEstimates* estimates) {
   const auto needs = *reading.needs().bulk;
   if (needs.mass == BulkMass::kNothing) {
     return {};
@@ -31,23 +31,42 @@ Tensor bulk_lse(const Reading& reading, const WindowSets& sets, const QueryRows&
           " estimates the mass of keys that all rows see, from scores without a soft cap; layer ",
           rows.layer, " has a ", rule.cap ? "soft cap" : "window",
           ": choose a reading that decides otherwise");
-  std::vector<GaussianKeys> made;
+  KeyEstimates made;
   if (estimates == nullptr) {
-    const auto of_sets = keys.moments(sets.bulk);
-    const auto first = of_sets.begin() + sets.meaning.bulk(0);
-    const bool wide = rows.query.scalar_type() == torch::kFloat64;
-    made = model_bulks(needs, {first, first + sets.meaning.pieces()},
-                       rule.scale_of(rows.query.size(3)), wide ? torch::kFloat64 : torch::kFloat32);
+    const auto model = [&]<class Sum>(const std::vector<Sum>& of_sets) {
+      const auto first = of_sets.begin() + sets.meaning.bulk(0);
+      const bool wide = rows.query.scalar_type() == torch::kFloat64;
+      return model_bulks(needs, std::vector<Sum>(first, first + sets.meaning.pieces()),
+                         rule.scale_of(rows.query.size(3)),
+                         wide ? torch::kFloat64 : torch::kFloat32);
+    };
+    made = needs.mass == BulkMass::kBounded ? model(keys.bounds(sets.bulk))
+                                            : model(keys.moments(sets.bulk));
     estimates = &made;
-  }
-  if (estimates->size() == 1) {
-    return estimates->front().log_mass(rows.query).unsqueeze(3);
   }
   std::vector<Tensor> all;
   for (const auto& bulk : *estimates) {
-    all.push_back(bulk.log_mass(rows.query));
+    all.push_back(bulk->log_mass(rows.query));
   }
-  return torch::stack(all, 3);
+  return all.size() == 1 ? all[0].unsqueeze(3) : torch::stack(all, 3);
+}
+
+/// What the reading puts on all scores of each row.
+std::optional<Tensor> factor_of(const Reading& reading, const QueryRows& rows,
+                                const KeySource& keys, const PieceSets& meaning,
+                                const RowOptions& options) {
+  const auto wanted = reading.needs().factor;
+  if (wanted == RowFactor::kNone) {
+    return {};
+  }
+  RowKeys known{rows.sets, meaning, rows.query.size(3)};
+  if (wanted == RowFactor::kEntropy) {
+    const at::NoGradGuard no_grad;
+    const auto scores = keys.score(rows.query, rows.sets, 0, {.rule = options.rule});
+    const auto w = (scores.lse - finite(scores.row_lse).unsqueeze(3)).exp();
+    known.entropy = (w * scores.entropy - times_log(w)).sum(3);
+  }
+  return reading.row_factor(known);
 }
 
 /// `read_rows` for readings that decide about bulks. `rows` have their sets prepared.
@@ -55,7 +74,7 @@ ReadRows read_window_rows(const Reading& reading, const QueryRows& rows, const K
                           const PieceSets& meaning, const RowOptions& options,
                           const KnownBulks& known) {
   if (meaning.pieces() == 0) {
-    return {keys.attend(rows.query, rows.sets, {}, options), {}, options.threshold, {}};
+    return {.row = keys.attend(rows.query, rows.sets, {}, options), .threshold = options.threshold};
   }
   const auto window = reading.needs().bulk->window;
   auto split = known.sets != nullptr ? *known.sets : split_window(rows.sets, window);
@@ -70,62 +89,129 @@ ReadRows read_window_rows(const Reading& reading, const QueryRows& rows, const K
   }
   const auto row = keys.attend(rows.query, split.all, log_weight, options);
   auto joined = join_window(row, split.meaning);
-  return {std::move(joined), {}, options.threshold, BulkRows{window, std::move(split), log_weight}};
+  return {.row = std::move(joined),
+          .threshold = options.threshold,
+          .bulk = BulkRows{window, std::move(split), log_weight}};
 }
 
 }  // namespace
 
 Tensor BulkRows::read() const { return sets.meaning.bulks_in(*log_weight) != -kInfinity; }
 
-std::vector<GaussianKeys> model_bulks(const BulkNeeds& needs,
-                                      const std::vector<KeyMoments>& moments, double scale,
-                                      torch::ScalarType dtype) {
-  std::vector<GaussianKeys> bulks;
-  if (needs.by_piece) {
-    for (const auto& piece : moments) {
-      bulks.emplace_back(piece, needs.covariance, scale, dtype);
+namespace {
+
+/// An estimate of each bulk, or of all of them together.
+template <class Estimate, class Sum, class... Options>
+KeyEstimates estimates_of(const std::vector<Sum>& bulks, bool by_piece, Options... options) {
+  KeyEstimates estimates;
+  if (by_piece) {
+    for (const auto& bulk : bulks) {
+      estimates.push_back(std::make_shared<Estimate>(bulk, options...));
     }
-    return bulks;
+    return estimates;
   }
-  KeyMoments all;
-  for (const auto& piece : moments) {
-    all += piece;
+  Sum all;
+  for (const auto& bulk : bulks) {
+    all += bulk;
   }
-  bulks.emplace_back(all, needs.covariance, scale, dtype);
-  return bulks;
+  estimates.push_back(std::make_shared<Estimate>(all, options...));
+  return estimates;
 }
 
-ReadRows read_rows(const Reading& reading, const QueryRows& rows, const KeySource& keys,
-                   const RowOptions& options, const KnownBulks& known) {
+}  // namespace
+
+KeyEstimates model_bulks(const BulkNeeds& needs, const std::vector<KeyMoments>& moments,
+                         double scale, torch::ScalarType dtype) {
+  return estimates_of<GaussianKeys>(moments, needs.by_piece, needs.covariance, scale, dtype);
+}
+
+KeyEstimates model_bulks(const BulkNeeds& needs, const std::vector<KeyBounds>& bounds, double scale,
+                         torch::ScalarType dtype) {
+  return estimates_of<BoundedKeys>(bounds, needs.by_piece, scale, dtype);
+}
+
+void add_null(PieceScores& scores) {
+  const auto pad = [](Tensor& x, const std::vector<int64_t>& by, double with) {
+    x = x.defined() ? at::constant_pad_nd(x, by, with) : x;
+  };
+  scores.sets = scores.sets.with_null();
+  pad(scores.lse, {0, 1}, 0);
+  pad(scores.entropy, {0, 1}, 0);
+  pad(scores.top, {0, 0, 0, 1}, -kInfinity);
+}
+
+std::optional<Tensor> of_keys(const std::optional<Tensor>& log_weight, const KeySets& sets) {
+  return log_weight ? std::optional(log_weight->slice(3, 0, sets.sets())) : std::nullopt;
+}
+
+Row attend_with_null(const KeySource& keys, const Tensor& query, const KeySets& sets,
+                     const std::optional<Tensor>& log_weight, const RowOptions& options) {
+  if (!log_weight || log_weight->size(3) == sets.sets()) {
+    return keys.attend(query, sets, log_weight, options);
+  }
+  auto row = keys.attend(query, sets, of_keys(log_weight, sets), options);
+  const auto null = log_weight->select(3, sets.sets()).to(row.lse.scalar_type());
+  const Shares shares({row.lse, null});
+  const auto& kept = shares.weights[0];  // by the keys
+  row.lse = shares.lse;
+  row.out = (row.out * kept.unsqueeze(-1)).to(row.out.scalar_type());
+  row.set_lse = torch::cat({row.set_lse, null.unsqueeze(-1)}, -1);
+  if (row.entropy.defined()) {
+    row.entropy = shares.entropy({row.entropy, torch::zeros_like(null)}).clamp_min(0);
+    row.set_entropy = at::constant_pad_nd(row.set_entropy, {0, 1}, 0);
+  }
+  if (row.set_top.defined()) {
+    row.set_top = at::constant_pad_nd(row.set_top, {0, 0, 0, 1}, -kInfinity);
+  }
+  if (row.top_mass.defined()) {
+    row.top_mass = row.top_mass * kept;
+  }
+  return row;
+}
+
+ReadRows read_rows(const Reading& reading, const QueryRows& unprepared, const KeySource& keys,
+                   const RowOptions& given, const KnownBulks& known) {
   const auto needs = reading.needs();
+  needs.validate(reading.name());
   require(!needs.layers, "motet::read_rows: ", reading.name(),
           " decides for all layers at once; a Reader makes the pass that it needs");
-  const auto meaning = PieceSets::of_sets(rows.sets.sets());
-  auto prepared = reading.prepare(rows.sets, meaning);
+  const auto meaning = PieceSets::of_sets(unprepared.sets.sets());
+  const QueryRows rows{unprepared.query, reading.prepare(unprepared.sets, meaning),
+                       unprepared.queries, unprepared.layer};
+  auto options = given;
+  if (const auto factor = factor_of(reading, rows, keys, meaning, options)) {
+    options.factor = options.factor ? *options.factor * *factor : *factor;
+  }
   if (needs.bulk) {
-    return read_window_rows(reading, {rows.query, std::move(prepared), rows.queries, rows.layer},
-                            keys, meaning, options, known);
+    return read_window_rows(reading, rows, keys, meaning, options, known);
   }
   if (needs.choice) {
-    if (auto chosen = keys.choose(rows.query, prepared, meaning, *needs.choice, options)) {
-      return {std::move(chosen->row), chosen->log_weight, options.threshold};
+    if (auto chosen = keys.choose(rows.query, rows.sets, meaning, *needs.choice, options)) {
+      return {std::move(chosen->row), chosen->log_weight, options.threshold, options.factor};
     }
   }
   PieceScores scores{{}, meaning, rows.queries, rows.layer};
-  if (needs.scores || needs.top > 0 || needs.budget.wanted() || needs.choice) {
+  if (needs.scores || needs.top > 0 || needs.budget.wanted() || needs.choice || needs.null) {
     const auto top = std::max(needs.top, needs.choice ? needs.choice->top : 0);
-    static_cast<Scores&>(scores) =
-        keys.score(rows.query, prepared, top,
-                   {.rule = options.rule, .threshold = options.threshold, .budget = needs.budget});
+    static_cast<Scores&>(scores) = keys.score(rows.query, rows.sets, top,
+                                              {.rule = options.rule,
+                                               .factor = options.factor,
+                                               .threshold = options.threshold,
+                                               .budget = needs.budget});
+    if (needs.null) {
+      add_null(scores);
+    }
   }
-  const auto log_weight =
-      needs.choice ? choose_pieces(scores, *needs.choice) : reading.decide(scores);
-  auto wanted = options;
+  auto log_weight = needs.choice ? choose_pieces(scores, *needs.choice) : reading.decide(scores);
+  if (needs.null && !log_weight) {
+    log_weight = torch::zeros_like(scores.lse);
+  }
   if (const auto threshold = reading.threshold(scores)) {
-    wanted.threshold =
+    options.threshold =
         options.threshold ? torch::maximum(*options.threshold, *threshold) : *threshold;
   }
-  return {keys.attend(rows.query, prepared, log_weight, wanted), log_weight, wanted.threshold};
+  return {attend_with_null(keys, rows.query, rows.sets, log_weight, options), log_weight,
+          options.threshold, options.factor};
 }
 
 ReadRows read_rows(const Reading& reading, const Tensor& query, torch::TensorList keys,

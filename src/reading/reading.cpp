@@ -3,10 +3,19 @@
 #include <ATen/ATen.h>
 
 #include "attention/infinity.h"
+#include "motet/error.h"
 
 namespace motet {
 
 using torch::Tensor;
+
+void ReadingNeeds::validate(const std::string& reading) const {
+  require(!null || (!bulk && !choice), "motet::Reading: ", reading, " wants a null set beside ",
+          bulk ? "bulks" : "a choice", " of its own; it is weighed by a reading with neither");
+  require(factor == RowFactor::kNone || (!layers && !bulk), "motet::Reading: ", reading,
+          " puts factors on rows and decides ", layers ? "for all layers at once" : "about bulks",
+          "; it does one or the other");
+}
 
 Tensor PieceScores::for_pieces(const Tensor& pieces) const {
   auto all = torch::zeros_like(lse);

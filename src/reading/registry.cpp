@@ -37,6 +37,9 @@ std::vector<ReadingKind>& kinds() {
                                         temper_kind(),
                                         weigh_kind(),
                                         learned_kind(),
+                                        null_kind(),
+                                        scale_kind(),
+                                        guess_kind(),
                                         topk_kind(),
                                         adaptive_kind()};
   return known;

@@ -38,6 +38,8 @@ class Given {
     }
     return all;
   }
+  /// Whether an object has this field.
+  bool contains(const char* name) const { return value_->is_object() && value_->contains(name); }
   bool is_null() const { return value_->is_null(); }
 
   template <class T>

@@ -35,6 +35,8 @@ ordered_json json_of(const CompareOptions& options) {
           {"oracles", names_of(options.oracles)},
           {"ablation", report::json_of(options.ablation)},
           {"diagnose", options.diagnose},
+          {"recall", options.recall},
+          {"near_keys", options.gaps},
           {"rows", options.rows}};
 }
 
@@ -55,6 +57,10 @@ CompareOptions options_of(const Given& json) {
   }
   options.ablation = report::ablation_of(json.at("ablation"));
   options.diagnose = json.at("diagnose");
+  if (json.contains("recall")) {  // versions before 0.3 had neither
+    options.recall = json.at("recall");
+    options.gaps = json.at("near_keys").get<std::vector<double>>();
+  }
   options.rows = json.at("rows").get<std::vector<int64_t>>();
   return options;
 }

@@ -17,7 +17,8 @@ std::vector<Picture> pictures_of(const std::vector<CompareRun>& runs) {
   const Styles styles(labels_of(all));
   std::vector<Picture> pictures{degree_picture(all, styles), map_picture(all), parts_picture(all),
                                 text_picture(all, styles), mass_picture(all)};
-  for (const auto& more : {diagnosis_pictures(all, styles), attention_pictures(all)}) {
+  for (const auto& more : {diagnosis_pictures(all, styles), near_keys_pictures(all, styles),
+                           attention_pictures(all)}) {
     pictures.insert(pictures.end(), more.begin(), more.end());
   }
   return pictures;

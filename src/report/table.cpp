@@ -19,27 +19,77 @@ std::string perplexity(double value) {
   return value < 10000 ? fmt::format("{:.2f}", value) : fmt::format("{:.3g}", value);
 }
 
-std::vector<Column<CompareRow>> columns() {
+/// A figure of what was asked for; `-` where the row has none.
+Column<CompareRow> choice_column(std::string title, double ChoiceFigures::*figure) {
+  return {std::move(title), 6, [figure](const CompareRow& row) {
+            return row.choice ? fmt::format("{:.2f}", (*row.choice).*figure) : std::string("-");
+          }};
+}
+
+/// With columns for what some of these rows alone have.
+std::vector<Column<CompareRow>> columns(const std::vector<CompareRow>& rows) {
   using Row = CompareRow;
-  return {{"mode", 10, label_of},
-          column("P", 3, &Row::pieces, "{}"),
-          column("nll", 7, &Row::nll, "{:.3f}"),
-          {"ppl", 8, [](const Row& row) { return perplexity(row.perplexity); }},
-          column("Δnll", 7, &Row::delta_nll, "{:+.3f}"),
-          column("±", 6, &Row::delta_stderr, "{:.3f}"),
-          column("KL", 6, &Row::kl, "{:.3f}"),
-          column("entropy", 7, &Row::entropy_tok, "{:.3f}"),
-          column("between", 7, &Row::entropy_between, "{:.3f}"),
-          column("within", 7, &Row::entropy_within, "{:.3f}"),
-          column("prefix", 6, &Row::mass_prefix, "{:.2f}"),
-          column("own", 5, &Row::mass_own, "{:.2f}"),
-          column("cost", 6, &Row::cost_ratio, "{:.3f}")};
+  const auto some = [&](auto has) { return std::any_of(rows.begin(), rows.end(), has); };
+  std::vector<Column<Row>> all{
+      {"mode", 10, label_of},
+      column("P", 3, &Row::pieces, "{}"),
+      column("nll", 7, &Row::nll, "{:.3f}"),
+      {"ppl", 8, [](const Row& row) { return perplexity(row.perplexity); }},
+      column("Δnll", 7, &Row::delta_nll, "{:+.3f}"),
+      column("±", 6, &Row::delta_stderr, "{:.3f}"),
+      column("KL", 6, &Row::kl, "{:.3f}"),
+      column("entropy", 7, &Row::entropy_tok, "{:.3f}"),
+      column("between", 7, &Row::entropy_between, "{:.3f}"),
+      column("within", 7, &Row::entropy_within, "{:.3f}"),
+      column("prefix", 6, &Row::mass_prefix, "{:.2f}"),
+      column("own", 5, &Row::mass_own, "{:.2f}"),
+      column("cost", 6, &Row::cost_ratio, "{:.3f}")};
+  if (some([](const Row& row) { return row.mass_null.has_value(); })) {
+    all.push_back(column("null", 5, &Row::mass_null, "{:.2f}"));
+  }
+  if (some([](const Row& row) { return row.choice.has_value(); })) {
+    all.push_back(choice_column("recall", &ChoiceFigures::recall));
+    all.push_back(choice_column("kept", &ChoiceFigures::mass));
+  }
+  const auto with_gaps = std::find_if(rows.begin(), rows.end(),
+                                      [](const Row& row) { return row.near_keys.has_value(); });
+  for (std::size_t i = 0; with_gaps != rows.end() && i < with_gaps->near_keys->size(); ++i) {
+    const auto title = fmt::format("<{:g}", (*with_gaps->near_keys)[i].gap);
+    all.push_back({title, 6, [i](const Row& row) {
+                     return row.near_keys ? fmt::format("{:.1f}", row.near_keys->at(i).keys)
+                                          : std::string("-");
+                   }});
+  }
+  return all;
 }
 
 report::Grid grid_of(const std::vector<CompareRun>& runs) {
-  return report::grid_of_runs(runs, [](const CompareRun& run) {
-    return report::grid_of(columns(), over_segments(run.segment_rows));
+  std::vector<CompareRow> every;  // tables of several runs have the same columns
+  for (const auto& run : runs) {
+    every.insert(every.end(), run.segment_rows.begin(), run.segment_rows.end());
+  }
+  return report::grid_of_runs(runs, [&](const CompareRun& run) {
+    return report::grid_of(columns(every), over_segments(run.segment_rows));
   });
+}
+
+/// What the columns say that only some runs have.
+std::string notes_of(const CompareRun& run) {
+  const auto& rows = run.segment_rows;
+  std::string notes;
+  if (std::any_of(rows.begin(), rows.end(),
+                  [](const CompareRow& row) { return row.mass_null.has_value(); })) {
+    notes += "null: probability of the set without keys.\n";
+  }
+  if (run.options.recall) {
+    notes +=
+        "recall: share of the pieces of an exact choice of as many that are kept; kept: share of "
+        "the\npieces' mass in ordinary reading that lies in those kept.\n";
+  }
+  if (!run.options.gaps.empty()) {
+    notes += "<G: keys whose score is within G nats of the row's largest.\n";
+  }
+  return notes;
 }
 
 }  // namespace
@@ -49,7 +99,8 @@ std::string table_of(const CompareRun& run) {
          "nll, Δnll (against full, ± its standard error) and KL(full || mode) in nats a token; "
          "entropy of\nattention in nats, mean over layers, heads and query tokens, = between the "
          "sets (prefix, pieces,\nown) + within them; prefix, own: probability; cost: of attention "
-         "inside the pieces, P = 1 is 1.\n";
+         "inside the pieces, P = 1 is 1.\n" +
+         notes_of(run);
 }
 
 std::string markdown_of(const std::vector<CompareRun>& runs) {

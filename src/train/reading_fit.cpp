@@ -111,22 +111,29 @@ ReadingFit::ReadingFit(std::shared_ptr<Decoder> model, Tensor rows, ReadingFitOp
   if (options_.prefix_weight) {
     add("prefix", 0);
   }
+  if (options_.null_set) {
+    add("null", 0);
+  }
+}
+
+Tensor ReadingFit::parameter(const std::string& name) const {
+  const auto found = std::find_if(parameters_.begin(), parameters_.end(),
+                                  [&](const auto& one) { return one.first == name; });
+  return found == parameters_.end() ? Tensor() : found->second;
 }
 
 LearnedNumbers ReadingFit::numbers() const {
-  LearnedNumbers numbers{parameters_[0].second.exp(), parameters_[1].second};
-  if (parameters_.size() > 2) {
-    numbers.prefix = parameters_[2].second;
-  }
-  return numbers;
+  return {.exponent = parameter("log_exponent").exp(),
+          .discount = parameter("discount"),
+          .prefix = parameter("prefix"),
+          .null = parameter("null")};
 }
 
 Learned ReadingFit::reading() const {
   const at::NoGradGuard no_grad;
   auto found = numbers();
-  found.discount = found.discount.clone();
-  if (found.prefix.defined()) {
-    found.prefix = found.prefix.clone();
+  for (auto* number : {&found.discount, &found.prefix, &found.null}) {
+    *number = number->defined() ? number->clone() : *number;
   }
   return Learned(std::move(found));
 }

@@ -1,5 +1,6 @@
 #include "motet/train/run.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -11,9 +12,16 @@ namespace motet {
 
 using nlohmann::ordered_json;
 
+namespace {
+
+constexpr const char* kBest = "best";
+
+}  // namespace
+
 void TrainingRunOptions::validate() const {
   require(save_every >= 1, Field("save_every"), " ", save_every, ": at least 1 is wanted");
   require(valid_every >= 1, Field("valid_every"), " ", valid_every, ": at least 1 is wanted");
+  require(patience >= 0, Field("patience"), " ", patience, ": 0 or more validations are wanted");
 }
 
 TrainingRun::TrainingRun(Training& trainer, std::filesystem::path directory,
@@ -46,7 +54,7 @@ bool TrainingRun::run(int64_t steps, const std::function<bool()>& go_on,
   if (valid_ && valid_->lines().empty()) {
     validate();
   }
-  while (trainer_.steps_done() < steps) {
+  while (trainer_.steps_done() < steps && !is_out_of_patience()) {
     if (go_on && !go_on()) {
       if (trainer_.steps_done() > checkpoints_.last().value_or(0)) {
         save();
@@ -72,16 +80,60 @@ bool TrainingRun::run(int64_t steps, const std::function<bool()>& go_on,
               valid_ ? std::optional(valid_->lines().back()["loss"].get<double>()) : std::nullopt});
     }
   }
-  trainer_.check();
-  require_space(directory_, trainer_.bytes() / 3 + copied_bytes());
-  copy_files(directory_);
-  trainer_.save_result(directory_);
+  if (options_.patience > 0 && valid_) {
+    take_best();
+  } else {
+    trainer_.check();
+    save_result(directory_);
+  }
   return true;
+}
+
+void TrainingRun::save_result(const std::filesystem::path& directory) const {
+  require_space(directory, trainer_.bytes() / 3 + copied_bytes());
+  copy_files(directory);
+  trainer_.save_result(directory);
+}
+
+int64_t TrainingRun::result_step() const {
+  if (options_.patience == 0 || !valid_ || valid_->lines().empty()) {
+    return trainer_.steps_done();
+  }
+  const auto& lines = valid_->lines();
+  const auto best = std::min_element(lines.begin(), lines.end(), [](const auto& a, const auto& b) {
+    return a["loss"].template get<double>() < b["loss"].template get<double>();
+  });
+  return (*best)["step"].get<int64_t>();
+}
+
+bool TrainingRun::is_out_of_patience() const {
+  if (options_.patience == 0 || !valid_) {
+    return false;
+  }
+  const auto best = result_step();
+  const auto& lines = valid_->lines();
+  return options_.patience <= std::count_if(lines.begin(), lines.end(), [&](const auto& line) {
+           return line["step"].template get<int64_t>() > best;
+         });
+}
+
+void TrainingRun::take_best() const {
+  const auto best = directory_ / kBest;
+  require(std::filesystem::is_directory(best), best.string(),
+          ": the result of the lowest validation is gone; begin the run anew");
+  for (const auto& file : std::filesystem::directory_iterator(best)) {
+    write_file(directory_ / file.path().filename(), read_file(file.path()));
+  }
 }
 
 void TrainingRun::validate() {
   const auto loss = trainer_.validate(options_.valid_rows);
   valid_->add({{"step", trainer_.steps_done()}, {"loss", loss}});
+  if (options_.patience > 0 && result_step() == trainer_.steps_done()) {
+    trainer_.check();
+    std::filesystem::create_directories(directory_ / kBest);
+    save_result(directory_ / kBest);
+  }
 }
 
 void TrainingRun::save() {

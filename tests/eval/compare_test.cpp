@@ -284,6 +284,49 @@ TEST(OverSegments, JoinsAsIfTheTokensWereOneSample) {
   EXPECT_NEAR(both.entropy_heads[1][2], (a.entropy_heads[1][2] + b.entropy_heads[1][2]) / 2, 1e-12);
 }
 
+/// Probes that are asked for have figures where there is something to see, and readings with a null
+/// set, or with factors on rows, run in one piece, too.
+TEST(Compare, HasFiguresThatAreAskedFor) {
+  const auto model = golden("llama_default", torch::kFloat32);
+  auto options = small_options();
+  options.pieces = {1, 4};
+  options.prefix.clear();
+  options.readings = {"select", "guess:2:mean", "null:1", "scale:ssmax"};
+  options.recall = true;
+  options.gaps = {1, 50};
+  const auto plan = plan_compare(model->config(), options);
+  EXPECT_EQ(names(plan), (Names{"full1", "null1", "scale1", "parallel4", "selective4", "guess4",
+                                "null4", "scale4"}));
+  CompareRun run{.options = options};
+  for (int64_t segment = 0; segment < 2; ++segment) {
+    const auto rows =
+        compare_segment(*model, some_tokens(36, 3 + segment), options, plan, segment);
+    run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
+  }
+  const auto rows = over_segments(run.segment_rows);
+  for (const auto& row : rows) {
+    EXPECT_EQ(row.mass_null.has_value(), row.mode == "null") << label_of(row);
+    EXPECT_EQ(row.choice.has_value(), row.mode == "selective" || row.mode == "guess");
+    ASSERT_EQ(row.near_keys->size(), 2u);
+    EXPECT_GE(row.near_keys->at(0).keys, 1);
+    // All that a row sees lies within 50 nats of its best: 27 of the context and 4.5 of its own.
+    EXPECT_NEAR(row.near_keys->at(1).keys, row.choice ? 27.0 / 2 + 4.5 : 27 + 4.5, 1) << row.mode;
+  }
+  const auto &exact = rows[4], &guessed = rows[5];
+  EXPECT_EQ(exact.choice->recall, 1);
+  EXPECT_LT(guessed.choice->recall, 1);
+  EXPECT_LT(guessed.choice->mass, exact.choice->mass);
+  const auto table = table_of(run);
+  for (const auto* title : {"recall", "kept", "null", "<1", "<50"}) {
+    EXPECT_NE(table.find(title), std::string::npos) << title;
+  }
+  TemporaryDirectory directory;
+  save_run(run, directory / "run.json");
+  const auto again = load_run(directory / "run.json");
+  EXPECT_EQ(json_of(again), json_of(run));
+  EXPECT_EQ(again.options.gaps, options.gaps);
+}
+
 TEST(Json, ReadsWhatItWrote) {
   TemporaryDirectory directory;
   auto run = small_run();
@@ -297,12 +340,13 @@ TEST(Json, ReadsWhatItWrote) {
   EXPECT_TRUE(json["complete"].get<bool>());
   EXPECT_TRUE(json["segment_rows"][3]["delta_nll"].is_null());
   for (const auto* field :
-       {"task",        "mode",           "reading",        "pieces",          "prefix_tokens",
-        "selected",    "positions",      "segments",       "tokens",          "nll",
-        "nll_stderr",  "perplexity",     "delta_nll",      "delta_stderr",    "kl",
-        "same_top1",   "entropy_pce",    "entropy_tok",    "entropy_between", "entropy_within",
-        "mass_prefix", "mass_own",       "mass_top_piece", "entropy_heads",   "entropy_text",
-        "cost_ratio",  "encode_seconds", "read_seconds",   "peak_bytes"}) {
+       {"task",         "mode",          "reading",        "pieces",          "prefix_tokens",
+        "selected",     "positions",     "segments",       "tokens",          "nll",
+        "nll_stderr",   "perplexity",    "delta_nll",      "delta_stderr",    "kl",
+        "same_top1",    "entropy_pce",   "entropy_tok",    "entropy_between", "entropy_within",
+        "mass_prefix",  "mass_own",      "mass_top_piece", "mass_null",       "choice",
+        "near_keys",    "entropy_heads", "entropy_text",   "cost_ratio",      "encode_seconds",
+        "read_seconds", "peak_bytes"}) {
     EXPECT_TRUE(json["rows"][0].contains(field)) << field;
   }
   write_file(path, R"({"schema": 99, "program": "motet-compare"})");

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <deque>
 #include <filesystem>
 #include <limits>
 #include <numeric>
@@ -147,6 +148,38 @@ TEST_P(Encode, ABatchOfQueriesEqualsEachAlone) {
     row += first.size(0);
     next_row += second.size(0);
   }
+}
+
+/// Several contexts, readings, numbers of queries and first passes in one call.
+TEST_P(Encode, ReadersReadTogetherAsEachAlone) {
+  const auto three = encode(*model_, kContext, layout_);
+  const auto two = encode(*model_, kContext, make_layout(0, {12, 10}));
+  const Select select({.pieces = 1}), layers({.pieces = 2, .layers = true});
+  const All all;
+  const std::vector<Reader::Queries> first{{kQuery}, {some_tokens(3, 5), {1}}, {{2, 3}}},
+      second{{{4}}, {{5}, {6, 7}}, {some_tokens(4, 2)}};
+  std::deque<Reader> together, alone;
+  std::deque<EntropyProbe> probes;
+  for (auto* readers : {&together, &alone}) {
+    readers->emplace_back(*model_, three, select, Probes{&probes.emplace_back()});
+    readers->emplace_back(*model_, two, all, Probes{&probes.emplace_back()});
+    readers->emplace_back(*model_, three, layers, Probes{&probes.emplace_back()});
+  }
+  const std::vector<Reader*> readers{&together[0], &together[1], &together[2]};
+  for (const auto& queries : {first, second}) {
+    const auto rows = read_together(readers, queries);
+    ASSERT_EQ(rows.size(), 3u);
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_LT(max_error(rows[i], alone[i].read(queries[i])), 1e-12) << i;
+    }
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_LT(max_error(probes[i].entropy().rows(), probes[i + 3].entropy().rows()), 1e-12);
+  }
+  // Readers that are done leave, and others go on.
+  const auto rows = read_together(std::vector<Reader*>{&together[2]}, {{{{8}}}});
+  EXPECT_LT(max_error(rows[0], alone[2].read({8})), 1e-12);
+  EXPECT_TRUE(read_together({}, {}).empty());
 }
 
 TEST_P(Encode, TokenByTokenEqualsAtOnce) {
@@ -313,6 +346,21 @@ TEST(Reader, ErrorsSayWhatDoesNotFit) {
   reader.read(std::vector<Tokens>{{1}, {2}});
   EXPECT_EQ(message([&] { reader.read(Tokens{1}); }),
             "motet::Reader: 1 queries after a batch of 2");
+  const auto together = [&](std::vector<Reader*> readers, std::vector<Reader::Queries> queries) {
+    return message([&] { read_together(readers, queries); });
+  };
+  EXPECT_EQ(together({&reader}, {}), "motet::read_together: 1 readers, queries for 0");
+  EXPECT_EQ(together({&reader, &reader}, {{{1}, {2}}, {{1}, {2}}}),
+            "motet::read_together: reader 2 comes twice; copy it");
+  const auto of_other = encode(*other, some_tokens(10), make_layout(0, {10}));
+  Reader another(*other, of_other, all);
+  EXPECT_EQ(together({&reader, &another}, {{{1}, {2}}, {{1}}}),
+            "motet::read_together: reader 2 is of another model than the first");
+  // What is refused changes nothing.
+  Reader good(*model, context, all), bad(*model, context, all);
+  EXPECT_EQ(together({&good, &bad}, {{{1}}, {{}}}), "motet::Reader: the query has no tokens");
+  Reader fresh(*model, context, all);
+  EXPECT_TRUE(torch::equal(good.read({3}), fresh.read({3})));
 }
 
 }  // namespace

@@ -391,8 +391,8 @@ TEST_P(AdaptiveKernel, ADroppedBulkIsNotTouched) {
       of.slice(2, 16, 900 - 128).fill_(std::nan(""));
     }
     // The moments were made before: an estimate that touches no key.
-    const std::vector<GaussianKeys> bulks{
-        {moments_of(torch::randn({1, 2, 756, 16})), Covariance::kFull, 0.25, torch::kFloat32}};
+    const KeyEstimates bulks{std::make_shared<GaussianKeys>(
+        moments_of(torch::randn({1, 2, 756, 16})), Covariance::kFull, 0.25, torch::kFloat32)};
     const auto without = read_rows(Adaptive({.tau = 0}), query, keys, values, sets, {0, rows}, {},
                                    0, {.estimates = &bulks})
                              .row;

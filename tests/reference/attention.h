@@ -98,6 +98,7 @@ inline Row attend(const torch::Tensor& query, const torch::Tensor& keys,
         auto raw = keys_seen.matmul(q[b][h][row]) * scale;
         if (options.rule.cap) raw = *options.rule.cap * torch::tanh(raw / *options.rule.cap);
         raw = raw * torch::tensor(factor, f64);
+        if (options.factor) raw = raw * options.factor->expand({batch, heads, rows})[b][h][row];
         const auto scores = values_of(raw.detach());
         const auto threshold = options.threshold ? (*options.threshold)[b][h][row].item<double>()
                                                  : -std::numeric_limits<double>::infinity();

@@ -53,8 +53,9 @@ TEST(ReadDifferentiable, HasTheGradientsOfForward) {
     const auto made = [&](double least) {
       return (torch::rand({config.layers, config.heads}, torch::kFloat64) + least).requires_grad_();
     };
-    const LearnedNumbers numbers{made(0.5), made(0), made(-0.5)};
-    const std::vector<Tensor> inputs{numbers.exponent, numbers.discount, numbers.prefix};
+    const LearnedNumbers numbers{made(0.5), made(0), made(-0.5), made(1)};
+    const std::vector<Tensor> inputs{numbers.exponent, numbers.discount, numbers.prefix,
+                                     numbers.null};
     const auto encoded =
         encode(*model, {ids.begin(), context}, cut.layout(), {}, {.reach = cut.positions()});
     const auto rows = read_differentiable(*model, encoded, {context, ids.end()}, Learned(numbers));
@@ -72,7 +73,7 @@ TEST(ReadDifferentiable, HasTheGradientsOfForward) {
     const double step = 1e-5;
     const auto at = [&](double shift) {
       LearnedNumbers moved{numbers.exponent.detach().clone(), numbers.discount.detach(),
-                           numbers.prefix.detach()};
+                           numbers.prefix.detach(), numbers.null.detach()};
       moved.exponent[1][0] += shift;
       return (read_differentiable(*model, encoded, {context, ids.end()}, Learned(moved)) * on_rows)
           .sum()
@@ -127,7 +128,8 @@ TEST(ReadingFit, GoesOnFromACheckpointToTheSameBits) {
                                   .pieces = {2, 3},
                                   .scored = 6,
                                   .prefix = {1, 2},
-                                  .prefix_weight = true};
+                                  .prefix_weight = true,
+                                  .null_set = true};
   ReadingFit whole(golden("llama_default"), rows, options);
   const auto expected = losses(whole, 9);
   ReadingFit first(golden("llama_default"), rows, options);
@@ -142,6 +144,8 @@ TEST(ReadingFit, GoesOnFromACheckpointToTheSameBits) {
   EXPECT_TRUE(torch::equal(mine.exponent, again.exponent));
   EXPECT_TRUE(torch::equal(mine.discount, again.discount));
   EXPECT_TRUE(torch::equal(mine.prefix, again.prefix));
+  EXPECT_TRUE(torch::equal(mine.null, again.null));
+  EXPECT_FALSE(torch::equal(mine.null, torch::zeros_like(mine.null)));
   EXPECT_FALSE(torch::equal(mine.prefix, torch::zeros_like(mine.prefix)));
   const auto load = [&](ReadingFitOptions other) {
     return message(

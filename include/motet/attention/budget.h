@@ -23,6 +23,9 @@ struct KeyBudget {
   void validate(const char* where) const;
 };
 
+/// How many keys of each set a row sees, [query, sets], int64.
+torch::Tensor keys_seen(const KeySets& sets);
+
 /// k of each row, int64; 0 where a row sees no more than k keys, all of which are its T. [query],
 /// or [batch, heads, query] under log weights, as in `attend`: a set with -inf is not seen.
 torch::Tensor keys_of_rows(const KeyBudget& budget, const KeySets& sets,

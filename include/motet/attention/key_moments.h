@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "motet/attention/key_estimate.h"
+
 namespace motet {
 
 /// Sums over keys, from which their mean and covariance follow: additive, so that pieces are joined
@@ -41,19 +43,19 @@ KeyMoments moments_of(const torch::Tensor& keys);
 enum class Covariance {
   kFull,      ///< all of it
   kDiagonal,  ///< variances of features, no correlations
+  kNone,      ///< nothing: as if all keys were their mean
 };
 
 /// Keys as if they were Gaussian: what a query gives to all of them together, without touching one.
-class GaussianKeys {
+class GaussianKeys : public KeyEstimate {
  public:
   /// `scale` is that on q.k. `dtype` is what the estimate is computed in: fp32 or float64.
   GaussianKeys(const KeyMoments& moments, Covariance covariance, double scale,
                torch::ScalarType dtype);
 
-  /// The mean of a log-normal, n times: ln n + scale q.mu + scale^2 q^T Sigma q / 2, in nats; -inf
-  /// where there are no keys. `query` is [batch, heads, rows, features]; the result [batch, heads,
-  /// rows]. QAdA section 4; see docs/heads.md.
-  torch::Tensor log_mass(const torch::Tensor& query) const;
+  /// The mean of a log-normal, n times: ln n + scale q.mu + scale^2 q^T Sigma q / 2. QAdA section
+  /// 4; see docs/heads.md.
+  torch::Tensor log_mass(const torch::Tensor& query) const override;
 
  private:
   int64_t count_;

@@ -55,6 +55,9 @@ struct Row {
 /// Options of `attend` and `score`.
 struct RowOptions {
   ScoreRule rule = {};  ///< from q.k to a score
+  /// Multiplies all scores of a row, beside the factors of its sets (KeySets::factor) and like them
+  /// after a soft cap: above 0, constant in the backward pass. Broadcast to [batch, heads, query].
+  std::optional<torch::Tensor> factor = {};
   /// Effective scores below a row's threshold are dropped. [batch, heads, query]
   std::optional<torch::Tensor> threshold = {};
   /// Whether entropies are wanted; without them `entropy` and `set_entropy` are undefined tensors.

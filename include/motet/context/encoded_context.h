@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "motet/attention/key_bounds.h"
 #include "motet/attention/key_moments.h"
 #include "motet/context/window.h"
 
@@ -60,5 +61,9 @@ struct EncodedContext {
 /// keep moments, those of the window are taken out of them.
 std::vector<KeyMoments> bulk_moments(const EncodedContext& context, int64_t layer,
                                      const Window& window);
+
+/// The bounds of the same keys.
+std::vector<KeyBounds> bulk_bounds(const EncodedContext& context, int64_t layer,
+                                   const Window& window);
 
 }  // namespace motet

@@ -33,6 +33,8 @@ struct CompareOptions {
   std::vector<OracleOptions> oracles;
   Ablation ablation;          ///< of every mode
   bool diagnose = false;      ///< norms, cosines and scores of every mode
+  bool recall = false;        ///< how pieces that rows keep agree with an exact choice
+  std::vector<double> gaps;   ///< nats: how many keys are as near as that to a row's best
   std::vector<int64_t> rows;  ///< query rows whose attention itself is kept, from 0
 
   /// The tokens of a segment before its query.

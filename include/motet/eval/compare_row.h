@@ -66,6 +66,31 @@ struct Diagnosis {
   }
 };
 
+/// Of ChoiceProbe: how the pieces that rows keep agree with an exact choice of as many. Means over
+/// layers, heads and query rows.
+struct ChoiceFigures {
+  double recall = 0;  ///< share of the exactly chosen pieces that are kept
+  double mass = 0;    ///< share of the pieces' mass, in ordinary reading, that is kept
+
+  template <class Visit>
+  static void fields(Visit&& visit) {  ///< see fields.h
+    visit(figure::mean("recall", &ChoiceFigures::recall));
+    visit(figure::mean("mass", &ChoiceFigures::mass));
+  }
+};
+
+/// Of NearKeysProbe: how many keys compete with the best one.
+struct NearKeys {
+  double gap = 0;   ///< nats
+  double keys = 0;  ///< whose score is within it, mean over layers, heads and query rows
+
+  template <class Visit>
+  static void fields(Visit&& visit) {  ///< see fields.h
+    visit(figure::same("gap", &NearKeys::gap));
+    visit(figure::mean("keys", &NearKeys::keys));
+  }
+};
+
 /// Attention itself, of one query row: how much of the probability neighbouring tokens have, mean
 /// over heads.
 struct RowAttention {
@@ -101,17 +126,20 @@ struct CompareRow {
   std::optional<double> nll_stderr;  ///< its standard error; nothing for a single token
   double perplexity = 0;             ///< exp(nll)
   // Against `full` on the same tokens; nothing where that was left out.
-  std::optional<double> delta_nll;     ///< nll - that of `full`
-  std::optional<double> delta_stderr;  ///< standard error of the paired difference
-  std::optional<double> kl;            ///< mean KL(full || mode)
-  std::optional<double> same_top1;     ///< share of tokens with the same most likely prediction
-  double entropy_pce = 0;              ///< unweighted mean over forward calls, as the paper's code
-  double entropy_tok = 0;              ///< mean over layers, heads and query tokens
-  double entropy_between = 0;          ///< its part between prefix, pieces and own
-  double entropy_within = 0;           ///< its part inside them
-  double mass_prefix = 0;              ///< probability of the prefix
-  double mass_own = 0;                 ///< of the query's own keys
-  double mass_top_piece = 0;           ///< of the piece with the most
+  std::optional<double> delta_nll;      ///< nll - that of `full`
+  std::optional<double> delta_stderr;   ///< standard error of the paired difference
+  std::optional<double> kl;             ///< mean KL(full || mode)
+  std::optional<double> same_top1;      ///< share of tokens with the same most likely prediction
+  double entropy_pce = 0;               ///< unweighted mean over forward calls, as the paper's code
+  double entropy_tok = 0;               ///< mean over layers, heads and query tokens
+  double entropy_between = 0;           ///< its part between prefix, pieces and own
+  double entropy_within = 0;            ///< its part inside them
+  double mass_prefix = 0;               ///< probability of the prefix
+  double mass_own = 0;                  ///< of the query's own keys
+  double mass_top_piece = 0;            ///< of the piece with the most
+  std::optional<double> mass_null;      ///< of the null set, where the reading has one
+  std::optional<ChoiceFigures> choice;  ///< where it was asked for and rows drop pieces
+  std::optional<std::vector<NearKeys>> near_keys;  ///< of each gap, where some were asked for
   std::vector<std::vector<double>> entropy_heads;  ///< [layers][heads]
   std::vector<TextBin> entropy_text;               ///< along the segment, context and query
   std::optional<Diagnosis> diagnosis;              ///< where it was asked for
@@ -146,6 +174,9 @@ struct CompareRow {
     visit(figure::mean("mass_prefix", &CompareRow::mass_prefix));
     visit(figure::mean("mass_own", &CompareRow::mass_own));
     visit(figure::mean("mass_top_piece", &CompareRow::mass_top_piece));
+    visit(figure::mean("mass_null", &CompareRow::mass_null));
+    visit(figure::mean("choice", &CompareRow::choice));
+    visit(figure::mean("near_keys", &CompareRow::near_keys));
     visit(figure::mean("entropy_heads", &CompareRow::entropy_heads));
     visit(figure::mean("entropy_text", &CompareRow::entropy_text));
     visit(figure::mean("diagnosis", &CompareRow::diagnosis));

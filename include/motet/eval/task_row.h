@@ -58,7 +58,7 @@ struct ItemRow {
 
   double cost_ratio = 1;      ///< as Layout::cost_ratio
   double encode_seconds = 0;  ///< of prefix and pieces
-  double read_seconds = 0;    ///< of query, answers and output
+  double read_seconds = 0;  ///< of query, answers and output: its share of what modes read together
 
   template <class Visit>
   static void fields(Visit&& visit) {  ///< see fields.h

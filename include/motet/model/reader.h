@@ -24,6 +24,8 @@ class Ablator;
 /// appending.
 class Reader {
  public:
+  using Queries = std::vector<std::vector<int64_t>>;  ///< tokens of each query of a batch
+
   /// Model, context, reading and probes outlive the reader. Throws Error where a piece was encoded
   /// by another model or behind another prefix (EncodedPiece::origin), and where the ablation names
   /// a head that the model does not have.
@@ -62,14 +64,29 @@ class Reader {
     torch::Tensor filled() const { return room.slice(2, 0, length); }
   };
   class Pass;
+  class Together;
+  friend std::vector<torch::Tensor> read_together(std::span<Reader* const> readers,
+                                                  std::span<const Queries> queries);
   friend torch::Tensor read_differentiable(const Decoder& model, const EncodedContext& context,
                                            const std::vector<int64_t>& query,
                                            const Reading& reading, const Probes& probes,
                                            const Ablation& ablation);
+  /// What one pass has of a reader: its rows, and how they see keys.
+  struct Part {
+    std::vector<int64_t> tokens, positions;
+    std::vector<int64_t> rows;  // of each query
+    std::unique_ptr<Pass> pass;
+  };
+  /// Checks them; changes nothing.
+  Part begin(std::span<const std::vector<int64_t>> queries);
+  void make_room(std::size_t queries, int64_t reach);
+  void end(const Part& part);
   /// `read`, with a gradient where gradients are on.
   torch::Tensor run(std::span<const std::vector<int64_t>> queries);
+  static std::vector<torch::Tensor> run(std::span<Reader* const> readers,
+                                        std::span<const Queries> queries);
   /// The bulks of a layer as the reading wants them; null where it wants none.
-  const std::vector<GaussianKeys>* bulks(int64_t layer, const ScoreRule& rule);
+  const KeyEstimates* bulks(int64_t layer, const ScoreRule& rule);
 
   const Decoder& model_;
   const EncodedContext& context_;
@@ -77,11 +94,19 @@ class Reader {
   int64_t reach_;  // positions so far, those that the context was encoded for among them
   Probes probes_;
   std::unique_ptr<Ablator> ablator_;
-  std::vector<int64_t> lengths_;                  // tokens so far of each query
-  std::vector<std::vector<Own>> keys_, values_;   // [layer][query]
-  int64_t rows_ = 0;                              // of all queries so far
-  std::vector<std::vector<GaussianKeys>> bulks_;  // [layer], of a reading that estimates from them
+  std::vector<int64_t> lengths_;                 // tokens so far of each query
+  std::vector<std::vector<Own>> keys_, values_;  // [layer][query]
+  int64_t rows_ = 0;                             // of all queries so far
+  std::vector<KeyEstimates> bulks_;              // [layer], of a reading that estimates from them
 };
+
+/// Each reader reads the next tokens of its own queries, as with Reader::read, in one pass through
+/// the model: products of weights are of all rows, whatever contexts and readings they have. So a
+/// grid of modes, or a batch of users, is read in the time of a few. Returns the rows of each
+/// reader. Throws what Reader::read does, before any of them has read; and Error where readers are
+/// of several models, one of them comes twice, or LongRope's factors differ.
+std::vector<torch::Tensor> read_together(std::span<Reader* const> readers,
+                                         std::span<const Reader::Queries> queries);
 
 /// Reads one query, with a gradient: the rows after the last norm, [rows, width], differentiable in
 /// what the reading decides from, such as the numbers of a Learned one, and in parameters of the

@@ -40,6 +40,8 @@ struct Observation {
   Row row;
   std::optional<torch::Tensor> log_weight;  ///< [batch, heads, rows, sets]; nothing where all are 0
   std::optional<BulkRows> bulk;             ///< nothing where all of each kept piece was read
+  std::optional<torch::Tensor> threshold;   ///< as in ReadRows
+  std::optional<torch::Tensor> factor;      ///< as in ReadRows
 
   /// As attention saw them, rotated, with ProbeNeeds::query_keys_values: [batch, heads, rows,
   /// features].
@@ -54,6 +56,10 @@ struct Observation {
   /// The probability of every key for them, [batch, heads, named, keys], keys laid out as above; 0
   /// for keys that a row does not see.
   torch::Tensor probabilities;
+
+  /// The same for any rows of this pass, counted from its first: with ProbeNeeds::rows and
+  /// ProbeNeeds::query_keys_values. Memory goes with rows times keys.
+  torch::Tensor probabilities_of(const std::vector<int64_t>& rows) const;
 };
 
 }  // namespace motet

@@ -12,6 +12,8 @@ class RowStatistic {
  public:
   /// `rows` of `layer`, [batch, heads, rows(, ...)]. Layers come in order, pass after pass.
   void add(int64_t layer, const torch::Tensor& rows);
+  /// Whether nothing was seen.
+  bool empty() const { return layers_.empty(); }
   /// [layers, batch, heads, rows(, ...)], rows of all passes. Throws Error where nothing was seen.
   torch::Tensor rows() const;
   /// The last row of the last pass, [layers, batch, heads(, ...)]. Throws Error where nothing was

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "motet/attention/key_bounds.h"
 #include "motet/attention/key_moments.h"
 #include "motet/attention/rows.h"
 #include "motet/attention/scores.h"
@@ -41,6 +42,8 @@ class KeySource {
   /// The moments of the keys that spans of each set hold, for the estimate of bulks. Throws Error
   /// unless overridden.
   virtual std::vector<KeyMoments> moments(const KeySets& sets) const;
+  /// The bounds of these keys, in the same way.
+  virtual std::vector<KeyBounds> bounds(const KeySets& sets) const;
 };
 
 /// Keys and values in the memory of this process: lists of tensors that are read as if laid end to
@@ -65,6 +68,7 @@ class LocalKeys : public KeySource {
                                    const PieceSets& meaning, const RowChoice& choice,
                                    const RowOptions& options) const override;
   std::vector<KeyMoments> moments(const KeySets& sets) const override;
+  std::vector<KeyBounds> bounds(const KeySets& sets) const override;
 
  private:
   std::vector<torch::Tensor> keys_, values_;

@@ -17,15 +17,16 @@ struct LearnedNumbers {
   torch::Tensor exponent;     ///< b, above 0, of the merge of pieces, as in Sharpen
   torch::Tensor discount;     ///< c, of ln P, as in Discount
   torch::Tensor prefix = {};  ///< log weight of the prefix; undefined: 0
+  torch::Tensor null = {};    ///< lse of a set without keys, as in NullSet; undefined: none
 
   /// Throws Error where they are no such tensors.
   void validate() const;
 };
 
 /// Pieces are merged with an exponent b and discounted by c ln P, as in Sharpen and Discount, by
-/// numbers of each layer and query head; the prefix has a log weight, too, where there is one. At
-/// one degree a log weight of own keys would say nothing more: it is 0. Differentiable in its
-/// numbers: see read_differentiable and ReadingFit. Ours.
+/// numbers of each layer and query head; the prefix has a log weight, too, and rows a null set,
+/// where they are there. At one degree a log weight of own keys would say nothing more: it is 0.
+/// Differentiable in its numbers: see read_differentiable and ReadingFit. Ours.
 class Learned : public Reading {
  public:
   /// `name` is what reports call it. Throws Error for numbers that cannot be.
@@ -35,13 +36,13 @@ class Learned : public Reading {
 
   /// Of a file of `save`, called by the file's name. Throws Error.
   static Learned load(const std::filesystem::path& path);
-  /// Writes the numbers to a safetensors file, as `exponent`, `discount` and `prefix`; `about` says
-  /// in its metadata which model they are of and how they were fitted. Throws Error.
+  /// Writes the numbers to a safetensors file, as `exponent`, `discount`, `prefix` and `null`;
+  /// `about` says in its metadata which model they are of and how they were fitted. Throws Error.
   void save(const std::filesystem::path& path,
             const std::map<std::string, std::string>& about = {}) const;
 
   std::string name() const override { return name_; }
-  ReadingNeeds needs() const override { return {.scores = true}; }
+  ReadingNeeds needs() const override { return {.scores = true, .null = numbers_.null.defined()}; }
   /// Throws Error for a model with fewer layers or other heads than the numbers have.
   std::optional<torch::Tensor> decide(const PieceScores& scores) const override;
   const LearnedNumbers& numbers() const { return numbers_; }  ///< as given

@@ -26,15 +26,16 @@ struct ReadRows {
   Row row;  ///< the merged row
   /// As in Reading::decide; nothing also where `bulk` says what was decided.
   std::optional<torch::Tensor> log_weight;
-  std::optional<torch::Tensor> threshold;  ///< as in Reading::threshold, and RowOptions'
-  std::optional<BulkRows> bulk = {};       ///< with ReadingNeeds::bulk, where there are pieces
+  std::optional<torch::Tensor> threshold;    ///< as in Reading::threshold, and RowOptions'
+  std::optional<torch::Tensor> factor = {};  ///< as in Reading::row_factor
+  std::optional<BulkRows> bulk = {};         ///< with ReadingNeeds::bulk, where there are pieces
 };
 
 /// What `read_rows` makes of keys and sets for a reading that decides about bulks, for a caller who
 /// keeps it from call to call.
 struct KnownBulks {
-  const std::vector<GaussianKeys>* estimates = nullptr;  ///< as `model_bulks` makes them
-  const WindowSets* sets = nullptr;                      ///< as `split_window` makes them
+  const KeyEstimates* estimates = nullptr;  ///< as `model_bulks` makes them
+  const WindowSets* sets = nullptr;         ///< as `split_window` makes them
 };
 
 /// The rows of a query, or of several, in one layer.
@@ -44,6 +45,19 @@ struct QueryRows {
   std::vector<int64_t> queries;  ///< as PieceScores::queries
   int64_t layer = 0;             ///< of the model, from 0
 };
+
+/// Scores of sets with a null set behind them (ReadingNeeds::null).
+void add_null(PieceScores& scores);
+
+/// Of log weights those of `sets`, without that of a null set behind them.
+std::optional<torch::Tensor> of_keys(const std::optional<torch::Tensor>& log_weight,
+                                     const KeySets& sets);
+
+/// A row over `sets` and, where `log_weight` has one set more than these, a null set behind them:
+/// it is merged with a set of lse 0, out 0 and entropy 0, by its log weight. Arguments and errors
+/// as of `attend`.
+Row attend_with_null(const KeySource& keys, const torch::Tensor& query, const KeySets& sets,
+                     const std::optional<torch::Tensor>& log_weight, const RowOptions& options);
 
 /// Rows as `reading` has them: score, decide, attend, in one call where reading and keys allow it.
 /// Errors as of `attend`.
@@ -58,8 +72,11 @@ ReadRows read_rows(const Reading& reading, const torch::Tensor& query, torch::Te
 
 /// The bulks of pieces as a reading estimates them: one for each, or one for all of them together.
 /// `moments` are those of each piece's bulk.
-std::vector<GaussianKeys> model_bulks(const BulkNeeds& needs,
-                                      const std::vector<KeyMoments>& moments, double scale,
-                                      torch::ScalarType dtype);
+KeyEstimates model_bulks(const BulkNeeds& needs, const std::vector<KeyMoments>& moments,
+                         double scale, torch::ScalarType dtype);
+
+/// The same from their bounds (BulkMass::kBounded).
+KeyEstimates model_bulks(const BulkNeeds& needs, const std::vector<KeyBounds>& bounds, double scale,
+                         torch::ScalarType dtype);
 
 }  // namespace motet

@@ -18,6 +18,7 @@ namespace motet {
 enum class BulkMass {
   kNothing,    ///< the reading decides without it
   kEstimated,  ///< from the moments of its keys: none of them is touched
+  kBounded,    ///< a bound on the largest score, from the bounds of its keys (BoundedKeys)
   kTrue,       ///< from all of its keys
 };
 
@@ -36,6 +37,22 @@ struct RowChoice {
   int64_t top = 0;     ///< r: how many of a piece's largest probabilities are summed
 };
 
+/// What a reading must know to put a factor on all scores of a row.
+enum class RowFactor {
+  kNone,     ///< there is none
+  kKeys,     ///< which keys the row sees
+  kEntropy,  ///< and the entropy that it has without the factor: a pass of its own over the keys
+};
+
+/// A row before its scores have a factor.
+struct RowKeys {
+  const KeySets& sets;      ///< what it sees, with the factors of `prepare`
+  const PieceSets meaning;  ///< of these
+  int64_t features = 0;     ///< of its query
+  /// With RowFactor::kEntropy: of the row over all of these keys, [batch, heads, query], nats.
+  torch::Tensor entropy = {};
+};
+
 /// What a reading must know before it decides; nothing else is computed for it.
 struct ReadingNeeds {
   bool scores = false;    ///< lse and entropy of each set
@@ -49,6 +66,13 @@ struct ReadingNeeds {
   /// it reads keys.
   std::optional<RowChoice> choice = {};
   int64_t kept = 0;  ///< pieces that are kept of P, which must be there; 0: no such number
+  /// Rows see a set without keys behind the others, whose lse is 0, its out 0 and its entropy 0:
+  /// `decide` weighs it, too (PieceSets::null). Not with `bulk` or `choice`.
+  bool null = false;
+  RowFactor factor = RowFactor::kNone;  ///< Reading::row_factor; not with `layers` or `bulk`
+
+  /// Throws Error, which names the reading, where two of these exclude each other.
+  void validate(const std::string& reading) const;
 };
 
 /// Scores of the rows of a query over prefix, pieces and own keys, as a reading is shown them.
@@ -81,6 +105,9 @@ class Reading {
   /// The same sets with the factors that this reading puts on scores; `decide` sees scores with
   /// them. `meaning` is that of `sets`.
   virtual KeySets prepare(KeySets sets, const PieceSets& /*meaning*/) const { return sets; }
+  /// The factor on all scores of each row, as RowOptions::factor; asked with ReadingNeeds::factor.
+  /// `decide` sees scores with it. Nothing: 1.
+  virtual std::optional<torch::Tensor> row_factor(const RowKeys& /*rows*/) const { return {}; }
   /// Log weights, [batch, heads, query, sets]: 0 keeps a set, -inf drops it, others shift it.
   /// Nothing: 0 everywhere.
   virtual std::optional<torch::Tensor> decide(const PieceScores& /*scores*/) const { return {}; }

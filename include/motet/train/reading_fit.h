@@ -35,6 +35,7 @@ struct ReadingFitOptions {
   Positions positions = Positions::kSpread;  ///< of the pieces' tokens
   NumbersOf numbers = NumbersOf::kHeads;     ///< who has their own
   bool prefix_weight = false;                ///< the prefix has a log weight, too, from 0 on
+  bool null_set = false;                     ///< rows have a set without keys, of lse 0 at first
   double exponent = 1.5;                     ///< b, to begin with
   double discount = 0.6;                     ///< c, to begin with
   /// What is learned from: full reading of the same row by the same model (the divergence of its
@@ -80,7 +81,9 @@ class ReadingFit : public Training {
   int64_t length_;
   std::map<int64_t, Cut> cuts_;  // of each degree, and of full reading
   ShuffledRows rows_;
-  NamedParameters parameters_;  // log_exponent, discount, prefix
+  /// The parameter of this name; undefined where there is none.
+  torch::Tensor parameter(const std::string& name) const;
+  NamedParameters parameters_;  // log_exponent, discount, prefix, null
   AdamW optimizer_;
   std::map<std::string, std::string> about_;
   int64_t done_ = 0;

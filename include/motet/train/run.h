@@ -18,6 +18,9 @@ struct TrainingRunOptions {
   int64_t save_every = 50;   ///< steps between checkpoints
   int64_t valid_every = 50;  ///< steps between validations
   torch::Tensor valid_rows;  ///< [rows, length], as of text_rows; undefined: no validation
+  /// Validations in a row without a lower loss after which the run ends; its result is then that of
+  /// the lowest, which lies in `best/` meanwhile. 0: it goes on to the end, whose result it has.
+  int64_t patience = 0;
   /// Files that are copied beside the weights, in checkpoints too, so that they are a model: those
   /// of the tokenizer.
   std::vector<std::filesystem::path> beside;
@@ -41,13 +44,16 @@ class TrainingRun {
   /// Throws Error.
   TrainingRun(Training& trainer, std::filesystem::path directory, TrainingRunOptions options);
 
-  /// Steps until `steps` are done in all, then saves the result. `go_on` is asked before each step;
-  /// where it says no, what was done is saved in a checkpoint, and `run` returns false. `report` is
-  /// told of each step. Throws Error, and NotFinite; checkpoints that are there stay.
+  /// Steps until `steps` are done in all, or patience is, then saves the result. `go_on` is asked
+  /// before each step; where it says no, what was done is saved in a checkpoint, and `run` returns
+  /// false. `report` is told of each step. Throws Error, and NotFinite; checkpoints that are there
+  /// stay.
   bool run(int64_t steps, const std::function<bool()>& go_on = {},
            const std::function<void(const TrainingStatus&)>& report = {});
 
   int64_t steps_done() const { return trainer_.steps_done(); }  ///< so far, earlier runs included
+  /// The step that the result is of: the last, or with patience the one of the lowest validation.
+  int64_t result_step() const;
   /// The last checkpoint's directory.
   std::optional<std::filesystem::path> checkpoint() const;
   const StepLog& log() const { return *log_; }                          ///< `log.jsonl`
@@ -55,7 +61,10 @@ class TrainingRun {
 
  private:
   void validate();
+  bool is_out_of_patience() const;
   void save();
+  void save_result(const std::filesystem::path& directory) const;
+  void take_best() const;
   void copy_files(const std::filesystem::path& directory) const;
   uint64_t copied_bytes() const;
 

@@ -136,6 +136,12 @@ BlockScores scores_of(const RowArguments& arguments, const Span& span, const Row
     of.on_tanh = *arguments.cap * factor;
     of.tanh = of.scores.tanh_();
     of.scores = of.tanh * of.on_tanh;
+    if (arguments.factor) {
+      of.factor = of.fold.fold(arguments.factor->slice(2, rows.first, rows.last))
+                      .to(accumulator(query))
+                      .unsqueeze(-1);
+      of.scores.mul_(of.factor);
+    }
   }
   if (block.hidden.defined()) {
     of.dropped = block.hidden.repeat({of.scores.size(2) / block.hidden.size(0), 1});
@@ -152,6 +158,9 @@ Tensor BlockScores::d_products(const Tensor& d_scores, const Tensor& mask) const
     return d_scores;
   }
   auto products = (1 - tanh.square()).mul_(on_tanh).mul_(d_scores);
+  if (factor.defined()) {
+    products.mul_(factor);
+  }
   return mask.defined() ? products.masked_fill_(mask, 0) : products;  // 0 * NaN is NaN
 }
 

@@ -65,8 +65,9 @@ struct BlockScores {
   torch::Tensor dropped;  // bool, as the scores: hidden, or below the row's threshold; undefined
                           // where nothing is
 
-  double on_tanh = 0;  // scores = on_tanh tanh, under a soft cap
-  torch::Tensor tanh;  // of query.key; undefined without a cap
+  double on_tanh = 0;    // scores = on_tanh factor tanh, under a soft cap
+  torch::Tensor factor;  // of each row, [key batch, kv_heads, all rows, 1]; undefined: 1
+  torch::Tensor tanh;    // of query.key; undefined without a cap
 
   /// The gradient of query.key from that of the scores, which is 0 in `mask`, where that is
   /// defined.

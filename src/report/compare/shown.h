@@ -41,6 +41,8 @@ std::vector<const CompareRow*> most_pieces(const Shown& run);
 /// Of runs that were made with `diagnose`; no picture where none was. PCE's diagnosis by place in
 /// the piece.
 std::vector<Picture> diagnosis_pictures(const std::vector<Shown>& runs, const Styles& styles);
+/// How many keys compete with the best one; no picture where no run was asked for it.
+std::vector<Picture> near_keys_pictures(const std::vector<Shown>& runs, const Styles& styles);
 /// Attention itself, of the rows that runs kept; no picture where none did.
 std::vector<Picture> attention_pictures(const std::vector<Shown>& runs);
 

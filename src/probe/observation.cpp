@@ -1,0 +1,15 @@
+#include "motet/probe/observation.h"
+
+#include "motet/attention/probabilities.h"
+
+namespace motet {
+
+torch::Tensor Observation::probabilities_of(const std::vector<int64_t>& rows) const {
+  const RowOptions options{.rule = rule, .factor = factor, .threshold = threshold};
+  return bulk ? motet::probabilities(query, keys, bulk->sets.all, bulk->log_weight, row.lse, rows,
+                                     options)
+              : motet::probabilities(query, keys, *visible, of_keys(log_weight, *visible), row.lse,
+                                     rows, options);
+}
+
+}  // namespace motet
