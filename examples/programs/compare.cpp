@@ -38,7 +38,7 @@ struct Options : program::Options {
   std::string prefix =
       "Given the following partial context, predict the words that come next:\\n\\n";
   std::string positions = "spread";
-  std::vector<std::string> oracles;
+  std::vector<std::string> oracles, ensembles;
   program::AblationOptions ablation;
   std::vector<int64_t> rows;
   bool bos = false, diagnose = false, recall = false, save_stats = false;
@@ -71,6 +71,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--oracle", options.oracles,
                  "keys, values or both from a run of one piece, as mode `oracle`; in some layers:\n"
                  "both:0+4-9, or in all but those: both:not:5. Several are several modes")
+      ->delimiter(',');
+  app.add_option("--ensembles", options.ensembles,
+                 "each piece read by a query of its own and their predictions mixed, as mode\n"
+                 "`ensemble`: nbce[:BETA] or mean")
       ->delimiter(',');
   program::add_ablation_options(app, options.ablation);
   app.add_flag("--diagnose", options.diagnose,
@@ -116,6 +120,9 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   program::check_options(options, [&] {
     for (const auto& oracle : options.oracles) {
       compare.oracles.push_back(motet::oracle_named(oracle));
+    }
+    for (const auto& ensemble : options.ensembles) {
+      compare.ensembles.push_back(motet::ensemble_named(ensemble));
     }
     compare.validate();
   });

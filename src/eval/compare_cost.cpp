@@ -27,7 +27,12 @@ Cost cost_of(const Config& config, const Layout& layout, int64_t query, double p
           2 * rows * static_cast<double>(config.width * config.vocabulary)};
 }
 
-double passes_of(const Reading& reading) { return reading.needs().layers ? 2 : 1; }
+double passes_of(const Mode& mode) {
+  if (mode.ensemble) {
+    return static_cast<double>(mode.ensemble->members(mode.pieces));
+  }
+  return mode.reading->needs().layers ? 2 : 1;
+}
 
 std::vector<int64_t> prefix_of(const CompareOptions& options, bool prefix) {
   auto tokens = options.bos;

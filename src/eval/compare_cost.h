@@ -15,8 +15,8 @@ struct Cost {
 
 /// `passes`: how often the reading has the layers run over the query.
 Cost cost_of(const Config& config, const Layout& layout, int64_t query, double passes = 1);
-/// How often the reading has the layers run over the query.
-double passes_of(const Reading& reading);
+/// How often the mode has the layers run over the query: an ensemble once for each member.
+double passes_of(const Mode& mode);
 
 /// Tokens that every piece sees: BOS, and the prefix in modes that have it.
 std::vector<int64_t> prefix_of(const CompareOptions& options, bool prefix);

@@ -41,6 +41,12 @@ void CompareOptions::validate() const {
                 [&](const OracleOptions& other) { return other.name() == oracle.name(); }) == 1,
             Field("oracles"), ": ", oracle.name(), " is given twice");
   }
+  for (const auto& ensemble : ensembles) {
+    require(
+        std::count_if(ensembles.begin(), ensembles.end(),
+                      [&](const Ensemble& other) { return other.name() == ensemble.name(); }) == 1,
+        Field("ensembles"), ": ", ensemble.text(), " is given twice");
+  }
   check_degrees(pieces, 1);
   for (const auto degree : pieces) {
     require(degree <= context(), Field("pieces"), " ", degree, ": the context has ", context(),
@@ -100,6 +106,10 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
       add({"oracle", degree, false, 0, all, oracle});
       add({"oracle", degree, true, 0, all, oracle});
     }
+    for (const auto& ensemble : options.ensembles) {
+      add({"ensemble", degree, false, 0, all, {}, ensemble});
+      add({"ensemble", degree, true, 0, all, {}, ensemble});
+    }
   }
   std::string reasons;
   for (const auto& left_out : plan.left_out) {
@@ -112,8 +122,7 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
                         [](const Mode& mode) { return mode.name == "full"; });
   const auto layers = static_cast<double>(config.layers);
   for (auto mode = plan.modes.begin(); mode != plan.modes.end(); ++mode) {
-    const auto cost =
-        cost_of(config, layout_of(options, *mode), options.scored, passes_of(*mode->reading));
+    const auto cost = cost_of(config, layout_of(options, *mode), options.scored, passes_of(*mode));
     plan.segment_flops += layers * cost.read_layer + cost.head;
     const bool first_oracle =
         mode->oracle && std::none_of(plan.modes.begin(), mode, [&](const Mode& earlier) {

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <map>
 #include <utility>
@@ -134,11 +135,15 @@ class SegmentRun {
     MassProbe mass;
     DiagnosisProbe diagnosis;
     ProbabilityProbe probabilities(options_.rows);
-    Progress progress(progress_,
-                      cost_of(model_.config(), layout, options_.scored, passes_of(*mode.reading)));
-    Probes probes{&entropy, &mass, &probabilities, &progress};
-    if (options_.diagnose) {
-      probes.push_back(&diagnosis);
+    // Each member of an ensemble tells of its own pass.
+    Progress progress(progress_, cost_of(model_.config(), layout, options_.scored,
+                                         mode.ensemble ? 1 : passes_of(mode)));
+    Probes probes{&entropy, &mass, &progress};
+    if (!mode.ensemble) {  // whose members see keys of their own
+      probes.push_back(&probabilities);
+      if (options_.diagnose) {
+        probes.push_back(&diagnosis);
+      }
     }
     ChoiceProbe choice;
     const auto needs = mode.reading->needs();
@@ -151,13 +156,28 @@ class SegmentRun {
     }
     const bool peaks = reset_peak_memory();
     const auto start = Clock::now();
-    Reader reader(model_, context, *mode.reading, probes, options_.ablation);
-    const auto hidden = reader.read(query_);
+    const auto members =
+        mode.ensemble ? members_of(*mode.ensemble, context) : std::vector<EncodedContext>();
+    std::deque<Reader> readers;
+    std::vector<Reader*> together;
+    const auto add = [&](const EncodedContext& read) {
+      together.push_back(
+          &readers.emplace_back(model_, read, *mode.reading, probes, options_.ablation));
+    };
+    if (mode.ensemble) {
+      std::for_each(members.begin(), members.end(), add);
+    } else {
+      add(context);
+    }
+    const auto hidden =
+        read_together(together, std::vector<Reader::Queries>(together.size(), {query_}));
     const auto read_seconds = seconds_since(start);
     if (mode.name == "full") {
-      full_ = hidden;
+      full_ = hidden[0];
     }
-    const auto predictions = predict(model_, hidden, targets_, full_);
+    const auto predictions = mode.ensemble
+                                 ? predict(model_, *mode.ensemble, hidden, targets_, full_)
+                                 : predict(model_, hidden[0], targets_, full_);
     progress.head();
     if (mode.name == "full") {
       full_nll_ = predictions.nll;
@@ -166,7 +186,9 @@ class SegmentRun {
 
     CompareRow row;
     row.mode = mode.name;
-    row.reading = mode.oracle ? "oracle(" + mode.oracle->name() + ")" : mode.reading->name();
+    row.reading = mode.oracle     ? "oracle(" + mode.oracle->name() + ")"
+                  : mode.ensemble ? mode.ensemble->name()
+                                  : mode.reading->name();
     row.pieces = mode.pieces;
     row.prefix_tokens = mode.prefix ? static_cast<int64_t>(options_.prefix.size()) : 0;
     row.selected = mode.selected;
@@ -191,7 +213,9 @@ class SegmentRun {
     row.entropy_within = mean(entropy.within());
     row.entropy_heads = nested(entropy.entropy().heads());
     row.entropy_text = encoded_.entropy;
-    const auto of_query = bins_of(entropy.entropy().rows(), options_.context(), options_.length);
+    const auto of_members = entropy.entropy().rows().unflatten(
+        3, {static_cast<int64_t>(together.size()), options_.scored});
+    const auto of_query = bins_of(of_members.mean(3), options_.context(), options_.length);
     row.entropy_text.insert(row.entropy_text.end(), of_query.begin(), of_query.end());
     row.mass_prefix = mean(mass.prefix());
     row.mass_own = mean(mass.own());
@@ -216,23 +240,26 @@ class SegmentRun {
     if (peak && encoded_.peak_bytes) {
       row.peak_bytes = std::max(*peak, *encoded_.peak_bytes);
     }
-    if (options_.diagnose) {
+    if (options_.diagnose && !mode.ensemble) {
       row.diagnosis = summary_of(diagnosis);
     }
-    for (const auto shown : options_.rows) {
+    for (const auto shown : mode.ensemble ? std::vector<int64_t>() : options_.rows) {
       row.attention.push_back(attention_of(shown, probabilities.row(shown), layout));
     }
     if (statistics_ != nullptr) {
-      const auto add = keep(row, predictions.nll, entropy, mass);
+      const auto keep_as = keep(row, predictions.nll, entropy, mass);
+      if (mode.ensemble) {
+        return row;
+      }
       if (options_.diagnose) {
-        add("query_norm", diagnosis.query_norm().rows().squeeze(1));
-        add("key_norm", diagnosis.key_norm());
-        add("value_norm", diagnosis.value_norm());
-        add("cosine", diagnosis.cosine());
-        add("abs_score", diagnosis.abs_score());
+        keep_as("query_norm", diagnosis.query_norm().rows().squeeze(1));
+        keep_as("key_norm", diagnosis.key_norm());
+        keep_as("value_norm", diagnosis.value_norm());
+        keep_as("cosine", diagnosis.cosine());
+        keep_as("abs_score", diagnosis.abs_score());
       }
       for (const auto shown : options_.rows) {
-        add("probabilities_" + std::to_string(shown), probabilities.row(shown).squeeze(1));
+        keep_as("probabilities_" + std::to_string(shown), probabilities.row(shown).squeeze(1));
       }
     }
     return row;

@@ -13,10 +13,9 @@ void GoldProbe::observe(const Observation& seen) {
   const auto of_gold = mass.index_select(3, gold);
   mass_.add(seen.layer, of_gold.sum(3));
   best_.add(seen.layer, (of_gold.amax(3) >= mass.amax(3)).to(torch::kFloat32));
-  const auto kept =
-      seen.log_weight
-          ? seen.sets.pieces_in(*seen.log_weight).index_select(3, gold).amax(3).isfinite()
-          : torch::ones_like(of_gold.select(3, 0), torch::kBool);
+  const auto pieces = seen.kept_pieces();
+  const auto kept = pieces ? pieces->index_select(3, gold).any(3)
+                           : torch::ones_like(of_gold.select(3, 0), torch::kBool);
   kept_.add(seen.layer, kept.to(torch::kFloat32));
 }
 

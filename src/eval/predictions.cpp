@@ -3,15 +3,21 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <functional>
 #include <string>
 
 #include "motet/error.h"
 
 namespace motet {
 
-Predictions predict(const Decoder& model, const torch::Tensor& hidden,
-                    const std::vector<int64_t>& targets,
-                    const std::optional<torch::Tensor>& reference) {
+namespace {
+
+/// `log_p_of` makes ln p of the rows from `first` to `last`, [rows, vocabulary]; `hidden` is of one
+/// member, or of the only one.
+Predictions predict_rows(const Decoder& model, const torch::Tensor& hidden,
+                         const std::function<torch::Tensor(int64_t first, int64_t last)>& log_p_of,
+                         const std::vector<int64_t>& targets,
+                         const std::optional<torch::Tensor>& reference) {
   const auto rows = static_cast<int64_t>(targets.size());
   require(hidden.size(0) == rows && (!reference || reference->size(0) == rows),
           "motet::predict: ", hidden.size(0), " rows, ", rows, " tokens to predict",
@@ -22,7 +28,7 @@ Predictions predict(const Decoder& model, const torch::Tensor& hidden,
   std::vector<torch::Tensor> nll, top1, kl, same;
   for (int64_t first = 0; first < rows; first += kRows) {
     const auto last = std::min(first + kRows, rows);
-    const auto log_p = model.logits(hidden.slice(0, first, last)).log_softmax(-1);
+    const auto log_p = log_p_of(first, last);
     const auto wanted = tokens.slice(0, first, last);
     nll.push_back(-log_p.gather(1, wanted.unsqueeze(1)).squeeze(1));
     top1.push_back(log_p.argmax(-1) == wanted);
@@ -46,6 +52,31 @@ Predictions predict(const Decoder& model, const torch::Tensor& hidden,
     predictions.same_top1 = joined(same);
   }
   return predictions;
+}
+
+}  // namespace
+
+Predictions predict(const Decoder& model, const torch::Tensor& hidden,
+                    const std::vector<int64_t>& targets,
+                    const std::optional<torch::Tensor>& reference) {
+  const auto log_p_of = [&](int64_t first, int64_t last) {
+    return model.logits(hidden.slice(0, first, last)).log_softmax(-1);
+  };
+  return predict_rows(model, hidden, log_p_of, targets, reference);
+}
+
+Predictions predict(const Decoder& model, const Ensemble& ensemble,
+                    const std::vector<torch::Tensor>& hidden, const std::vector<int64_t>& targets,
+                    const std::optional<torch::Tensor>& reference) {
+  require(!hidden.empty(), "motet::predict: an ensemble without members");
+  const auto log_p_of = [&](int64_t first, int64_t last) {
+    std::vector<torch::Tensor> logits;
+    for (const auto& member : hidden) {
+      logits.push_back(model.logits(member.slice(0, first, last)));
+    }
+    return mixed(ensemble, logits);
+  };
+  return predict_rows(model, hidden[0], log_p_of, targets, reference);
 }
 
 }  // namespace motet

@@ -182,6 +182,7 @@ class Answers {
       row.entropy_query = mean(entropy.entropy());
       row.mass_prefix = mean(mass.prefix());
       row.mass_own = mean(mass.own());
+      row.mass_null = mass.null().empty() ? std::nullopt : std::optional(mean(mass.null()));
       row.mass_top_piece = mean(mass.top_piece());
     }
 

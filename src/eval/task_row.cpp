@@ -117,6 +117,7 @@ TaskRow row_of(const Resamples& draws, const ModeRows& mode, const Others& other
   row.entropy_tok = over(&ItemRow::entropy_tok);
   row.mass_prefix = over(&ItemRow::mass_prefix);
   row.mass_own = over(&ItemRow::mass_own);
+  row.mass_null = over(&ItemRow::mass_null);
   row.mass_top_piece = over(&ItemRow::mass_top_piece);
   row.mass_gold = over(&ItemRow::mass_gold);
   row.best_is_gold = over(&ItemRow::best_is_gold);

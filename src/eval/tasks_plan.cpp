@@ -119,8 +119,8 @@ ItemCost cost_of(const TaskItem& item, const Config& config, const TasksOptions&
                  const Mode& mode) {
   const auto layers = static_cast<double>(config.layers);
   const auto rows = static_cast<int64_t>(item.query.size()) + item.record.tokens;
-  const auto cost = compare::cost_of(config, layout_of(item, options, mode), rows,
-                                     compare::passes_of(*mode.reading));
+  const auto cost =
+      compare::cost_of(config, layout_of(item, options, mode), rows, compare::passes_of(mode));
   return {cost.encode_layer, layers * cost.read_layer};
 }
 

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include "attention/infinity.h"
 #include "motet/reading/select.h"
 
 namespace motet {
@@ -12,24 +11,17 @@ using torch::Tensor;
 
 constexpr int64_t kTop = 5;  // PCE's r
 
-/// Whether a row kept a piece, bool, [batch, heads, rows, pieces]; undefined where all kept all.
-Tensor kept_pieces(const Observation& seen) {
-  if (seen.bulk) {
-    return seen.bulk->read();
-  }
-  return seen.log_weight ? seen.sets.pieces_in(*seen.log_weight) != -kInfinity : Tensor();
-}
-
 }  // namespace
 
 void ChoiceProbe::observe(const Observation& seen) {
   if (seen.kind != RowKind::kQuery || seen.sets.pieces() < 2) {
     return;
   }
-  const auto kept = kept_pieces(seen);
-  if (!kept.defined()) {
+  const auto found = seen.kept_pieces();
+  if (!found) {
     return;
   }
+  const auto& kept = *found;
   const PieceScores scores{score(seen.query, seen.keys, *seen.visible, kTop, {.rule = seen.rule}),
                            PieceSets(seen.sets.pieces()), seen.queries, seen.layer};
   const auto order =

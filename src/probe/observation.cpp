@@ -1,8 +1,16 @@
 #include "motet/probe/observation.h"
 
+#include "attention/infinity.h"
 #include "motet/attention/probabilities.h"
 
 namespace motet {
+
+std::optional<torch::Tensor> Observation::kept_pieces() const {
+  if (bulk) {
+    return bulk->read();
+  }
+  return log_weight ? std::optional(sets.pieces_in(*log_weight) != -kInfinity) : std::nullopt;
+}
 
 torch::Tensor Observation::probabilities_of(const std::vector<int64_t>& rows) const {
   const RowOptions options{.rule = rule, .factor = factor, .threshold = threshold};

@@ -13,6 +13,14 @@ namespace {
 using nlohmann::ordered_json;
 using report::Given;
 
+std::vector<std::string> names_of(const std::vector<Ensemble>& ensembles) {
+  std::vector<std::string> names;
+  for (const auto& ensemble : ensembles) {
+    names.push_back(ensemble.text());
+  }
+  return names;
+}
+
 std::vector<std::string> names_of(const std::vector<OracleOptions>& oracles) {
   std::vector<std::string> names;
   for (const auto& oracle : oracles) {
@@ -33,6 +41,7 @@ ordered_json json_of(const CompareOptions& options) {
           {"positions", name_of(options.positions)},
           {"bos", options.bos},
           {"oracles", names_of(options.oracles)},
+          {"ensembles", names_of(options.ensembles)},
           {"ablation", report::json_of(options.ablation)},
           {"diagnose", options.diagnose},
           {"recall", options.recall},
@@ -57,7 +66,10 @@ CompareOptions options_of(const Given& json) {
   }
   options.ablation = report::ablation_of(json.at("ablation"));
   options.diagnose = json.at("diagnose");
-  if (json.contains("recall")) {  // versions before 0.3 had neither
+  if (json.contains("ensembles")) {  // versions before 0.3 had none of these
+    for (const auto& ensemble : json.at("ensembles").elements()) {
+      options.ensembles.push_back(ensemble_named(ensemble.get<std::string>()));
+    }
     options.recall = json.at("recall");
     options.gaps = json.at("near_keys").get<std::vector<double>>();
   }

@@ -299,8 +299,7 @@ TEST(Compare, HasFiguresThatAreAskedFor) {
                                 "null4", "scale4"}));
   CompareRun run{.options = options};
   for (int64_t segment = 0; segment < 2; ++segment) {
-    const auto rows =
-        compare_segment(*model, some_tokens(36, 3 + segment), options, plan, segment);
+    const auto rows = compare_segment(*model, some_tokens(36, 3 + segment), options, plan, segment);
     run.segment_rows.insert(run.segment_rows.end(), rows.begin(), rows.end());
   }
   const auto rows = over_segments(run.segment_rows);
@@ -325,6 +324,61 @@ TEST(Compare, HasFiguresThatAreAskedFor) {
   const auto again = load_run(directory / "run.json");
   EXPECT_EQ(json_of(again), json_of(run));
   EXPECT_EQ(again.options.gaps, options.gaps);
+}
+
+/// From the definition, member by member: with a prefix, and without.
+TEST(Ensemble, MixesReadingsOfOnePieceEach) {
+  const auto model = golden("llama_default", torch::kFloat64);
+  const auto tokens = some_tokens(36);
+  auto options = small_options();
+  options.pieces = {1, 4};
+  options.readings.clear();
+  options.ensembles = {ensemble_named("nbce:0.5"), ensemble_named("mean")};
+  const auto plan = plan_compare(model->config(), options);
+  EXPECT_EQ(names(plan), (Names{"full1", "parallel4", "sink4", "ensemble4", "ensemble4",
+                                "ensemble4", "ensemble4"}));
+  const auto rows = compare_segment(*model, tokens, options, plan, 0);
+  const Tokens query(tokens.begin() + 27, tokens.end() - 1);
+  for (std::size_t mode = 3; mode < 7; ++mode) {
+    const bool prefix = plan.modes[mode].prefix, nbce = mode < 5;
+    auto whole = prefix ? options.prefix : Tokens();
+    whole.insert(whole.end(), tokens.begin(), tokens.begin() + 27);
+    auto context =
+        encode(*model, whole, make_layout(prefix ? 2 : 0, split_tokens(27, 4), Positions::kSpread));
+    const auto pieces = context.pieces;
+    std::vector<torch::Tensor> p;
+    for (std::size_t piece = 0; piece <= pieces.size(); ++piece) {
+      context.pieces.clear();
+      if (piece < pieces.size()) context.pieces.push_back(pieces[piece]);
+      p.push_back(read(*model, context, query).softmax(-1));
+    }
+    double nll = 0;
+    for (int64_t row = 0; row < 8; ++row) {
+      auto mixture = torch::zeros_like(p[0][row]);
+      double least = 1e9;
+      for (std::size_t piece = 0; piece < 4; ++piece) {
+        const auto& one = p[piece][row];
+        const auto entropy = -torch::xlogy(one, one).sum().item<double>();
+        if (!nbce) mixture += one / 4;
+        if (nbce && entropy < least) {
+          least = entropy;
+          mixture = one.pow(1.5) / p[4][row].pow(0.5);
+        }
+      }
+      nll -= std::log((mixture[tokens[28 + row]] / mixture.sum()).item<double>()) / 8;
+    }
+    EXPECT_NEAR(rows[mode].nll, nll, 1e-9) << mode;
+    EXPECT_GT(*rows[mode].kl, 0);
+    EXPECT_EQ(rows[mode].reading, nbce ? "nbce(beta=0.5)" : "mean of predictions");
+    EXPECT_GT(rows[mode].entropy_tok, 0);
+    EXPECT_EQ(rows[mode].entropy_text.back().first + rows[mode].entropy_text.back().tokens, 35);
+  }
+  EXPECT_EQ(message([] { ensemble_named("nbce:-1"); }),
+            "the ensemble 'nbce:-1': beta is a number, 0 or more; there are nbce[:BETA] and mean");
+  EXPECT_EQ(message([] { ensemble_named("sum"); }),
+            "the ensemble 'sum': no such name; there are nbce[:BETA] and mean");
+  options.ensembles.push_back(ensemble_named("mean"));
+  EXPECT_EQ(message([&] { options.validate(); }), "ensembles: mean is given twice");
 }
 
 TEST(Json, ReadsWhatItWrote) {

@@ -51,7 +51,8 @@ TEST_F(LooksAtKeys, KeysWithinAGapAreCounted) {
       }
     }
   }
-  EXPECT_EQ(message([] { NearKeysProbe(std::vector<double>()); }), "motet::NearKeysProbe: no gaps are given");
+  EXPECT_EQ(message([] { NearKeysProbe(std::vector<double>()); }),
+            "motet::NearKeysProbe: no gaps are given");
   EXPECT_EQ(message([] { NearKeysProbe({-1.0}); }),
             "motet::NearKeysProbe: a gap of -1; a number of nats is wanted, 0 or more");
 }

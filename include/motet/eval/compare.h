@@ -31,6 +31,8 @@ struct CompareOptions {
   Positions positions = Positions::kSpread;  ///< of the pieces' tokens
   /// Modes `oracle` at every degree above 1, each without and with the prefix.
   std::vector<OracleOptions> oracles;
+  /// Modes `ensemble` at every degree above 1, each without and with the prefix.
+  std::vector<Ensemble> ensembles;
   Ablation ablation;          ///< of every mode
   bool diagnose = false;      ///< norms, cosines and scores of every mode
   bool recall = false;        ///< how pieces that rows keep agree with an exact choice
@@ -61,7 +63,8 @@ using CompareProgress = std::function<void(double flops)>;
 /// Tensors by their names, each row of every mode for itself. `SEGMENT/tokens` are the query's
 /// tokens and `SEGMENT/targets` those that follow each of them, [rows], int64.
 /// `SEGMENT/LABEL/P/nll` is [rows], float64; entropy, between, within, mass_prefix, mass_own and
-/// mass_top_piece in place of nll are [layers, heads, rows], fp32. LABEL is that of label_of.
+/// mass_top_piece in place of nll are [layers, heads, rows], fp32; of an ensemble the rows of its
+/// members, one after the other. LABEL is that of label_of.
 ///
 /// With CompareOptions::diagnose also query_norm, [layers, heads, rows], key_norm and value_norm,
 /// [layers, kv_heads, places inside a piece], cosine and abs_score, [layers, heads, places]; and

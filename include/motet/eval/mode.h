@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "motet/eval/ensemble.h"
 #include "motet/model/oracle.h"
 #include "motet/reading/reading.h"
 
@@ -12,12 +13,14 @@ namespace motet {
 
 /// A way of reading a context: a mode at one degree.
 struct Mode {
-  std::string name;  ///< full, parallel, sink, selective, both, oracle, or that of another reading
+  /// full, parallel, sink, selective, both, oracle, ensemble, or that of another reading.
+  std::string name;
   int64_t pieces = 1;                        ///< the degree P
   bool prefix = false;                       ///< whether pieces and query see the shared prefix
   int64_t selected = 0;                      ///< K; 0 where every piece is read
   std::shared_ptr<const Reading> reading;    ///< of the query
   std::optional<OracleOptions> oracle = {};  ///< what comes from a full run, if anything
+  std::optional<Ensemble> ensemble = {};     ///< of readings of one piece each, if it is one
 };
 
 /// A mode that cannot be, and why.

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "motet/eval/ensemble.h"
 #include "motet/eval/mean.h"
 #include "motet/model/decoder.h"
 
@@ -26,6 +27,11 @@ struct Predictions {
 /// numbers of rows differ.
 Predictions predict(const Decoder& model, const torch::Tensor& hidden,
                     const std::vector<int64_t>& targets,
+                    const std::optional<torch::Tensor>& reference = {});
+
+/// The same of an ensemble: `hidden` are the rows of each member, in the order of members_of.
+Predictions predict(const Decoder& model, const Ensemble& ensemble,
+                    const std::vector<torch::Tensor>& hidden, const std::vector<int64_t>& targets,
                     const std::optional<torch::Tensor>& reference = {});
 
 }  // namespace motet

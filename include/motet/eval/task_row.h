@@ -46,6 +46,7 @@ struct ItemRow {
   std::optional<double> entropy_tok;  ///< mean over layers, heads and rows of the same calls
   double mass_prefix = 0;             ///< probability of the prefix, mean over the query's call
   double mass_own = 0;                ///< of the query's own keys
+  std::optional<double> mass_null;    ///< of the null set, where the reading has one
   double mass_top_piece = 0;          ///< of the piece with the most
   // Where the item names the units that hold the answer, and there are several pieces.
   std::optional<double> mass_gold;     ///< of the pieces with them, mean over the query's call
@@ -94,6 +95,7 @@ struct ItemRow {
     visit(figure::same("entropy_tok", &ItemRow::entropy_tok));
     visit(figure::same("mass_prefix", &ItemRow::mass_prefix));
     visit(figure::same("mass_own", &ItemRow::mass_own));
+    visit(figure::same("mass_null", &ItemRow::mass_null));
     visit(figure::same("mass_top_piece", &ItemRow::mass_top_piece));
     visit(figure::same("mass_gold", &ItemRow::mass_gold));
     visit(figure::same("best_is_gold", &ItemRow::best_is_gold));
@@ -134,6 +136,7 @@ struct TaskRow {
   Measured entropy_tok;               ///< as ItemRow
   Measured mass_prefix;               ///< as ItemRow
   Measured mass_own;                  ///< as ItemRow
+  Measured mass_null;                 ///< as ItemRow
   Measured mass_top_piece;            ///< as ItemRow
   Measured mass_gold;                 ///< as ItemRow
   Measured best_is_gold;              ///< as ItemRow
@@ -172,6 +175,7 @@ struct TaskRow {
     visit(figure::same("entropy_tok", &TaskRow::entropy_tok));
     visit(figure::same("mass_prefix", &TaskRow::mass_prefix));
     visit(figure::same("mass_own", &TaskRow::mass_own));
+    visit(figure::same("mass_null", &TaskRow::mass_null));
     visit(figure::same("mass_top_piece", &TaskRow::mass_top_piece));
     visit(figure::same("mass_gold", &TaskRow::mass_gold));
     visit(figure::same("best_is_gold", &TaskRow::best_is_gold));
