@@ -21,8 +21,10 @@
 #include "motet/context/layout.h"
 #include "motet/error.h"
 #include "motet/eval/memory.h"
+#include "motet/reading/learned.h"
 #include "motet/reading/read_rows.h"
 #include "motet/reading/select.h"
+#include "motet/reading/weigh.h"
 #include "report.h"
 #include "ways.h"
 
@@ -107,6 +109,7 @@ class Suite {
     for (const auto pieces : {8, 64}) {
       reading_with_select(pieces);
     }
+    learned_reading();
     matrix();
     pieces();
     decode(at::kFloat);
@@ -217,6 +220,28 @@ class Suite {
     report_.add(
         time_ratio(fmt::format("reading with select, P={} / SDPA over the same keys", pieces), 1.3,
                    seconds[0], seconds[1]));
+  }
+
+  /// Numbers of each head, and a null set, against one number for all.
+  void learned_reading() {
+    constexpr int64_t kPieces = 8;
+    const Inputs x(kRows, kKeys, 64);
+    const auto keys = bench::apart(x.keys, kPieces), values = bench::apart(x.values, kPieces);
+    const auto sets = bench::piece_sets(kRows, kKeys, kPieces);
+    const auto heads = x.query.size(1);
+    const auto exponent = at::rand({1, heads}) + 0.5, discount = at::rand({1, heads});
+    const motet::Sharpen sharpen(2);
+    const motet::Learned learned({exponent, discount});
+    const motet::Learned with_null({exponent, discount, {}, at::zeros({1, heads})});
+    const auto read = [&](const motet::Reading& reading) {
+      return [&] { motet::read_rows(reading, x.query, keys, values, sets, {0, kRows}, {}); };
+    };
+    const auto seconds = bench::alternate({read(learned), read(sharpen), read(with_null)}, rounds_);
+    report_.add(time_ratio(fmt::format("reading with learned numbers / sharpen, P={}", kPieces),
+                           1.03, seconds[0], seconds[1]));
+    report_.add(time_ratio(
+        fmt::format("reading with learned numbers and a null set / sharpen, P={}", kPieces), 1.1,
+        seconds[2], seconds[1]));
   }
 
   void matrix() {

@@ -3,8 +3,7 @@
 
 A RUN is a run.json of motet-eval or, a twentieth of the size, a KEPT of one (a .jsonl.gz): what the tables are made of.
 
-Differences are paired by item. Intervals are 95 %, by bootstrap over items (10,000 draws of a fixed seed); p-values are
-of a sign-flip test (20,000 flips), corrected for all comparisons of a table together (Holm 1979); * marks p < 0.05.
+Differences are paired by item; how they are tested is in paired.py. * marks p < 0.05, corrected.
 """
 
 import gzip
@@ -13,7 +12,8 @@ import sys
 
 import numpy
 
-DRAWS, FLIPS = 10_000, 20_000
+from paired import holm, interval, p_value, table
+
 HEAD = ("model", "dtype", "kernel", "products", "configuration", "seed", "version", "revision", "complete", "correlations")
 ROW = ("task", "group", "rule", "id", "mode", "reading", "pieces", "prefix_tokens", "tokens", "score", "answer_nll", "answer_tokens",
        "candidate_best", "candidate_margin", "entropy_query", "entropy_pce", "mass_gold", "best_is_gold", "kept_is_gold", "depth")
@@ -54,34 +54,6 @@ def differences(mode, other, figure):
     """Of items that both have; for nll, nats of an answer's tokens, which count alike."""
     pairs = [(figure(mode[i]), figure(other[i])) for i in mode if i in other]
     return numpy.array([a - b for a, b in pairs if a is not None and b is not None])
-
-
-def interval(values, random):
-    """Mean, and its 95 % interval."""
-    draws = values[random.integers(0, len(values), (DRAWS, len(values)))].mean(1)
-    return values.mean(), *numpy.quantile(draws, (0.025, 0.975))
-
-
-def p_value(values, random):
-    flips = random.choice((-1.0, 1.0), (FLIPS, len(values)))
-    return (1 + (abs((flips * values).mean(1)) >= abs(values.mean()) - 1e-12).sum()) / (1 + FLIPS)
-
-
-def holm(p_values):
-    """Adjusted p-values, in the order given."""
-    order = numpy.argsort(p_values)
-    adjusted, largest = numpy.empty(len(p_values)), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
-
-
-def table(head, rows):
-    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-    print()
 
 
 def nll(row):

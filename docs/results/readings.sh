@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# What a reading is worth in language modelling, learned ones among them.
+#   docs/results/readings.sh [--quick] [--model DIR] [--texts DIR] [--only NAME] [--out DIR]
+#   --quick      1,024 tokens, P = 8, two segments, twelve steps of a fit: a look, not a result
+#   --model DIR  models/SmolLM2-135M-Instruct
+#   --texts DIR  valid_books.txt, train_books_1.txt, wikitext2_valid.txt to fit on; test_books.txt, wikitext2_test.txt to read
+#                (../shared/data/text)
+#   --only NAME  this fit or run alone; may be repeated
+#   --out DIR    where fits, runs and the tables go (runs/readings)
+# Readings are fitted to rows of 1,024 tokens, 256 of them predicted, at P = 8; read are 24 segments of 4,096 tokens of each test
+# text, 256 scored. A fit is kept as DIR/NAME.safetensors, and of a run what tables are made of as DIR/TEXT.NAME.jsonl.gz: what is
+# kept is not done again. An interrupted experiment goes on where it stopped.
+set -euo pipefail
+experiment=readings
+needed="valid_books train_books_1 wikitext2_valid test_books wikitext2_test"
+model=models/SmolLM2-135M-Instruct only=" " rest=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --model | --only)
+      [ $# -gt 1 ] || { echo "readings: $1 needs a value" >&2; exit 2; }
+      [ "$1" = --model ] && model=$(realpath "$2") || only+="$2 "
+      shift 2 ;;
+    *) rest+=("$1"); shift ;;
+  esac
+done
+set -- "${rest[@]}"
+source "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
+
+programs=build/release/examples
+wanted() { [ "$only" = " " ] || [[ "$only" = *" $1 "* ]]; }
+
+# A fit is a name, its texts, and what it adds to the command.
+fits=("mixture-own valid_books,wikitext2_valid"
+      "mixture-full valid_books,wikitext2_valid --teach full"
+      "books-own train_books_1"
+      "books-full train_books_1 --teach full"
+      "mixture-own-layers valid_books,wikitext2_valid --numbers layers"
+      "mixture-own-model valid_books,wikitext2_valid --numbers model"
+      "mixture-own-null valid_books,wikitext2_valid --null-set"
+      "mixture-own-seed1 valid_books,wikitext2_valid --seed 1"
+      "mixture-own-seed2 valid_books,wikitext2_valid --seed 2")
+steps=240 length=4096 segments=24 pieces=1,8,32
+$quick && fits=("${fits[0]}" "${fits[1]}") steps=12 length=1024 segments=2 pieces=1,8
+
+fit() {  # NAME TEXTS OPTION...
+  local name=$1 texts_of=$2 files=(); shift 2
+  [ ! -e "$out/$name.safetensors" ] && wanted "$name" || return 0
+  say "fitting $name"
+  for text in ${texts_of//,/ }; do files+=(--text "$texts/$text.txt"); done
+  "$programs/motet-finetune" --model "$model" --tune reading "${files[@]}" --length 1024 --scored 256 --pieces 8 --steps $steps \
+    "$@" --out "$out/fits/$name" --resume > /dev/null
+  cp "$out/fits/$name/reading.safetensors" "$out/$name.safetensors"
+}
+read_text() {  # NAME OPTION...
+  local name=$1 kept; shift
+  wanted "$name" || return 0
+  for text in test_books wikitext2_test; do
+    kept=$out/$text.$name.jsonl.gz
+    [ ! -e "$kept" ] || continue
+    say "reading $text: $name"
+    "$programs/motet-compare" --model "$model" --text "$texts/$text.txt" --length $length --scored 256 --segments $segments \
+      --pieces $pieces "$@" --out "$out/runs/$text.$name" --resume > /dev/null
+    "$MOTET_PYTHON" "$here/readings_tables.py" --keep "$kept" "$out/runs/$text.$name/run.json"
+    tables
+  done
+}
+tables() { "$MOTET_PYTHON" "$here/readings_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"; }
+learned() {  # of the fits that are kept
+  local all=""
+  for one in "${fits[@]}"; do
+    [ ! -e "$out/${one%% *}.safetensors" ] || all+=",learned:$out/${one%% *}.safetensors"
+  done
+  echo "${all#,}"
+}
+
+fixed=select,discount:1,sharpen:4,temper,soft,weigh:2:0.3
+mkdir -p "$out/fits" "$out/runs"
+for one in "${fits[@]}"; do
+  # shellcheck disable=SC2086  # its words
+  fit $one
+done
+read_text fixed --prefix "" --recall \
+  --readings $fixed,null:0,scale:ssmax,scale:infoscale,scale:entropy,guess:2:mean,guess:2:diagonal,guess:2:full,guess:2:box
+[ -z "$(learned)" ] || read_text learned --prefix "" --readings "weigh:1.5:0.6,$(learned)"
+pieces=1,8 read_text ensembles --prefix "" --readings select --ensembles nbce,mean
+read_text prefix --readings $fixed
+read_text choices --prefix "" --recall --readings \
+  select:1,guess:1:mean,guess:1:diagonal,guess:1:full,guess:1:box,select:4,guess:4:mean,guess:4:diagonal,guess:4:full,guess:4:box
+tables
+cat "$out/tables.md"
+say "tables: $out/tables.md; a page of each run: $out/runs/*/index.html"

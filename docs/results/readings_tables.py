@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""What docs/results/readings.sh finds, as Markdown.   readings_tables.py KEPT ... | readings_tables.py --keep KEPT RUN
+
+A RUN is a run.json of motet-compare, a KEPT one (TEXT.NAME.jsonl.gz) what the tables are made of. Runs over one text have the same
+segments, so that modes of several runs are compared in pairs. How differences are tested is in paired.py; * marks p < 0.05.
+"""
+
+import gzip
+import json
+import pathlib
+import sys
+
+import numpy
+
+from paired import holm, interval, p_value, table
+
+HEAD = ("model", "data", "dtype", "kernel", "products", "configuration", "version", "revision", "complete")
+ROW = ("mode", "reading", "pieces", "prefix_tokens", "selected", "segment", "tokens", "nll", "kl", "same_top1", "entropy_tok", "entropy_between",
+       "mass_own", "mass_top_piece", "mass_null", "choice", "near_keys")
+
+
+def read(path):
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return json.loads(next(file)), [dict(zip(ROW, json.loads(line))) for line in file]
+
+
+def keep(path, run):
+    def short(value):
+        if isinstance(value, float):
+            return round(value, 6)
+        if isinstance(value, dict):
+            return {name: short(one) for name, one in value.items()}
+        return [short(one) for one in value] if isinstance(value, list) else value
+    text = "".join(json.dumps(part) + "\n" for part in [{name: run[name] for name in HEAD}] + [
+        [short(row[name]) for name in ROW] for row in run["segment_rows"]])
+    with open(path, "wb") as file:
+        file.write(gzip.compress(text.encode(), mtime=0))
+
+
+def label(row):
+    named = row["mode"] in ("full", "parallel", "sink", "selective", "both") and row["selected"] in (0, 2)
+    return row["mode"] if named else row["reading"] + (" + prefix" if row["prefix_tokens"] else "")
+
+
+def modes_of(paths):
+    """text -> (P, mode) -> segment -> row; and what the runs share."""
+    texts, heads = {}, []
+    for path in paths:
+        head, rows = read(path)
+        heads.append(head)
+        modes = texts.setdefault(pathlib.Path(path).name.split(".")[0], {})
+        for row in rows:
+            modes.setdefault((row["pieces"], label(row)), {})[row["segment"]] = row
+    return texts, heads
+
+
+def pairs(mode, other, figure="nll"):
+    return numpy.array([mode[i][figure] - other[i][figure] for i in sorted(mode) if i in other])
+
+
+def mean(rows, figure):
+    values = [row[figure] for row in rows.values() if row[figure] is not None]
+    return numpy.mean(values) if values else None
+
+
+def losses(texts, pieces, random):
+    """A row a mode, by its mean over texts: above full, against parallel, how much of the gap is closed, entropy."""
+    names = list(dict.fromkeys(mode for modes in texts.values() for p, mode in modes if p == pieces))
+    tests = [(text, mode, p_value(pairs(modes[pieces, mode], modes[pieces, "parallel"]), random))
+             for text, modes in texts.items() for mode in names if mode != "parallel" and (pieces, mode) in modes]
+    real = {(text, mode) for (text, mode, _), p in zip(tests, holm([p for *_, p in tests])) if p < 0.05}
+    rows = []
+    for mode in names:
+        cells, order = [], []
+        for text, modes in texts.items():
+            if (pieces, mode) not in modes:
+                cells += ["–"] * 4
+                continue
+            one, full, parallel = modes[pieces, mode], modes[1, "full"], modes[pieces, "parallel"]
+            above, low, high = interval(pairs(one, full), random)
+            gap = pairs(parallel, full).mean()
+            against = interval(pairs(one, parallel), random)
+            order.append(above)
+            cells += [f"{above:+.3f} ± {(high - low) / 2:.3f}",
+                      "" if mode == "parallel" else
+                      "{:+.3f} [{:+.3f}, {:+.3f}]".format(*against) + ("*" if (text, mode) in real else ""),
+                      f"{100 * (1 - above / gap):.0f} %", f"{mean(one, 'entropy_tok'):.2f}"]
+        rows.append((numpy.mean(order), [mode] + cells))
+    print(f"**P = {pieces}**: loss above full reading ± half its interval, against parallel reading, the share of the gap that is closed, "
+          "nats a token; and attention's entropy, nats\n")
+    head = ["mode"]
+    for text in texts:
+        head += [f"{text}: above full", "against parallel", "closed", "entropy"]
+    table(head, [cells for _, cells in sorted(rows, key=lambda row: row[0])])
+
+
+def choices(texts):
+    """Guesses of pieces against the exact choice: recall, mass, and what they cost."""
+    rows = []
+    for pieces, mode in dict.fromkeys(key for modes in texts.values() for key in modes):
+        cells = []
+        for modes in texts.values():
+            found = [row for row in modes.get((pieces, mode), {}).values() if row["choice"]]
+            cells += ["–"] * 3 if not found else [
+                f"{numpy.mean([row['choice']['recall'] for row in found]):.2f}",
+                f"{numpy.mean([row['choice']['mass'] for row in found]):.2f}",
+                f"{pairs(modes[pieces, mode], modes[1, 'full']).mean():+.3f}"]
+        if any(cell != "–" for cell in cells):
+            rows.append([str(pieces), mode] + cells)
+    if rows:
+        print("**Which pieces?** Recall of the exact choice of as many, the pieces' mass that is kept, and the loss above full, nats a "
+              "token\n")
+        head = ["P", "mode"]
+        for text in texts:
+            head += [f"{text}: recall", "mass", "loss"]
+        table(head, sorted(rows, key=lambda row: int(row[0])))
+
+
+def entropies(texts):
+    """Does less entropy mean less loss, mode by mode?"""
+    rows = []
+    for text, modes in texts.items():
+        for pieces in sorted({p for p, _ in modes} - {1}):
+            found = [(mean(rows_, "entropy_tok"), mean(rows_, "nll")) for (p, _), rows_ in modes.items() if p == pieces]
+            ranks = numpy.argsort(numpy.argsort(numpy.array(found), 0), 0)
+            rows.append([text, str(pieces), str(len(found)), f"{numpy.corrcoef(ranks.T)[0, 1]:+.2f}"])
+    print("**Does entropy order the modes?** Spearman's rank correlation of entropy and loss over modes; 1: less entropy, less loss\n")
+    table(["text", "P", "modes", "entropy and loss"], rows)
+
+
+def main():
+    if sys.argv[1:2] == ["--keep"]:
+        with open(sys.argv[3], encoding="utf-8") as file:
+            keep(sys.argv[2], json.load(file))
+        return
+    texts, heads = modes_of(sys.argv[1:])
+    head = heads[0]
+    configuration = head["configuration"]
+    segments = {text: len(modes[1, "full"]) for text, modes in texts.items()}
+    print(f"{head['model']['name']}, {head['dtype']} (products {head['products']}), segments of {configuration['length']:,} tokens, "
+          f"{configuration['scored']} scored: " + ", ".join(f"{n} of {text}" for text, n in segments.items()) +
+          f"; motet {head['version']}\n")
+    for text, modes in texts.items():
+        if (1, "full") not in modes:
+            sys.exit(f"readings_tables: no run over {text} has full reading (--pieces 1)")
+    random = numpy.random.default_rng(42)
+    for pieces in sorted({p for modes in texts.values() for p, _ in modes}):
+        if pieces > 1:
+            losses(texts, pieces, random)
+    single = {mode: modes for modes in texts.values() for p, mode in modes if p == 1 and mode != "full"}
+    if single:
+        print("**In one piece**: loss above full reading, nats a token\n")
+        table(["mode"] + list(texts), [[mode] + [
+            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(pairs(modes[1, mode], modes[1, "full"]), random)) if (1, mode) in modes
+            else "–" for modes in texts.values()] for mode in single])
+    choices(texts)
+    entropies(texts)
+
+
+if __name__ == "__main__":
+    main()
