@@ -28,11 +28,11 @@ def table(rows):
 
 
 def verdict(rows):
-    """How many goals are met. Of two rows of which either will do, one is counted."""
+    """How many goals are met."""
     with_goal = [row for row in rows if row["goal"] is not None]
-    goals = {frozenset((row["name"], row.get("or", row["name"]))): row["met"] for row in with_goal if not skipped(row)}
-    left = sum(map(skipped, with_goal))
-    return f"{sum(goals.values())} of {len(goals)} goals met" + (f", {left} left to a full run" if left else "")
+    goals = [row["met"] for row in with_goal if not skipped(row)]
+    left = len(with_goal) - len(goals)
+    return f"{sum(goals)} of {len(goals)} goals met" + (f", {left} left to a full run" if left else "")
 
 
 def skipped(row):

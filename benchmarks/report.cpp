@@ -37,19 +37,13 @@ Report::Report(std::filesystem::path out, bool quick) : out_(std::move(out)) {
   save();
 }
 
-void Report::add_either(const Figure& a, const Figure& b) {
-  const bool met = a.met() || b.met();
-  add(a, met, b.name);
-  add(b, met, a.name);
-}
-
 void Report::add_empty(const Figure& figure, const std::string& why, bool skipped) {
-  const auto goal = figure.goal.value();
-  fmt::print("{:<62} {:>8.3g} left out: {}\n", figure.name, goal, why);
+  fmt::print("{:<62} {:>8} left out: {}\n", figure.name,
+             figure.goal ? fmt::format("{:.3g}", *figure.goal) : "", why);
   json row{{"name", figure.name},
-           {"goal", goal},
+           {"goal", figure.goal ? json(*figure.goal) : json()},
            {"measured", nullptr},
-           {"met", skipped ? json() : json(false)},
+           {"met", skipped || !figure.goal ? json() : json(false)},
            {"note", why}};
   if (figure.higher) {
     row["better"] = "higher";
@@ -63,7 +57,7 @@ void Report::add_growth(json point) {
   save();
 }
 
-void Report::add(const Figure& figure, bool met, const std::string& either) {
+void Report::add(const Figure& figure) {
   const auto spread = spread_of(figure.values);
   json row{{"name", figure.name},
            {"goal", nullptr},
@@ -77,13 +71,10 @@ void Report::add(const Figure& figure, bool met, const std::string& either) {
            {"pairs", figure.values.size()}};
   if (figure.goal) {
     row["goal"] = *figure.goal;
-    row["met"] = met;
+    row["met"] = figure.met();
   }
   if (figure.higher) {
     row["better"] = "higher";
-  }
-  if (!either.empty()) {
-    row["or"] = either;
   }
   if (!figure.note.empty()) {
     row["note"] = figure.note;
@@ -91,9 +82,9 @@ void Report::add(const Figure& figure, bool met, const std::string& either) {
   fmt::print("{:<62} {:>8} {:>8.3f} {:>8.3f} {:>8.3f}  {:>5}\n", figure.name,
              figure.goal ? fmt::format("{:.3g}", *figure.goal) : "", spread.median, spread.low,
              spread.high,
-             !figure.goal ? ""
-             : met        ? "yes"
-                          : "no");
+             !figure.goal   ? ""
+             : figure.met() ? "yes"
+                            : "no");
   std::fflush(stdout);
   document_["rows"].push_back(std::move(row));
   save();

@@ -35,9 +35,7 @@ class Report {
   /// An empty `out` writes nothing. Made before what may fail, so that the file is there.
   Report(std::filesystem::path out, bool quick);
 
-  void add(const Figure& figure) { add(figure, figure.met()); }
-  /// Two figures of which one is enough.
-  void add_either(const Figure& a, const Figure& b);
+  void add(const Figure& figure);
   /// A figure that could not be measured; its values are empty.
   void leave_out(const Figure& figure, const std::string& why) { add_empty(figure, why, false); }
   /// A figure that a quick run leaves to a full one.
@@ -46,7 +44,6 @@ class Report {
 
  private:
   void add_empty(const Figure& figure, const std::string& why, bool skipped);
-  void add(const Figure& figure, bool met, const std::string& either = "");
   void save() const;
 
   std::filesystem::path out_;

@@ -13,7 +13,6 @@ HEADER = """\
 # command: benchmarks/run.sh{quick}
 # {verdict}
 # Median of paired ratios, with 10 % and 90 % quantiles (the extremes, where there are fewer than ten pairs; none where there was one pair).
-# met: of a causal fp32 row at d=64, the goal against SDPA or that of the matrix-product rate is enough.
 """
 
 
