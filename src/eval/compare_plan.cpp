@@ -68,12 +68,15 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
     const auto leave_out = [&](const std::string& reason) {
       plan.left_out.push_back({mode.name, mode.pieces, reason});
     };
+    if (mode.prefix && options.prefix.empty()) {
+      if (mode.name == "sink") {  // once for a degree
+        leave_out("the prefix is empty; so are left out all modes behind one");
+      }
+      return;
+    }
     if (mode.selected >= mode.pieces && mode.selected > 0) {
       return leave_out("K = " + std::to_string(mode.selected) + " keeps all of " +
                        std::to_string(mode.pieces) + " pieces");
-    }
-    if (mode.prefix && options.prefix.empty()) {
-      return leave_out("the prefix is empty");
     }
     // An oracle takes from a run of one piece, which must have been.
     const auto needed =

@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Which heads learned what, as Markdown.   learned_heads.py READING.safetensors COMPARE HEADS
+
+READING is of motet-finetune --tune reading, COMPARE a run.json of motet-compare with full and parallel reading (of one degree above
+1), HEADS one of motet-heads with the method oracle, all of one model.
+"""
+
+import json
+import struct
+import sys
+
+import numpy
+
+
+def tensors(path):
+    """Those of a safetensors file, fp32."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        data = file.read()
+    header.pop("__metadata__", None)
+    return {name: numpy.frombuffer(data[slice(*one["data_offsets"])], numpy.float32).reshape(one["shape"])
+            for name, one in header.items()}
+
+
+def ranks(values):
+    return numpy.argsort(numpy.argsort(values.ravel()))
+
+
+def correlation(a, b):
+    """Spearman's."""
+    return numpy.corrcoef(ranks(a), ranks(b))[0, 1]
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__.splitlines()[0])
+    numbers = tensors(sys.argv[1])
+    with open(sys.argv[2], encoding="utf-8") as file:
+        rows = json.load(file)["rows"]
+    with open(sys.argv[3], encoding="utf-8") as file:
+        heads = json.load(file)["rows"]
+    entropy = {row["mode"]: numpy.array(row["entropy_heads"]) for row in rows if row["mode"] in ("full", "parallel")}
+    oracle = [row for row in heads if row["method"] == "oracle"]
+    far = numpy.array(min(oracle, key=lambda row: abs(row["tau"] - 0.9))["oracle_long"])
+    shape = entropy["full"].shape
+    b, c = (numpy.broadcast_to(numbers[name], shape) for name in ("exponent", "discount"))
+    rise = entropy["parallel"] - entropy["full"]
+    figures = {"b": b, "c": c, "entropy in full": entropy["full"], "rise in parallel": rise, "rows that need far keys": far}
+    print("Means over heads (tenths, nine tenths)\n")
+    print("| layers | " + " | ".join(figures) + " |\n|" + "---|" * (len(figures) + 1))
+    for first in range(0, shape[0], max(1, shape[0] // 5)):
+        last = min(shape[0], first + max(1, shape[0] // 5))
+        cells = ["{:.2f} ({:.2f}, {:.2f})".format(values[first:last].mean(), *numpy.quantile(values[first:last], (0.1, 0.9)))
+                 for values in figures.values()]
+        print(f"| {first} to {last - 1} | " + " | ".join(cells) + " |")
+    print("\nSpearman's rank correlation over all heads\n")
+    others = list(figures)[2:]
+    print("| | " + " | ".join(others) + " |\n|" + "---|" * (len(others) + 1))
+    for name in ("b", "c"):
+        print(f"| {name} | " + " | ".join(f"{correlation(figures[name], figures[other]):+.2f}" for other in others) + " |")
+
+
+if __name__ == "__main__":
+    main()
