@@ -124,7 +124,7 @@ KeyMoments moments_of(const Tensor& keys) {
       for (int64_t key = 0; key < count; key += kBlock) {
         const auto block = keys[head / keys.size(1)][head % keys.size(1)]
                                .slice(0, key, std::min(key + kBlock, count))
-                               .to(options)
+                               .to(torch::kCPU, torch::kFloat64)
                                .contiguous();
         const Eigen::Map<const Matrix> k(block.const_data_ptr<double>(), block.size(0), features);
         second.selfadjointView<Eigen::Lower>().rankUpdate(k.transpose());
@@ -159,6 +159,9 @@ GaussianKeys::GaussianKeys(const KeyMoments& moments, Covariance covariance, dou
 }
 
 Tensor GaussianKeys::log_mass(const Tensor& query) const {
+  if (!query.is_cpu()) {  // moments are summed by Eigen, in the memory of this process
+    return log_mass(query.cpu()).to(query.device());
+  }
   const auto batch = query.size(0), heads = query.size(1), rows = query.size(2);
   if (count_ == 0) {
     return torch::full({batch, heads, rows}, -kInfinity, query.options().dtype(dtype_));

@@ -28,9 +28,10 @@ Tensor probabilities(const Tensor& query, torch::TensorList keys, const KeySets&
           .flatten(1, 2),
       query.size(3));  // [batch, heads, rows, keys]
   auto p = torch::zeros_like(scores);
-  const auto factor = options.factor
-                          ? std::optional(options.factor->expand(query.sizes().slice(0, 3)))
-                          : std::nullopt;
+  const auto factor =
+      options.factor
+          ? std::optional(options.factor->to(query.device()).expand(query.sizes().slice(0, 3)))
+          : std::nullopt;
   for (const auto& span : sets.spans()) {
     for (int64_t i = 0; i < count; ++i) {
       const auto row = rows[i] - span.first_row;

@@ -74,7 +74,7 @@ double sum(const std::vector<double>& values) {
 }
 
 std::vector<double> listed(const Tensor& x) {
-  const auto plain = x.to(torch::kFloat64).contiguous();
+  const auto plain = x.to(torch::kCPU, torch::kFloat64).contiguous();
   return {plain.const_data_ptr<double>(), plain.const_data_ptr<double>() + plain.numel()};
 }
 

@@ -105,6 +105,7 @@ Tensor FixedHeads::reads(const PieceScores& scores, int64_t pieces) const {
           " heads, but the pattern is of ", is_long_.size(0), " layers of ", is_long_.size(1),
           " heads; it was made for another model");
   return is_long_[scores.layer]
+      .to(lse.device())
       .view({1, -1, 1, 1})
       .expand({lse.size(0), lse.size(1), lse.size(2), pieces});
 }
