@@ -81,6 +81,7 @@ for one in "${fits[@]}"; do
 done
 read_text fixed --prefix "" --recall \
   --readings $fixed,null:0,scale:ssmax,scale:infoscale,scale:entropy,guess:2:mean,guess:2:diagonal,guess:2:full,guess:2:box
+read_text controls --prefix "" --recall --readings select,guess:2:last,guess:2:random
 [ -z "$(learned)" ] || read_text learned --prefix "" --readings "weigh:1.5:0.6,$(learned)"
 pieces=1,8 read_text ensembles --prefix "" --readings select --ensembles nbce,mean
 read_text prefix --readings $fixed

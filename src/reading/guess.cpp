@@ -1,6 +1,7 @@
 #include "motet/reading/guess.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 
 #include <array>
 #include <memory>
@@ -14,11 +15,13 @@
 namespace motet {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, KeySummary>, 4> kSummaries{{
+constexpr std::array<std::pair<std::string_view, KeySummary>, 6> kSummaries{{
     {"mean", KeySummary::kMean},
     {"diagonal", KeySummary::kDiagonal},
     {"full", KeySummary::kFull},
     {"box", KeySummary::kBox},
+    {"last", KeySummary::kLast},
+    {"random", KeySummary::kRandom},
 }};
 
 }  // namespace
@@ -39,6 +42,9 @@ std::string Guess::name() const {
 ReadingNeeds Guess::needs() const {
   BulkNeeds bulk{.window = {.first = 0, .last = 0}, .by_piece = true};
   bulk.mass = summary_ == KeySummary::kBox ? BulkMass::kBounded : BulkMass::kEstimated;
+  if (summary_ == KeySummary::kLast || summary_ == KeySummary::kRandom) {
+    bulk.mass = BulkMass::kNothing;
+  }
   bulk.covariance = summary_ == KeySummary::kMean       ? Covariance::kNone
                     : summary_ == KeySummary::kDiagonal ? Covariance::kDiagonal
                                                         : Covariance::kFull;
@@ -50,13 +56,25 @@ ReadingNeeds Guess::needs() const {
 torch::Tensor Guess::reads(const PieceScores& scores, int64_t pieces) const {
   require(pieces_ <= pieces, "motet::Guess: K = ", pieces_, " of ", pieces,
           " pieces cannot be kept; choose a smaller K or more pieces");
-  const auto order = std::get<1>(scores.bulk.sort(/*stable=*/true, 3, /*descending=*/true));
-  return torch::zeros_like(scores.bulk, torch::kBool).scatter_(3, order.slice(3, 0, pieces_), true);
+  auto promised = scores.bulk;
+  if (!promised.defined()) {
+    const auto& like = scores.lse;
+    const std::vector<int64_t> shape{like.size(0), like.size(1), like.size(2), pieces};
+    constexpr uint64_t kSeed = 42;
+    promised = summary_ == KeySummary::kLast
+                   ? torch::arange(pieces, torch::kFloat32).expand(shape)
+                   : torch::rand(shape, at::detail::createCPUGenerator(
+                                            kSeed + static_cast<uint64_t>(scores.layer)));
+    promised = promised.to(like.device());
+  }
+  const auto order = std::get<1>(promised.sort(/*stable=*/true, 3, /*descending=*/true));
+  return torch::zeros(promised.sizes(), order.options().dtype(torch::kBool))
+      .scatter_(3, order.slice(3, 0, pieces_), true);
 }
 
 ReadingKind guess_kind() {
   return {.name = "guess",
-          .usage = "guess[:K[:mean or diagonal or full or box]]",
+          .usage = "guess[:K[:mean or diagonal or full or box or last or random]]",
           .make = [](const ReadingText& text) {
             text.at_most(2);
             const auto wanted = text.word(1, "full");

@@ -282,6 +282,12 @@ TEST(Guess, KeepsWhatASummaryPromisesMostOf) {
       EXPECT_LT(max_error(found.row.set_lse, twin.set_lse), kRounding) << name << kept;
     }
   }
+  const auto last = in.read(*reading_named("guess:2:last")).bulk->read();
+  EXPECT_TRUE(torch::equal(last, torch::tensor({0, 1, 1}).to(torch::kBool).expand({1, 6, 9, 3})));
+  const auto random = in.read(*reading_named("guess:2:random")).bulk->read();
+  EXPECT_TRUE((random.sum(3) == 2).all().item<bool>());
+  EXPECT_FALSE(torch::equal(random, random.select(2, 0).unsqueeze(2).expand_as(random)));
+  EXPECT_TRUE(torch::equal(random, in.read(Guess(2, KeySummary::kRandom)).bulk->read()));
   EXPECT_EQ(reading_named("guess")->name(), "guess(K=2, full)");
   EXPECT_EQ(Guess(2, KeySummary::kBox).needs().kept, 2);
   EXPECT_EQ(message([&] { in.read(Guess(4)); }),

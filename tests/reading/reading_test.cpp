@@ -327,8 +327,9 @@ TEST(Readings, AreFoundByTheirNames) {
   const std::string known =
       "; there are all, select[:K[:OVER]] (OVER: any of layers+heads+rows), soft[:T], sharpen[:B], "
       "discount[:C], temper[:T[:S]], weigh[:B[:C]], learned:FILE, null[:B], scale:ssmax[:S], "
-      "scale:infoscale[:M], scale:entropy, guess[:K[:mean or diagonal or full or box]], topk:K and "
-      "adaptive[:TAU[:full or diagonal[:mixture]]]";
+      "scale:infoscale[:M], scale:entropy, guess[:K[:mean or diagonal or full or box or last or "
+      "random]], "
+      "topk:K and adaptive[:TAU[:full or diagonal[:mixture]]]";
   EXPECT_EQ(message([] { reading_named("sofd"); }), "the reading 'sofd': no such name" + known);
   EXPECT_EQ(message([] { reading_named("soft:warm"); }),
             "the reading 'soft:warm': 'warm' is not a number" + known);

@@ -7,12 +7,15 @@
 
 namespace motet {
 
-/// What Guess knows of a piece: statistics of its keys that are made once.
+/// What Guess knows of a piece: statistics of its keys that are made once, or, for comparison,
+/// nothing of them.
 enum class KeySummary {
   kMean,      ///< their mean, and how many they are: a bound from below on their lse (Jensen)
   kDiagonal,  ///< and the variance of each feature: a Gaussian without correlations
   kFull,      ///< and the whole covariance: a Gaussian
   kBox,       ///< the smallest and largest of each feature: a bound on the largest score
+  kLast,      ///< where it stands: the last ones are kept
+  kRandom,    ///< nothing: each row of each head keeps some at random, the same ones in every run
 };
 
 /// Each row keeps the K pieces that a summary of their keys promises most of, and touches no key of
