@@ -9,6 +9,8 @@ import sys
 import tempfile
 import unittest
 
+import numpy
+import safetensors.numpy
 import tiny
 
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "results"
@@ -125,7 +127,7 @@ class Performance(unittest.TestCase):
             lines = run(sys.executable, RESULTS / "performance_csv.py", path).splitlines()
         self.assertEqual(lines[0], "# A processor, 2 cores, 24 GiB; kernel avx2; revision abc; 2026-11-23")
         self.assertEqual(lines[2:4], ["# command: benchmarks/run.sh --quick", "# 1 of 2 goals met"])
-        self.assertEqual(lines[6:], ["figure,better,goal,median,low,high,met", '"a, b",lower,0.75,0.612,0.5,0.7,yes',
+        self.assertEqual(lines[5:], ["figure,better,goal,median,low,high,met", '"a, b",lower,0.75,0.612,0.5,0.7,yes',
                                      "c,higher,15,10.6,,,no", "d,,,1.05e+03,900,1.1e+03,"])
 
 
@@ -195,6 +197,45 @@ class Tasks(unittest.TestCase):
         sink = loss("sink", 4, True)
         self.assertTrue(against["4", "sink"][1].startswith(f"{sum(sink[i] - parallel[i] for i in sink) / 5:+.3f} ["))
         self.assertNotIn("*", " ".join(against["4", "sink"]))  # 32 sign flips say little
+
+
+class Readings(unittest.TestCase):
+    def test_losses_choices_and_heads(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = pathlib.Path(directory)
+            model = tiny.save(root / "model", "llama")
+            for text, first in (("one", 0), ("two", 9000)):
+                (root / f"{text}.txt").write_text(TEXT.read_text(encoding="utf-8")[first:first + 9000], encoding="utf-8")
+                run(COMPARE, "--model", model, "--text", root / f"{text}.txt", "--length", 48, "--scored", 12, "--segments", 6, "--pieces",
+                    "1,4", "--prefix", "", "--recall", "--readings", "select,select:1,guess:2:mean,null:0", "--quiet", "--out", root / text)
+                run(sys.executable, RESULTS / "readings_tables.py", "--keep", root / f"{text}.fixed.jsonl.gz", root / text / "run.json")
+            kept = sorted(root.glob("*.jsonl.gz"))
+            markdown = run(sys.executable, RESULTS / "readings_tables.py", *kept)
+            document = json.loads((root / "two" / "run.json").read_text(encoding="utf-8"))
+            run(HEADS, "--model", model, "--text", root / "one.txt", "--length", 48, "--scored", 12, "--segments", 1, "--pieces", 4,
+                "--tau", "0.9", "--window-first", 2, "--window-last", 8, "--calibrate", root / "two.txt", "--quiet", "--out", root / "heads")
+            numbers = {name: numpy.full((1, 1), 1.5, numpy.float32) for name in ("exponent", "discount")}
+            safetensors.numpy.save_file(numbers, root / "reading.safetensors", {"model": "tiny"})
+            heads = run(sys.executable, RESULTS / "learned_heads.py", root / "reading.safetensors", root / "one" / "run.json",
+                        root / "heads" / "run.json")
+        rows = {row[0]: row for row in table(markdown, "attention's entropy, nats")}
+        self.assertEqual(set(rows), {"parallel", "selective", "select(K=1, r=5)", "guess(K=2, mean)", "null(b=0)"})
+
+        def losses(mode, pieces, selected=0):
+            return [row["nll"] for row in document["segment_rows"]
+                    if (row["mode"], row["pieces"], row["selected"]) == (mode, pieces, selected)]
+
+        mean = lambda values: sum(values) / len(values)
+        gap = mean(losses("parallel", 4)) - mean(losses("full", 1))
+        above = mean(losses("selective", 4, 2)) - mean(losses("full", 1))
+        self.assertTrue(rows["selective"][5].startswith(f"{above:+.3f} ± "), rows["selective"])  # of the second text
+        self.assertEqual(rows["selective"][7], f"{100 * (1 - above / gap):.0f} %")
+        self.assertEqual(rows["parallel"][6], "")
+        choices = {(row[0], row[1]): row for row in table(markdown, "the loss above full, nats a token")}
+        self.assertEqual(choices["4", "selective"][2], "1.00")
+        self.assertNotIn(("4", "null(b=0)"), choices)
+        self.assertIn("| null(b=0) | ", markdown.split("**In one piece**")[1])
+        self.assertIn("1.50 (1.50, 1.50)", heads)
 
 
 if __name__ == "__main__":
