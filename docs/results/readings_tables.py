@@ -78,14 +78,15 @@ def losses(texts, pieces, random):
                 continue
             one, full, parallel = modes[pieces, mode], modes[1, "full"], modes[pieces, "parallel"]
             above, low, high = interval(pairs(one, full), random)
-            gap = pairs(parallel, full).mean()
+            gap = pairs(parallel, {i: full[i] for i in one}).mean()
             against = interval(pairs(one, parallel), random)
             order.append(above)
             cells += [f"{above:+.3f} ± {(high - low) / 2:.3f}",
                       "" if mode == "parallel" else
                       "{:+.3f} [{:+.3f}, {:+.3f}]".format(*against) + ("*" if (text, mode) in real else ""),
                       f"{100 * (1 - above / gap):.0f} %", f"{mean(one, 'entropy_tok'):.2f}"]
-        rows.append((numpy.mean(order), [mode] + cells))
+        fewer = [len(modes[pieces, mode]) for modes in texts.values() if (pieces, mode) in modes and len(modes[pieces, mode]) < len(modes[1, "full"])]
+        rows.append((numpy.mean(order), [mode + (f" ({min(fewer)} segments)" if fewer else "")] + cells))
     print(f"**P = {pieces}**: loss above full reading ± half its interval, against parallel reading, the share of the gap that is closed, "
           "nats a token; and attention's entropy, nats\n")
     head = ["mode"]

@@ -45,6 +45,7 @@ NOT_RUN = {
     r"tests/run\.sh|\.ci/run|ctest": "this test is part of it",
     r"benchmarks/run\.sh": "takes minutes, and measures time",
     r"docs/results/\w+\.sh": "takes minutes or hours; tests/python runs its tables",
+    r"docs/results/learned_heads\.py": "its reading is of the default model; tests/python runs it",
     r"\.venv/bin/pip |pip |.*\bhf download": "needs the internet",
     r"cmake --workflow|cmake --preset|cmake --build": "builds everything; this test is part of it, and `documented` of that",
     r"cmake --install|cmake -B build": "tests/package does it",
