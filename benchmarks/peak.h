@@ -14,7 +14,7 @@ class Peak {
  public:
   explicit Peak(torch::ScalarType dtype) : dtype_(dtype) {}
 
-  void run() const;        ///< some milliseconds
+  void run() const;        ///< some hundredths of a second
   double flops() const;    ///< of one `run`
   std::string by() const;  ///< the instruction
 
