@@ -95,6 +95,19 @@ def losses(texts, pieces, random):
     table(head, [cells for _, cells in sorted(rows, key=lambda row: row[0])])
 
 
+def between(texts, pieces, others, random):
+    """Readings against some of them, in pairs by segment."""
+    names = list(dict.fromkeys(mode for modes in texts.values() for p, mode in modes if p == pieces))
+    tests = [(text, mode, other, pairs(modes[pieces, mode], modes[pieces, other])) for text, modes in texts.items() for other in others
+             for mode in names if mode != other and (pieces, mode) in modes and (pieces, other) in modes]
+    adjusted = holm([p_value(values, random) for *_, values in tests])
+    cells = {(text, mode, other): "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(values, random)) + ("*" if p < 0.05 else "")
+             for (text, mode, other, values), p in zip(tests, adjusted)}
+    print(f"**P = {pieces}, reading against reading**: loss of the row's less that of the column's, nats a token\n")
+    table(["mode"] + [f"{text}: {other}" for text in texts for other in others],
+          [[mode] + [cells.get((text, mode, other), "–") for text in texts for other in others] for mode in names])
+
+
 def choices(texts):
     """Guesses of pieces against the exact choice: recall, mass, and what they cost."""
     rows = []
@@ -148,6 +161,7 @@ def main():
     for pieces in sorted({p for modes in texts.values() for p, _ in modes}):
         if pieces > 1:
             losses(texts, pieces, random)
+            between(texts, pieces, ("selective", "sharpen(b=4)", "weigh(b=2, c=0.3)"), random)
     single = {mode: modes for modes in texts.values() for p, mode in modes if p == 1 and mode != "full"}
     if single:
         print("**In one piece**: loss above full reading, nats a token\n")

@@ -116,6 +116,15 @@ def main():
     print("**The tasks**: score and loss of full reading, and the loss that parallel reading adds, nats a token, mean over items\n")
     table(["task", "score", "tokens", "items", "outputs", "score of full", "loss of full"] +
           [f"parallel, P = {p}" for p in degrees], rows)
+    print("**Each mode**: loss of the gold answer, nats a token; score, where there are outputs; entropy of the query, nats\n")
+    def own(rows):
+        scores = [row["score"] for row in rows.values() if row["score"] is not None]
+        entropies = [row["entropy_query"] for row in rows.values() if row["entropy_query"] is not None]
+        return "{:.3f}, {}, {:.2f}".format(numpy.mean([nll(row) for row in rows.values()]),
+                                           f"{numpy.mean(scores):.2f}" if scores else "–", numpy.mean(entropies))
+    every = list(dict.fromkeys(mode for modes in tasks.values() for mode in modes))
+    table(["P", "mode"] + list(tasks), [
+        [str(mode[0] or "units"), mode[1]] + [own(modes[mode]) if mode in modes else "–" for modes in tasks.values()] for mode in every])
     print("**Loss against parallel reading** of the same degree, nats a token: below 0 a cure helps\n")
     against_parallel(tasks, nll, "+")
     print("**Score against parallel reading**, 0 to 1: above 0 a cure helps\n")

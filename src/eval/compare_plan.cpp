@@ -17,6 +17,16 @@ std::vector<ReadingMode> modes_of(const CompareOptions& options) {
   return reading_modes(options.readings, "select:" + std::to_string(options.select));
 }
 
+/// Throws FieldError where two of these have the same name.
+template <class Named>
+void check_once(const char* field, const std::vector<Named>& all) {
+  for (const auto& one : all) {
+    const auto same = [&](const Named& other) { return other.name() == one.name(); };
+    require(std::count_if(all.begin(), all.end(), same) == 1, Field(field), ": ", one.name(),
+            " is given twice");
+  }
+}
+
 }  // namespace
 
 void CompareOptions::validate() const {
@@ -35,18 +45,8 @@ void CompareOptions::validate() const {
     require(std::isfinite(gap) && gap >= 0, Field("gaps"), " ", gap,
             ": a number of nats is wanted, 0 or more");
   }
-  for (const auto& oracle : oracles) {
-    require(std::count_if(
-                oracles.begin(), oracles.end(),
-                [&](const OracleOptions& other) { return other.name() == oracle.name(); }) == 1,
-            Field("oracles"), ": ", oracle.name(), " is given twice");
-  }
-  for (const auto& ensemble : ensembles) {
-    require(
-        std::count_if(ensembles.begin(), ensembles.end(),
-                      [&](const Ensemble& other) { return other.name() == ensemble.name(); }) == 1,
-        Field("ensembles"), ": ", ensemble.text(), " is given twice");
-  }
+  check_once("oracles", oracles);
+  check_once("ensembles", ensembles);
   check_degrees(pieces, 1);
   for (const auto degree : pieces) {
     require(degree <= context(), Field("pieces"), " ", degree, ": the context has ", context(),

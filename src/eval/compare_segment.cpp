@@ -187,7 +187,7 @@ class SegmentRun {
     CompareRow row;
     row.mode = mode.name;
     row.reading = mode.oracle     ? "oracle(" + mode.oracle->name() + ")"
-                  : mode.ensemble ? mode.ensemble->name()
+                  : mode.ensemble ? "ensemble(" + mode.ensemble->name() + ")"
                                   : mode.reading->name();
     row.pieces = mode.pieces;
     row.prefix_tokens = mode.prefix ? static_cast<int64_t>(options_.prefix.size()) : 0;

@@ -13,10 +13,6 @@ namespace motet {
 using torch::Tensor;
 
 std::string Ensemble::name() const {
-  return mixing == Mixing::kMean ? "mean of predictions" : fmt::format("nbce(beta={})", beta);
-}
-
-std::string Ensemble::text() const {
   return mixing == Mixing::kMean ? "mean" : fmt::format("nbce:{}", beta);
 }
 

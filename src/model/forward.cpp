@@ -9,6 +9,7 @@
 #include "model/pass.h"
 #include "model/recompute.h"
 #include "model/show.h"
+#include "reading/null_rows.h"
 
 namespace motet {
 namespace {

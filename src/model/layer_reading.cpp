@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "reading/null_rows.h"
+
 namespace motet {
 
 using torch::Tensor;

@@ -13,6 +13,7 @@
 #include "model/show.h"
 #include "motet/context/layout.h"
 #include "motet/error.h"
+#include "reading/null_rows.h"
 
 namespace motet {
 namespace {

@@ -2,6 +2,7 @@
 
 #include "attention/infinity.h"
 #include "motet/attention/probabilities.h"
+#include "reading/null_rows.h"
 
 namespace motet {
 

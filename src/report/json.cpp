@@ -13,18 +13,11 @@ namespace {
 using nlohmann::ordered_json;
 using report::Given;
 
-std::vector<std::string> names_of(const std::vector<Ensemble>& ensembles) {
+template <class Named>
+std::vector<std::string> names_of(const std::vector<Named>& all) {
   std::vector<std::string> names;
-  for (const auto& ensemble : ensembles) {
-    names.push_back(ensemble.text());
-  }
-  return names;
-}
-
-std::vector<std::string> names_of(const std::vector<OracleOptions>& oracles) {
-  std::vector<std::string> names;
-  for (const auto& oracle : oracles) {
-    names.push_back(oracle.name());
+  for (const auto& one : all) {
+    names.push_back(one.name());
   }
   return names;
 }

@@ -83,11 +83,7 @@ void read(const Given& json, T& value) {
     for_each_figure<T>([&]<class Part, Join kJoin>(const Figure<T, Part, kJoin>& one) {
       if constexpr (kJoin == Join::kItem) {  // files name the item of every row that is read back
         read(json.at(one.name), (value.*one.value).emplace());
-      } else if constexpr (requires { (value.*one.value).has_value(); }) {
-        if (json.contains(one.name)) {  // versions before the figure did not write it
-          read(json.at(one.name), value.*one.value);
-        }
-      } else {
+      } else if (!one.later || json.contains(one.name)) {
         read(json.at(one.name), value.*one.value);
       }
     });

@@ -131,6 +131,7 @@ void TrainingRun::validate() {
   valid_->add({{"step", trainer_.steps_done()}, {"loss", loss}});
   if (options_.patience > 0 && result_step() == trainer_.steps_done()) {
     trainer_.check();
+    std::filesystem::remove_all(directory_ / kBest);  // with what a killed run left half-written
     std::filesystem::create_directories(directory_ / kBest);
     save_result(directory_ / kBest);
   }

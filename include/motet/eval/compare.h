@@ -31,7 +31,8 @@ struct CompareOptions {
   Positions positions = Positions::kSpread;  ///< of the pieces' tokens
   /// Modes `oracle` at every degree above 1, each without and with the prefix.
   std::vector<OracleOptions> oracles;
-  /// Modes `ensemble` at every degree above 1, each without and with the prefix.
+  /// Modes `ensemble` at every degree above 1, each without and with the prefix; entropies and
+  /// masses are means over members, which have no diagnosis and no rows of their own.
   std::vector<Ensemble> ensembles;
   Ablation ablation;          ///< of every mode
   bool diagnose = false;      ///< norms, cosines and scores of every mode

@@ -174,9 +174,9 @@ struct CompareRow {
     visit(figure::mean("mass_prefix", &CompareRow::mass_prefix));
     visit(figure::mean("mass_own", &CompareRow::mass_own));
     visit(figure::mean("mass_top_piece", &CompareRow::mass_top_piece));
-    visit(figure::mean("mass_null", &CompareRow::mass_null));
-    visit(figure::mean("choice", &CompareRow::choice));
-    visit(figure::mean("near_keys", &CompareRow::near_keys));
+    visit(figure::later(figure::mean("mass_null", &CompareRow::mass_null)));
+    visit(figure::later(figure::mean("choice", &CompareRow::choice)));
+    visit(figure::later(figure::mean("near_keys", &CompareRow::near_keys)));
     visit(figure::mean("entropy_heads", &CompareRow::entropy_heads));
     visit(figure::mean("entropy_text", &CompareRow::entropy_text));
     visit(figure::mean("diagnosis", &CompareRow::diagnosis));

@@ -27,10 +27,8 @@ struct Ensemble {
   Mixing mixing = Mixing::kNbce;  ///< of the predictions
   double beta = 0.25;             ///< of kNbce
 
-  /// As reports have it: `nbce(beta=0.25)`, `mean`.
+  /// `nbce:0.25`, or `mean`: what ensemble_named takes.
   std::string name() const;
-  /// As ensemble_named takes it: `nbce:0.25`, `mean`.
-  std::string text() const;
   /// How many queries there are over so many pieces.
   int64_t members(int64_t pieces) const;
 };

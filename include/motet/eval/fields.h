@@ -24,6 +24,7 @@ struct Figure {
   static constexpr Join join = kJoin;  ///< how items join
   const char* name;                    ///< in files
   Value Row::*value;                   ///< where it is
+  bool later = false;                  ///< whether files of earlier versions lack it: see `later`
 };
 
 /// A mean over tokens and its standard error, which join to those over the tokens of all items: one
@@ -79,6 +80,13 @@ MeanFigure<Row, Value> mean(const char* name, Value Row::*value, const char* err
 template <class Row, class Value>
 Figure<Row, Value, Join::kDerived> derived(const char* name, Value Row::*value) {
   return {name, value};
+}
+
+/// One that files of earlier versions do not have: nothing, where it is not there.
+template <class Row, class Value, Join kJoin>
+Figure<Row, std::optional<Value>, kJoin> later(Figure<Row, std::optional<Value>, kJoin> figure) {
+  figure.later = true;
+  return figure;
 }
 
 }  // namespace figure

@@ -95,7 +95,7 @@ struct ItemRow {
     visit(figure::same("entropy_tok", &ItemRow::entropy_tok));
     visit(figure::same("mass_prefix", &ItemRow::mass_prefix));
     visit(figure::same("mass_own", &ItemRow::mass_own));
-    visit(figure::same("mass_null", &ItemRow::mass_null));
+    visit(figure::later(figure::same("mass_null", &ItemRow::mass_null)));
     visit(figure::same("mass_top_piece", &ItemRow::mass_top_piece));
     visit(figure::same("mass_gold", &ItemRow::mass_gold));
     visit(figure::same("best_is_gold", &ItemRow::best_is_gold));

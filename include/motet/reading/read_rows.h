@@ -46,19 +46,6 @@ struct QueryRows {
   int64_t layer = 0;             ///< of the model, from 0
 };
 
-/// Scores of sets with a null set behind them (ReadingNeeds::null).
-void add_null(PieceScores& scores);
-
-/// Of log weights those of `sets`, without that of a null set behind them.
-std::optional<torch::Tensor> of_keys(const std::optional<torch::Tensor>& log_weight,
-                                     const KeySets& sets);
-
-/// A row over `sets` and, where `log_weight` has one set more than these, a null set behind them:
-/// it is merged with a set of lse 0, out 0 and entropy 0, by its log weight. Arguments and errors
-/// as of `attend`.
-Row attend_with_null(const KeySource& keys, const torch::Tensor& query, const KeySets& sets,
-                     const std::optional<torch::Tensor>& log_weight, const RowOptions& options);
-
 /// Rows as `reading` has them: score, decide, attend, in one call where reading and keys allow it.
 /// Errors as of `attend`.
 ReadRows read_rows(const Reading& reading, const QueryRows& rows, const KeySource& keys,

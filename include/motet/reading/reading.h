@@ -46,9 +46,9 @@ enum class RowFactor {
 
 /// A row before its scores have a factor.
 struct RowKeys {
-  const KeySets& sets;      ///< what it sees, with the factors of `prepare`
-  const PieceSets meaning;  ///< of these
-  int64_t features = 0;     ///< of its query
+  const KeySets& sets;   ///< what it sees, with the factors of `prepare`
+  PieceSets meaning;     ///< of these
+  int64_t features = 0;  ///< of its query
   /// With RowFactor::kEntropy: of the row over all of these keys, [batch, heads, query], nats.
   torch::Tensor entropy = {};
 };
