@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernel/compute.h"
@@ -25,18 +26,25 @@ const std::vector<Kernel>& all_kernels() {
   static const std::vector<Kernel> kAll = [] {
     auto amx = fused::kernel("amx", InstructionSet::kAvx512, fused::amx_engine());
     amx.supported = amx.supported && fused::amx_engine() != nullptr;
+    auto pairs = fused::kernel("avx512_bf16", InstructionSet::kAvx512, fused::pair_engine());
+    pairs.supported = pairs.supported && fused::pair_engine() != nullptr;
     auto emulated =
         fused::kernel("amx_emulated", InstructionSet::kAvx512, fused::emulated_engine());
     emulated.for_tests = true;
-    return std::vector<Kernel>{amx,
-                               fused::kernel("avx512", InstructionSet::kAvx512),
-                               fused::kernel("avx2", InstructionSet::kAvx2),
-                               emulated,
-                               {.name = "portable",
-                                .computes = always,
-                                .chooses = never,
-                                .forward = portable::forward,
-                                .backward = portable::backward}};
+    std::vector<Kernel> all{amx,
+                            pairs,
+                            fused::kernel("avx512", InstructionSet::kAvx512),
+                            fused::kernel("avx2", InstructionSet::kAvx2),
+                            emulated,
+                            {.name = "portable",
+                             .computes = always,
+                             .chooses = never,
+                             .forward = portable::forward,
+                             .backward = portable::backward}};
+    if (!processor().amd) {  // Intel's multiply pairs at half the rate, as slowly as fp32
+      std::swap(all[1], all[2]);
+    }
+    return all;
   }();
   return kAll;
 }

@@ -70,6 +70,16 @@ TEST_F(LooksAtKeys, AnExactChoiceRecallsItselfAndOthersLess) {
   EXPECT_EQ(every.recall().mean().item<double>(), 1);
   EXPECT_NEAR(every.mass().mean().item<double>(), 1, 1e-6);
   EXPECT_TRUE(none.recall().empty());
+  // In the first layer, whose rows no reading has changed: of the last piece alone it is 1 where
+  // that is the exact choice, and 0 elsewhere.
+  ChoiceProbe last;
+  MassProbe chosen;
+  read(*model_, context_, query_, Guess(1, KeySummary::kLast), {&last});
+  read(*model_, context_, query_, Select({.pieces = 1}), {&chosen});
+  const auto is_last = chosen.mass().rows()[0].select(3, 3) > 0;
+  EXPECT_GT(is_last.sum().item<int64_t>(), 0);
+  EXPECT_LT(is_last.sum().item<int64_t>(), is_last.numel());
+  EXPECT_EQ(max_error(last.recall().rows()[0], is_last), 0);
   // What an exact choice of one keeps, of what pieces have in ordinary reading: in the first layer,
   // since the second sees other rows. With so few keys the five largest are not all of a piece.
   const auto pieces = mass.mass().rows()[0].slice(3, 1, 4);

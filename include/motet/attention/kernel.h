@@ -5,9 +5,10 @@
 
 namespace motet {
 
-/// The kernels that this processor has, the best first: "amx", which is "avx512" but for products
-/// of bf16, "avx2", and always "portable", LibTorch's own operations in blocks, which also computes
-/// float64 and other devices.
+/// The kernels that this processor has, the best first: "amx" and "avx512_bf16", which are "avx512"
+/// but for products of bf16 (AMX's tiles, or pairs of bf16, which AMD's processors multiply at
+/// twice the rate of fp32), "avx512", "avx2", and always "portable", LibTorch's own operations in
+/// blocks, which also computes float64 and other devices.
 std::vector<std::string_view> kernels();
 
 /// What computes rows in this process, as `run.json` names it: the best kernel, or the one that the

@@ -174,7 +174,7 @@ class EngineQueue {
 
   void add(const EngineProduct& product) {
     products_[end_++ % kMost] = product;
-    steps_ += product.steps();
+    steps_ += engine_.steps(product);
   }
   int64_t steps() const { return steps_; }
 
@@ -184,10 +184,10 @@ class EngineQueue {
     steps_ -= steps;
     while (steps > 0) {
       auto& product = products_[begin_ % kMost];
-      const auto some = std::min(steps, product.steps());
+      const auto some = std::min(steps, engine_.steps(product));
       engine_.advance(product, some);
       steps -= some;
-      begin_ += product.steps() == 0 ? 1 : 0;
+      begin_ += engine_.steps(product) == 0 ? 1 : 0;
     }
   }
   void finish() { advance(steps_); }

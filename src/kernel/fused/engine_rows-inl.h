@@ -24,7 +24,8 @@ HWY_BEFORE_NAMESPACE();
 namespace motet::fused {
 namespace HWY_NAMESPACE {
 
-/// The path by an engine: while it multiplies for some tiles, vectors make the weights of others.
+/// The path by an engine. One that is apart multiplies for some tiles while vectors make the
+/// weights of others.
 template <int kVectorsOfTile>
 class EngineRows {
  public:
@@ -57,8 +58,7 @@ class EngineRows {
     }
   }
 
-  /// Computes a block of keys: the engine multiplies what the next tile's scores and the last
-  /// tile's out need while a tile's weights are made.
+  /// Computes a block of keys.
   void see(const UnitSpan& span, int64_t first, int64_t count) {
     const auto rows_of = [&](const void* data, int64_t stride) {
       return NarrowRows{static_cast<const uint16_t*>(data) + first * stride, stride};
@@ -69,45 +69,7 @@ class EngineRows {
       TransposeRows(rows_of(span.values, span.value_stride), count, job_.value_features,
                     turned_values_);
     }
-    const auto end = static_cast<int64_t>(tiles_.size());
-    const auto count_of = [&](int64_t t) { return std::min(count, tiles_[t].most - first); };
-    const auto next = [&](int64_t t) {
-      while (t < end && count_of(t) <= 0) {
-        ++t;
-      }
-      return t;
-    };
-    EngineQueue queue(*job_.engine);
-    int now = 0;        // which block is the tile's
-    int64_t last = -1;  // the tile whose values wait
-    const auto add_scores = [&](int64_t t, int block) {
-      if (t < end) {
-        queue.add(score_product(keys, t, count_of(t), block_[block].scores));
-      }
-    };
-    const auto add_values = [&]() {
-      if (last >= 0 && job_.value_features > 0) {
-        queue.add(value_product(tiles_[last], count_of(last), block_[1 - now].pairs));
-      }
-      if (last >= 0) {
-        tiles_[last].set.any = true;
-      }
-    };
-    auto t = next(0);
-    add_scores(t, now);
-    queue.finish();
-    while (t < end) {
-      const auto after = next(t + 1);
-      add_scores(after, 1 - now);
-      add_values();
-      weigh(tiles_[t], first, count_of(t), block_[now], queue);
-      queue.finish();
-      last = t;
-      t = after;
-      now = 1 - now;
-    }
-    add_values();
-    queue.finish();
+    job_.engine->is_apart ? see_beside(keys, first, count) : see_in_turn(keys, first, count);
   }
 
   void end_set(Tile<kVectors>& tile) const {
@@ -141,6 +103,67 @@ class EngineRows {
     uint32_t* pairs;  // [keys / 2, lanes]
   };
 
+  /// How many keys of a block a tile's lanes see at most.
+  int64_t count_of(int64_t t, int64_t first, int64_t count) const {
+    return std::min(count, tiles_[t].most - first);
+  }
+
+  /// The engine multiplies what the next tile's scores and the last tile's out need while a tile's
+  /// weights are made.
+  void see_beside(const NarrowRows& keys, int64_t first, int64_t count) {
+    const auto end = static_cast<int64_t>(tiles_.size());
+    const auto next = [&](int64_t t) {
+      while (t < end && count_of(t, first, count) <= 0) {
+        ++t;
+      }
+      return t;
+    };
+    EngineQueue queue(*job_.engine);
+    int now = 0;        // which block is the tile's
+    int64_t last = -1;  // the tile whose values wait
+    const auto add_scores = [&](int64_t t, int block) {
+      if (t < end) {
+        queue.add(score_product(keys, t, count_of(t, first, count), block_[block].scores));
+      }
+    };
+    const auto add_values = [&]() {
+      if (last >= 0) {
+        add_value_product(tiles_[last], count_of(last, first, count), block_[1 - now], queue);
+      }
+    };
+    auto t = next(0);
+    add_scores(t, now);
+    queue.finish();
+    while (t < end) {
+      const auto after = next(t + 1);
+      add_scores(after, 1 - now);
+      add_values();
+      weigh(tiles_[t], first, count_of(t, first, count), block_[now], queue);
+      queue.finish();
+      last = t;
+      t = after;
+      now = 1 - now;
+    }
+    add_values();
+    queue.finish();
+  }
+
+  /// A tile after the other, whose scores and weights stay near.
+  void see_in_turn(const NarrowRows& keys, int64_t first, int64_t count) {
+    EngineQueue queue(*job_.engine);
+    const auto& block = block_[0];
+    for (std::size_t t = 0; t < tiles_.size(); ++t) {
+      const auto of_tile = count_of(t, first, count);
+      if (of_tile > 0) {
+        queue.add(score_product(keys, t, of_tile, block.scores));
+        queue.finish();
+        weigh(tiles_[t], first, of_tile, block, queue);
+        add_value_product(tiles_[t], of_tile, block, queue);
+        queue.finish();
+      }
+    }
+  }
+
   int64_t depth() const { return RoundedUp(job_.features, kEngineDepth); }
 
   EngineProduct score_product(const NarrowRows& keys, int64_t t, int64_t count,
@@ -154,15 +177,19 @@ class EngineRows {
             .out = scores};
   }
 
-  EngineProduct value_product(const Tile<kVectors>& tile, int64_t count,
-                              const uint32_t* pairs) const {
-    return {.a = turned_values_,
-            .stride = kKeys,
-            .b = pairs,
-            .rows = value_rows(job_),
-            .depth = RoundedUp(count, kEngineDepth),
-            .add = tile.set.any,
-            .out = tile.set.out};
+  /// The tile has seen the block then.
+  void add_value_product(Tile<kVectors>& tile, int64_t count, const Block& block,
+                         EngineQueue& queue) const {
+    if (job_.value_features > 0) {
+      queue.add({.a = turned_values_,
+                 .stride = kKeys,
+                 .b = block.pairs,
+                 .rows = value_rows(job_),
+                 .depth = RoundedUp(count, kEngineDepth),
+                 .add = tile.set.any,
+                 .out = tile.set.out});
+    }
+    tile.set.any = true;
   }
 
   /// Makes weights of a tile's scores, as Weigh does, beside the engine. The scores and the largest

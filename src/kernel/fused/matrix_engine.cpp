@@ -174,8 +174,21 @@ void advance(EngineProduct& product, int64_t steps) {
   }
 }
 
+int64_t steps_of(const EngineProduct& product) {
+  const auto rows = product.rows - product.row;
+  if (keeps_b(product)) {
+    return rows / kTileRows;
+  }
+  const auto bands = (rows + 2 * kTileRows - 1) / (2 * kTileRows);
+  return (bands * product.depth - product.k) / kEngineDepth;
+}
+
 template <class Tiles>
-constexpr MatrixEngine kEngine{&Tiles::begin, &advance<Tiles>, &Tiles::end};
+constexpr MatrixEngine kEngine{.is_apart = true,
+                               .begin = &Tiles::begin,
+                               .steps = &steps_of,
+                               .advance = &advance<Tiles>,
+                               .end = &Tiles::end};
 
 #if defined(__x86_64__) && defined(__linux__)
 
@@ -227,14 +240,6 @@ bool has_amx() {
 #endif
 
 }  // namespace
-
-int64_t EngineProduct::steps() const {
-  if (keeps_b(*this)) {
-    return (rows - row) / kTileRows;
-  }
-  const auto bands = (rows - row + 2 * kTileRows - 1) / (2 * kTileRows);
-  return (bands * depth - k) / kEngineDepth;
-}
 
 const MatrixEngine* amx_engine() {
 #if defined(__x86_64__) && defined(__linux__)

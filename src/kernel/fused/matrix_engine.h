@@ -2,8 +2,9 @@
 
 #include <cstdint>
 
-/// A processor's engine for products of bf16 matrices: AMX (Intel 64 and IA-32 Architectures
-/// Software Developer's Manual, volume 1, chapter 18), or the same in plain C++.
+/// What multiplies matrices of bf16: a processor's own engine, AMX (Intel 64 and IA-32
+/// Architectures Software Developer's Manual, volume 1, chapter 18), the same in plain C++, or its
+/// vectors by pairs of bf16 (volume 2, VDPBF16PS).
 namespace motet::fused {
 
 constexpr int64_t kEngineRows = 16;   // rows of a product come in multiples of these,
@@ -19,18 +20,18 @@ struct EngineProduct {
   bool add;
   float* out;
 
-  /// How many more steps `advance` has to take.
-  int64_t steps() const;
-
   int64_t row = 0, k = 0;  // where it is
 };
 
 /// A thread calls `begin` before its first product and `end` after its last one, and nothing of
 /// LibTorch's in between. A product is ended before another begins.
 struct MatrixEngine {
+  bool is_apart;  // from the vectors: what they do between two steps runs beside it
   void (*begin)();
-  /// Some steps of a product: small ones, so that other work fits between them, which then runs
-  /// beside the engine.
+  /// How many more steps `advance` has to take.
+  int64_t (*steps)(const EngineProduct& product);
+  /// Some steps of a product: small ones where the engine is apart, so that other work fits
+  /// between.
   void (*advance)(EngineProduct& product, int64_t steps);
   void (*end)();
 };
@@ -40,5 +41,8 @@ const MatrixEngine* amx_engine();
 
 /// The same results from plain C++, slowly: for tests.
 const MatrixEngine* emulated_engine();
+
+/// Vectors of AVX512-BF16; null where the processor has none.
+const MatrixEngine* pair_engine();
 
 }  // namespace motet::fused
