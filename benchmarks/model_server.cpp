@@ -7,7 +7,9 @@
 //   batch CONTEXT QUERIES TOKENS DTYPE  {"seconds"} of a token of each query over one context
 //   compare LENGTH SCORED DTYPE {"seconds", "flops"} of motet-compare's modes on one segment
 //   grid SELECT DTYPE           {"seconds", "nlls"} of every mode of an item of in-context learning
-//                               (rival_server.py has the same), with selection where SELECT is 1
+//                               (rivals/hugging_face.py has the same), with selection where SELECT
+//                               is 1
+//   train TOKENS DTYPE CHECKPOINT  {"seconds", "loss", "peak_bytes"} of a step on one row
 //   sum                         {"seconds", "bytes"} of a plain sum over 1 GiB
 //   product                     {"seconds", "flops"} of a matrix product
 //
@@ -19,6 +21,7 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -33,6 +36,7 @@
 #include "motet/eval/tasks.h"
 #include "motet/model/weights.h"
 #include "motet/text/tokenizer.h"
+#include "motet/train/trainer.h"
 
 namespace {
 
@@ -75,6 +79,13 @@ class Server {
       motet::require(bool(words >> select), "'", line, "': 0 or 1 is missing");
       return grid(model(words), select != 0);
     }
+    if (what == "train") {
+      const auto count = number();
+      const auto type = dtype(words);
+      int64_t checkpoint = 0;
+      motet::require(bool(words >> checkpoint), "'", line, "': 0 or 1 is missing");
+      return train(count, type, checkpoint != 0);
+    }
     if (what == "sum") {
       if (!ring_) {
         ring_.emplace(torch::IntArrayRef{int64_t{1} << 28}, torch::kFloat32);
@@ -89,18 +100,22 @@ class Server {
       return {{"seconds", seconds}, {"flops", bench::Product::flops()}};
     }
     motet::fail("'", line,
-                "': one of machine, prefill, decode, batch, compare, grid, sum, product "
-                "is wanted");
+                "': one of machine, prefill, decode, batch, compare, grid, train, sum, "
+                "product is wanted");
   }
 
  private:
+  static torch::ScalarType dtype(std::istream& words) {
+    std::string name;
+    words >> name;
+    motet::require(name == "float32" || name == "bfloat16", "dtype '", name,
+                   "': float32 or bfloat16 is wanted");
+    return name == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
+  }
+
   /// The model in the dtype that comes next, the only one in memory; warm.
   const motet::Decoder& model(std::istream& words) {
-    std::string dtype;
-    words >> dtype;
-    motet::require(dtype == "float32" || dtype == "bfloat16", "dtype '", dtype,
-                   "': float32 or bfloat16 is wanted");
-    const auto type = dtype == "bfloat16" ? torch::kBFloat16 : torch::kFloat32;
+    const auto type = dtype(words);
     if (!model_ || model_->dtype() != type) {
       model_.reset();
       model_ = motet::load_model(directory_, {.dtype = type});
@@ -206,7 +221,30 @@ class Server {
     return {{"seconds", seconds}, {"nlls", nlls}};
   }
 
+  /// A step of motet-finetune, by its defaults; the process trains in one way alone.
+  json train(int64_t count, torch::ScalarType type, bool checkpoint) {
+    const at::AutoGradMode with_grad(true);
+    if (!trainer_) {
+      model_.reset();
+      motet::return_freed_memory();  // as motet-finetune does
+      auto model = motet::load_model(directory_);
+      const auto row = torch::tensor(bench::tokens_for(*model, count));
+      trainer_ = std::make_unique<motet::Trainer>(
+          std::move(model), row.repeat({8, 1}),
+          motet::TrainOptions{.steps = 1000000, .dtype = type, .checkpoint = checkpoint});
+    }
+    const bool peaks = motet::reset_peak_memory();
+    motet::TrainStep step;
+    json answer{{"seconds", bench::seconds_of([&] { step = trainer_->step(); })}};
+    answer["loss"] = step.loss;
+    if (const auto peak = motet::peak_memory(); peaks && peak) {
+      answer["peak_bytes"] = *peak;
+    }
+    return answer;
+  }
+
   std::filesystem::path directory_;
+  std::unique_ptr<motet::Trainer> trainer_;
   std::optional<motet::Tokenizer> tokenizer_;
   std::shared_ptr<motet::Decoder> model_;
   std::optional<bench::Ring> ring_;

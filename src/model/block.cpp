@@ -27,7 +27,8 @@ Tensor Attention::run(const std::shared_ptr<Block>& block, const Tensor& x,
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               bool single_precision_out) {
-  return multiply(x, weight, bias, single_precision_out ? statistics_type(x) : x.scalar_type());
+  const Factor factor{weight, bias};
+  return multiply(x, {&factor, 1}, single_precision_out ? statistics_type(x) : x.scalar_type())[0];
 }
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias, const torch::TensorOptions& options) {
@@ -38,6 +39,14 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias, const torch::TensorOptio
 }
 
 Tensor Linear::forward(const Tensor& x) const { return linear(x, weight, bias); }
+
+std::vector<Tensor> forward_together(const Tensor& x, std::initializer_list<const Linear*> layers) {
+  std::vector<Factor> factors;
+  for (const auto* layer : layers) {
+    factors.push_back({layer->weight, layer->bias});
+  }
+  return multiply(x, factors, x.scalar_type());
+}
 
 RmsNorm::RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options, double offset)
     : epsilon_(epsilon), offset_(offset) {

@@ -64,7 +64,8 @@ Tensor GatedBlock::forward(const Tensor& x, const Rotation& rotation, Attention&
 
 GatedBlock::Projected GatedBlock::project(const Tensor& x) const {
   if (!config_.fused) {
-    return {query_->forward(x), key_->forward(x), value_->forward(x)};
+    const auto parts = forward_together(x, {query_.get(), key_.get(), value_.get()});
+    return {parts[0], parts[1], parts[2]};
   }
   const auto keys = config_.kv_heads * config_.features;
   const auto parts =
@@ -99,7 +100,8 @@ Tensor GatedBlock::mlp(const Tensor& x) const {
     const auto parts = gate_up_->forward(x).chunk(2, -1);
     return down_->forward(activation_(parts[0].contiguous(), parts[1].contiguous()));
   }
-  return down_->forward(activation_(gate_->forward(x), up_->forward(x)));
+  const auto parts = forward_together(x, {gate_.get(), up_.get()});
+  return down_->forward(activation_(parts[0], parts[1]));
 }
 
 std::vector<TensorName> gated_names(const Config& config) {

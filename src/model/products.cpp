@@ -5,6 +5,7 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <optional>
@@ -149,19 +150,27 @@ void use_products(std::string_view name) {
 
 std::string products_provenance() { return std::string(products_name()) + ", rule 1"; }
 
-Tensor multiply(const Tensor& x, const Tensor& weight, const Tensor& bias, torch::ScalarType type) {
+std::vector<Tensor> multiply(const Tensor& x, std::span<const Factor> factors,
+                             torch::ScalarType type) {
   const auto& products = *chosen();
   const bool low = x.scalar_type() == torch::kBFloat16, widens = type != x.scalar_type();
   const auto few = !low ? products.few : widens ? products.few_wide : products.few_low;
-  if (multiplies_few_rows(x, weight, few)) {
-    return multiply_few_rows(x, weight, bias, type);
+  if (std::all_of(factors.begin(), factors.end(), [&](const Factor& factor) {
+        return multiplies_few_rows(x, factor.weight, few);
+      })) {
+    return multiply_few_rows(x, factors, type);
   }
-  if (widens || (low && x.is_cpu() && !products.native)) {
-    return product(x.to(torch::kFloat32), weight.to(torch::kFloat32),
-                   bias.defined() ? bias.to(torch::kFloat32) : bias)
-        .to(type);
+  const bool wide = widens || (low && x.is_cpu() && !products.native);
+  const auto factor_of = [&](const Tensor& tensor) {
+    return wide && tensor.defined() ? tensor.to(torch::kFloat32) : tensor;
+  };
+  const auto left = factor_of(x);
+  std::vector<Tensor> found;
+  for (const auto& [weight, bias] : factors) {
+    const auto y = product(left, factor_of(weight), factor_of(bias));
+    found.push_back(wide ? y.to(type) : y);
   }
-  return product(x, weight, bias);
+  return found;
 }
 
 }  // namespace motet

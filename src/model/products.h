@@ -2,13 +2,17 @@
 
 #include <torch/types.h>
 
+#include <span>
+#include <vector>
+
+#include "kernel/few_rows.h"
 #include "motet/model/products.h"
 
 namespace motet {
 
-/// x W^T + b, with a gradient: `weight` [out, in], `bias` [out] or undefined, x [..., in] in the
-/// weight's dtype; [..., out] in `type`, which is that dtype or wider.
-torch::Tensor multiply(const torch::Tensor& x, const torch::Tensor& weight,
-                       const torch::Tensor& bias, torch::ScalarType type);
+/// x W^T + b for each factor, with a gradient: x [..., in] in the weights' dtype; [..., out] each,
+/// in `type`, which is that dtype or wider.
+std::vector<torch::Tensor> multiply(const torch::Tensor& x, std::span<const Factor> factors,
+                                    torch::ScalarType type);
 
 }  // namespace motet

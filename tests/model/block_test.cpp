@@ -175,6 +175,29 @@ TEST_P(BlockByKernel, ARowDoesNotDependOnItsNeighboursOrThreads) {
   at::set_num_threads(threads);
 }
 
+TEST_P(BlockByKernel, LayersTogetherMakeWhatEachMakesAlone) {
+  const at::NoGradGuard no_grad;
+  torch::manual_seed(3);
+  for (const auto dtype : {torch::kFloat32, torch::kBFloat16}) {
+    const auto layer = [&](int64_t outs, bool bias) {
+      Linear made(61, outs, bias, dtype);
+      for (auto& parameter : made.parameters()) {
+        parameter.normal_();
+      }
+      return made;
+    };
+    const auto wide = layer(70, false), one = layer(1, true), narrow = layer(33, true);
+    for (const int64_t rows : {1, 3, 80}) {
+      const auto x = torch::randn({1, rows, 61}).to(dtype);
+      const auto together = forward_together(x, {&wide, &one, &narrow});
+      ASSERT_EQ(together.size(), 3);
+      EXPECT_TRUE(torch::equal(together[0], wide.forward(x))) << rows;
+      EXPECT_TRUE(torch::equal(together[1], one.forward(x))) << rows;
+      EXPECT_TRUE(torch::equal(together[2], narrow.forward(x))) << rows;
+    }
+  }
+}
+
 /// Never read past their end: whatever the kernel, LibTorch's own error.
 TEST_P(BlockByKernel, ShapesThatDoNotFitAreErrors) {
   const at::NoGradGuard no_grad;

@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "motet/attention/score_rule.h"
 #include "motet/model/config.h"
@@ -45,6 +47,10 @@ class Linear : public torch::nn::Module {
   torch::Tensor weight;  ///< [out, in]
   torch::Tensor bias;    ///< [out], or undefined
 };
+
+/// What each of these makes of x, at once: a few rows wait for threads but once.
+std::vector<torch::Tensor> forward_together(const torch::Tensor& x,
+                                            std::initializer_list<const Linear*> layers);
 
 /// x W^T (+ b): what Linear does, for a weight that belongs to somebody else. x is [..., in]; [...,
 /// out] in x's dtype, or fp32.

