@@ -128,7 +128,7 @@ class Suite:
         while len(answers[0]) < 5:
             for (server, *words), into in zip(asks, answers):
                 into.append(server.ask(*words))
-            if time.monotonic() - start > (25 if self.quick else 300):
+            if time.monotonic() - start > (12 if self.quick else 300):
                 break
         return answers
 
@@ -171,11 +171,15 @@ class Suite:
         self.row(f"prefill of 4,096 tokens with probes, {dtype} / transformers SDPA", 0.75,
                  lambda: self.against(self.transformers, ("prefill", 4096, dtype)))
 
-    def entropy(self, rival, label, goals):
+    def entropy(self, rival, label, goals, whole=False):
         """Of all heads at 2,048 tokens; both sides in processes of their own, for their memory."""
         self.close()
         names = [f"attentions and entropy at 2,048, {label} / ours: {what}"
                  for what in ("time", "memory", "memory beyond the model")]
+        if whole and self.quick:
+            for name, goal in zip(names, goals):
+                self.report.skip(name, goal, higher=True)
+            return
         try:
             self.motet.ask("prefill", 16, "float32")
             rival.ask("attentions", 16, "float32")
@@ -201,7 +205,7 @@ class Suite:
     def training(self, dtype, checkpoint):
         """A step of AdamW on a row of 1,024 tokens, from the same weights; in processes of their own, for their memory."""
         what = f"training step of 1,024 tokens, {dtype}{', checkpointing' if checkpoint else ''} / transformers SDPA"
-        whole, command = bool(checkpoint), ("train", 1024, dtype, checkpoint)
+        whole, command = bool(checkpoint) or dtype != "float32", ("train", 1024, dtype, checkpoint)
         steps = []
 
         def time_of_step():
@@ -261,7 +265,7 @@ class Suite:
                 return values, {"unit": "times the tokens of one by one", "ours": self.seconds(together),
                                 "rival": [queries * a["seconds"] for a in alone],
                                 "note": f"{rate:.0f} tokens/s"}
-            self.row(f"decode of {queries} queries over 2,048 tokens, {dtype}", goal, factor, higher=True)
+            self.row(f"decode of {queries} queries over 2,048 tokens, {dtype}", goal, factor, higher=True, whole=goal is None)
 
     def grid(self, dtype):
         """motet-eval's modes of an item of 2,048 tokens; the rival reads mode by mode. Figures of both must agree."""
@@ -273,7 +277,9 @@ class Suite:
                 mine, other = ours[0]["nlls"], theirs[0]["nlls"]
                 if mine.keys() != other.keys():
                     raise Failed(f"modes {', '.join(mine)} against {', '.join(other)}")
-                apart = max(abs(mine[mode] - other[mode]) for mode in mine)
+                # In bf16 last bits choose among pieces of random tokens, so that a choice may be another.
+                same = [mode for mode in mine if dtype == "float32" or not mode.startswith(("selective", "both"))]
+                apart = max(abs(mine[mode] - other[mode]) for mode in same)
                 if apart > (1e-3 if dtype == "float32" else 1):
                     raise Failed(f"the figures differ by {apart:.2g} nats")
                 return self.quotients(theirs, ours), {
@@ -347,7 +353,7 @@ class Suite:
                 self.batches(dtype)
                 self.grid(dtype)
             self.entropy(self.transformers, "transformers", (7, 10, 10))
-            self.entropy(self.rivals["lens"], "TransformerLens", (None, None, None))
+            self.entropy(self.rivals["lens"], "TransformerLens", (None, None, None), whole=True)
             for checkpoint in (0, 1):
                 for dtype in ("float32", "bfloat16"):
                     self.training(dtype, checkpoint)

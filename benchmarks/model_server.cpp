@@ -10,6 +10,8 @@
 //                               (rivals/hugging_face.py has the same), with selection where SELECT
 //                               is 1
 //   train TOKENS DTYPE CHECKPOINT  {"seconds", "loss", "peak_bytes"} of a step on one row
+//   growth TOKENS PIECES DTYPE  {"encode", "read", "decode"}: {"seconds", "bytes"} of memory that
+//                               encoding takes, 256 rows behind it, and a token of 16 behind those
 //   sum                         {"seconds", "bytes"} of a plain sum over 1 GiB
 //   product                     {"seconds", "flops"} of a matrix product
 //
@@ -34,8 +36,10 @@
 #include "motet/eval/compare.h"
 #include "motet/eval/memory.h"
 #include "motet/eval/tasks.h"
+#include "motet/model/config.h"
 #include "motet/model/weights.h"
 #include "motet/text/tokenizer.h"
+#include "motet/train/initial.h"
 #include "motet/train/trainer.h"
 
 namespace {
@@ -79,6 +83,10 @@ class Server {
       motet::require(bool(words >> select), "'", line, "': 0 or 1 is missing");
       return grid(model(words), select != 0);
     }
+    if (what == "growth") {
+      const auto tokens = number(), pieces = number();
+      return growth(model(words), tokens, pieces);
+    }
     if (what == "train") {
       const auto count = number();
       const auto type = dtype(words);
@@ -100,8 +108,8 @@ class Server {
       return {{"seconds", seconds}, {"flops", bench::Product::flops()}};
     }
     motet::fail("'", line,
-                "': one of machine, prefill, decode, batch, compare, grid, train, sum, "
-                "product is wanted");
+                "': one of machine, prefill, decode, batch, compare, grid, growth, train, "
+                "sum, product is wanted");
   }
 
  private:
@@ -118,7 +126,12 @@ class Server {
     const auto type = dtype(words);
     if (!model_ || model_->dtype() != type) {
       model_.reset();
-      model_ = motet::load_model(directory_, {.dtype = type});
+      if (std::filesystem::is_directory(directory_)) {
+        model_ = motet::load_model(directory_, {.dtype = type});
+      } else {
+        model_ = motet::initial_model(motet::load_config(directory_), 0);
+        model_->to(type);
+      }
       bench::prefill(*model_, bench::tokens_for(*model_, 64));
     }
     return *model_;
@@ -160,8 +173,10 @@ class Server {
     options.prefix = bench::tokens_for(model, 15);
     const auto& config = model.config();
     const auto plan = motet::plan_compare(config, options);
-    const auto rows =
-        motet::compare_segment(model, bench::tokens_for(model, length), options, plan, 0);
+    std::vector<motet::CompareRow> rows;
+    const auto whole = measured([&] {
+      rows = motet::compare_segment(model, bench::tokens_for(model, length), options, plan, 0);
+    });
     double seconds = 0;
     std::set<std::pair<int64_t, int64_t>> encoded;
     for (const auto& row : rows) {
@@ -171,8 +186,12 @@ class Server {
       }
     }
     const auto head = 2 * static_cast<double>(scored * config.width * config.vocabulary);
-    return {{"seconds", seconds},
-            {"flops", plan.segment_flops - static_cast<double>(plan.modes.size()) * head}};
+    json answer{{"seconds", seconds},
+                {"flops", plan.segment_flops - static_cast<double>(plan.modes.size()) * head}};
+    if (whole.contains("bytes")) {
+      answer["bytes"] = whole["bytes"];
+    }
+    return answer;
   }
 
   /// 32 demonstrations of 62 tokens, a query of 40, 20 labels of 3 tokens and an output of 8, as
@@ -221,6 +240,38 @@ class Server {
     return {{"seconds", seconds}, {"nlls", nlls}};
   }
 
+  /// Seconds of a call, and how much more memory it held at most than there was before.
+  static json measured(const bench::Call& call) {
+    const bool peaks = motet::reset_peak_memory();
+    const auto before = motet::peak_memory();
+    json answer{{"seconds", bench::seconds_of(call)}};
+    if (const auto after = motet::peak_memory(); peaks && before && after) {
+      answer["bytes"] = *after - *before;
+    }
+    return answer;
+  }
+
+  static json growth(const motet::Decoder& model, int64_t count, int64_t pieces) {
+    constexpr int64_t kRows = 256, kSteps = 16;
+    const auto tokens = bench::tokens_for(model, count);
+    const auto layout = motet::make_layout(0, motet::split_tokens(count, pieces));
+    motet::EncodedContext context;
+    json answer;
+    bench::AllProbes of_pieces(motet::RowKind::kContext), of_query(motet::RowKind::kQuery);
+    answer["encode"] =
+        measured([&] { context = motet::encode(model, tokens, layout, of_pieces.list()); });
+    const motet::All all;
+    motet::Reader reader(model, context, all, of_query.list());
+    answer["read"] = measured([&] { reader.read(bench::tokens_for(model, kRows)); });
+    answer["decode"] = measured([&] {
+      for (int64_t step = 0; step < kSteps; ++step) {
+        bench::next_token(model, reader.read({step}));
+      }
+    });
+    answer["decode"]["seconds"] = answer["decode"]["seconds"].get<double>() / kSteps;
+    return answer;
+  }
+
   /// A step of motet-finetune, by its defaults; the process trains in one way alone.
   json train(int64_t count, torch::ScalarType type, bool checkpoint) {
     const at::AutoGradMode with_grad(true);
@@ -258,7 +309,9 @@ int main(int argc, char** argv) {
                "model_server");
   std::filesystem::path model;
   int threads = 0;
-  app.add_option("--model", model, "directory of a model in Hugging Face format")
+  app.add_option(
+         "--model", model,
+         "directory of a model in Hugging Face format; or a configuration, for weights by chance")
       ->envname("MOTET_MODEL")
       ->required();
   app.add_option("--threads", threads, "as many as there are cores, unless given")

@@ -37,7 +37,9 @@ details { margin-top: 1rem; } summary { cursor: pointer; }
 # Told apart without colour: (name, dashes, marker).
 WAYS = {"motet": ("motet, with statistics", "", "disc"),
         "sdpa": ("SDPA, without", "7 3", "square"),
-        "matrix": ("matrix and its entropy", "2 3", "triangle")}
+        "matrix": ("matrix and its entropy", "2 3", "triangle"),
+        "encode": ("encode", "", "disc"), "read": ("read 256 rows", "7 3", "square"),
+        "decode": ("decode a token", "2 3", "triangle"), "compare": ("motet-compare", "9 3 2 3", "diamond")}
 
 
 def text(value):
@@ -138,6 +140,9 @@ def ticks(low, high, base):
 def marker(kind, x, y):
     if kind == "disc":
         return tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3.6, fill="#111")
+    if kind == "diamond":
+        return tag("path", d=f"M{x:.1f} {y - 4.6:.1f}l4.6 4.6l-4.6 4.6l-4.6 -4.6z", fill="#fff", stroke="#111",
+                   stroke_width=1.3)
     if kind == "square":
         return tag("rect", x=f"{x - 3.4:.1f}", y=f"{y - 3.4:.1f}", width=6.8, height=6.8,
                    fill="#fff", stroke="#111", stroke_width=1.3)
@@ -145,8 +150,14 @@ def marker(kind, x, y):
                stroke_width=1.3)
 
 
-def chart(curves, slope, x_name, y_name, format_y):
-    """Curves, {way: [(x, y)]}, both axes logarithmic; `slope` is the theory's: {way: exponent}."""
+def power_law(points, exponent):
+    """Two points of a law, y proportional to x^exponent, through the curve's point of the largest work."""
+    (x0, y0), (x1, _) = points[::-1 if exponent > 0 else 1][:: len(points) - 1]
+    return [(x0, y0), (x1, y0 * (x1 / x0) ** exponent)]
+
+
+def chart(curves, laws, x_name, y_name, format_y):
+    """Curves, {way: [(x, y)]}, both axes logarithmic; `laws` are the theory's: {way: [(x, y)]}."""
     width, height, left, right, top, bottom = 430, 300, 62, 12, 26, 42
     xs = sorted({x for points in curves.values() for x, _ in points})
     ys = [y for points in curves.values() for _, y in points]
@@ -164,8 +175,9 @@ def chart(curves, slope, x_name, y_name, format_y):
     def y_of(y):
         return place(y, y_ticks, height - bottom, top)
 
-    parts = [tag("rect", x=left, y=top, width=width - left - right, height=height - top - bottom,
-                 fill="none", stroke="#111")]
+    frame = {"x": left, "y": top, "width": width - left - right, "height": height - top - bottom}
+    parts = [f'<clipPath id="plot">{tag("rect", **frame)}</clipPath>',
+             tag("rect", fill="none", stroke="#111", **frame)]
     for x in xs:
         parts.append(tag("text", f"{x:,}", x=f"{x_of(x):.1f}", y=height - bottom + 16,
                          text_anchor="middle"))
@@ -178,16 +190,10 @@ def chart(curves, slope, x_name, y_name, format_y):
     parts.append(tag("text", x_name, x=(left + width - right) / 2, y=height - 8,
                      text_anchor="middle"))
     parts.append(tag("text", y_name, x=2, y=14))
-    for way, points in curves.items():
-        if way in slope and len(points) > 1:  # from the largest work, as far as the plot goes
-            exponent = slope[way]
-            (x0, y0), (x1, _) = points[::-1 if exponent > 0 else 1][:: len(points) - 1]
-            if exponent and y0 * (x1 / x0) ** exponent < y_ticks[0]:
-                x1 = x0 * (y_ticks[0] / y0) ** (1 / exponent)
-            y1 = y0 * (x1 / x0) ** exponent
-            parts.append(tag("line", x1=f"{x_of(x0):.1f}", y1=f"{y_of(y0):.1f}",
-                             x2=f"{x_of(x1):.1f}", y2=f"{y_of(y1):.1f}", stroke="#999",
-                             stroke_width=4, opacity=.55))
+    for points in laws.values():  # as far as the plot goes
+        line = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
+        parts.append(tag("polyline", points=line, fill="none", stroke="#999", stroke_width=4, opacity=.55,
+                         clip_path="url(#plot)"))
     for way, points in curves.items():
         _, dashes, kind = WAYS[way]
         line = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in points)
@@ -198,6 +204,7 @@ def chart(curves, slope, x_name, y_name, format_y):
 
 
 def legend(ways):
+    """Of curves, and of the theory's lines."""
     keys = []
     for way in ways:
         name, dashes, kind = WAYS[way]
@@ -234,9 +241,11 @@ def growth(points):
     rows = degrees[0]["rows"] if degrees else None
     figures = []
 
-    def figure(curves, slope, x_name, y_name, format_y, caption):
+    def figure(curves, exponents, x_name, y_name, format_y, caption):
+        laws = {way: power_law(points, exponents[way]) for way, points in curves.items()
+                if way in exponents and len(points) > 1}
         if curves:
-            figures.append(f"<figure>{chart(curves, slope, x_name, y_name, format_y)}<figcaption>"
+            figures.append(f"<figure>{chart(curves, laws, x_name, y_name, format_y)}<figcaption>"
                            f"Figure {len(figures) + 1}. {caption}</figcaption></figure>")
 
     if whole:
@@ -310,6 +319,9 @@ def page(out):
         "the goal is the line in the middle, the edges are half and twice as good; a filled dot is "
         "a goal met.</p>",
         table(rows), growth(document["growth"])]
+    if (out / "growth.svg").exists():
+        body.append("<h2>Growth of the model's work</h2><p>bf16; each point in a process of its own, memory beyond what the "
+                    "model takes.</p><figure>" + (out / "growth.svg").read_text(encoding="utf-8") + "</figure>")
     if programs:
         body.append("<h2>All measurements</h2>" + "".join(map(raw, programs)))
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, builds and runs every benchmark.   benchmarks/run.sh [--quick] [--out DIR]
-#   --quick    fewer repetitions and sizes: about ten minutes on two cores once everything is built
+#   --quick    fewer repetitions and sizes: about twelve minutes on two cores once everything is built
 #   --out DIR  where results go: ratios.json, machine.json, index.html, benchmarks/*.json
 #              (runs/benchmarks)
 #   PCE_CODE=DIR  a checkout of PCE's own code, to be run beside motet-compare
@@ -84,7 +84,7 @@ if [ -n "${PCE_CODE:-}" ]; then
   pce=(--pce-code "$PCE_CODE")
 fi
 
-rm -f "$out"/{kernel,model,adaptive,training,ratios,machine}.json "$out"/index.html "$out"/benchmarks/*.json
+rm -f "$out"/{kernel,model,adaptive,training,ratios,machine,growth}.json "$out"/index.html "$out"/growth.svg "$out"/benchmarks/*.json
 trap 'say "interrupted; $out holds what was done"; exit 130' INT TERM
 # Threads that wait spin for a moment only: longer, and they hold up others on a busy machine; not at
 # all, and waking them costs more than the work of a token.
@@ -107,6 +107,9 @@ say "adaptive heads in decoding"
 $programs/adaptive_ratios "${quick[@]}" --model $model --out "$out/adaptive.json" || status=1
 say "what the sparsity regulariser costs"
 $programs/training_ratios "${quick[@]}" $model benchmarks/gpt2.json --out "$out/training.json" || status=1
+
+say "growth"
+"$MOTET_PYTHON" benchmarks/growth.py "${quick[@]}" --model $model --server $programs/model_server --out "$out" || status=1
 
 export MOTET_MODEL=$model MOTET_TEXT=examples/data/alice.txt
 # A tokenizer of characters: Gemma's, where it was fetched, or the small one of the tests.
