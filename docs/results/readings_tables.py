@@ -12,7 +12,7 @@ import sys
 
 import numpy
 
-from paired import holm, interval, p_value, table
+from paired import holm, interval, keep_run, p_value, table
 
 HEAD = ("model", "data", "dtype", "kernel", "products", "configuration", "version", "revision", "complete")
 ROW = ("mode", "reading", "pieces", "prefix_tokens", "selected", "segment", "tokens", "nll", "kl", "same_top1", "entropy_tok", "entropy_between",
@@ -31,10 +31,7 @@ def keep(path, run):
         if isinstance(value, dict):
             return {name: short(one) for name, one in value.items()}
         return [short(one) for one in value] if isinstance(value, list) else value
-    text = "".join(json.dumps(part) + "\n" for part in [{name: run[name] for name in HEAD}] + [
-        [short(row[name]) for name in ROW] for row in run["segment_rows"]])
-    with open(path, "wb") as file:
-        file.write(gzip.compress(text.encode(), mtime=0))
+    keep_run(path, run, HEAD, ([short(row[name]) for name in ROW] for row in run["segment_rows"]))
 
 
 def label(row):

@@ -12,7 +12,7 @@ import sys
 
 import numpy
 
-from paired import holm, interval, p_value, table
+from paired import holm, interval, keep_run, p_value, table
 
 HEAD = ("model", "dtype", "kernel", "products", "configuration", "seed", "version", "revision", "complete", "correlations")
 ROW = ("task", "group", "rule", "id", "mode", "reading", "pieces", "prefix_tokens", "tokens", "score", "answer_nll", "answer_tokens",
@@ -31,10 +31,7 @@ def read(path):
 def keep(path, run):
     """Four digits after the point are more than the intervals have."""
     short = lambda value: round(value, 4) if isinstance(value, float) else value
-    text = "".join(json.dumps(part) + "\n" for part in [{name: run[name] for name in HEAD}] + [
-        [short(row[name]) for name in ROW] for row in run["item_rows"]])
-    with open(path, "wb") as file:
-        file.write(gzip.compress(text.encode(), mtime=0))
+    keep_run(path, run, HEAD, ([short(row[name]) for name in ROW] for row in run["item_rows"]))
 
 
 def label(row):

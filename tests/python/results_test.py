@@ -1,5 +1,6 @@
 """The tables of docs/results/ on runs of tiny models. results_test.py MOTET_COMPARE MOTET_EVAL MOTET_HEADS"""
 
+import gzip
 import json
 import pathlib
 import re
@@ -181,7 +182,13 @@ class Tasks(unittest.TestCase):
             document = json.loads((root / "run" / "run.json").read_text(encoding="utf-8"))
             run(sys.executable, RESULTS / "tasks_tables.py", "--keep", root / "kept.jsonl.gz", root / "run" / "run.json")
             kept = run(sys.executable, RESULTS / "tasks_tables.py", root / "kept.jsonl.gz")
+            document["configuration"]["tasks"] = ["icl:/a/b/test.jsonl:demos=/a/train.jsonl:labels=2", "vt"]
+            (root / "elsewhere.json").write_text(json.dumps(document), encoding="utf-8")
+            run(sys.executable, RESULTS / "tasks_tables.py", "--keep", root / "elsewhere.jsonl.gz", root / "elsewhere.json")
+            with gzip.open(root / "elsewhere.jsonl.gz", "rt", encoding="utf-8") as file:
+                head = json.loads(next(file))
         self.assertEqual(kept, markdown)  # four digits say the same
+        self.assertEqual(head["configuration"]["tasks"], ["icl:test.jsonl:demos=train.jsonl:labels=2", "vt"])
         tasks = {row[0]: row for row in table(markdown, "mean over items\n")}
         self.assertEqual(list(tasks), ["vt", "niah"])
         items = [row for row in document["item_rows"] if row["task"] == "niah"]
