@@ -1,6 +1,6 @@
 """How time and memory of the model's work grow, each against the law that it should follow.
 
-    growth.py --model DIR --server PROGRAM --out DIR [--quick]      growth.json, growth.svg
+    growth.py --model DIR --server PROGRAM --out DIR [--quick] [--longest TOKENS]      growth.json, growth.svg
 
 Each point is a process of its own. A law goes through the curve's point of the most work: operations of weights and of attention
 for encoding, reading and comparing, bytes of weights and of keys for decoding.
@@ -67,9 +67,9 @@ def with_heads(config, heads):
 
 def points(arguments, config):
     """The suite, a point at a time: axis, its value, tokens, pieces, model, threads."""
-    longest, middle = (4096, 2048) if arguments.quick else (32768, 8192)
+    middle = 2048 if arguments.quick else 8192
     tokens = 1024
-    while tokens <= longest:
+    while tokens <= (arguments.longest or (4096 if arguments.quick else 32768)):
         yield "tokens", tokens, tokens, 1, config, 0
         tokens *= 2
     for pieces in (1, 2, 4, 8, 16, 32, 64):
@@ -155,7 +155,8 @@ def main():
     parser.add_argument("--model", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--server", type=pathlib.Path, required=True, metavar="PROGRAM", help="model_server of the build")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--quick", action="store_true", help="4,096 tokens at most")
+    parser.add_argument("--quick", action="store_true", help="4,096 tokens at most, other axes at 2,048 in place of 8,192")
+    parser.add_argument("--longest", type=int, metavar="TOKENS", help="32,768, or 4,096 with --quick")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     found = run(arguments)
