@@ -5,6 +5,7 @@ That code cannot be shipped here: a path to a checkout is given. It asks for tra
 
 import json
 import os
+import pathlib
 import re
 import subprocess
 import time
@@ -26,7 +27,7 @@ class Job:
 
     def measure(self, folder, rounds):
         """Seconds of ours and theirs, by turns, and how far apart the losses of a mode are at most."""
-        text = (self.model.parent.parent / "examples" / "data" / "alice.txt").read_text(encoding="utf-8")[:36000]
+        text = (pathlib.Path(__file__).resolve().parent.parent / "examples" / "data" / "alice.txt").read_text(encoding="utf-8")[:36000]
         (folder / "text.txt").write_text(text, encoding="utf-8")
         (folder / "text.jsonl").write_text(json.dumps({"text": text}) + "\n", encoding="utf-8")
         (folder / "_cache").mkdir()  # without one it does not start
@@ -57,7 +58,10 @@ class Job:
              "input_file:text.jsonl", "inst_eval_count:1", "test_batch_size:1", f"test_seg_size:{LENGTH}", "test_step_size:0",
              "selatt.enabled:1", f"test_context_split:{pieces},1,{SCORED}", *options], folder,
             {"PYTHONPATH": str(self.code), "ZCALC_ENTROPY": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"})
-        return seconds, float(re.search(r"Finished LM testing with: [^=]*=([0-9.]+)", printed).group(1))
+        found = re.search(r"Finished LM testing with: [^=]*=([0-9.]+)", printed)
+        if not found:
+            raise OSError(f"PCE's code printed no loss: {printed[-500:]}")
+        return seconds, float(found.group(1))
 
     @staticmethod
     def timed(command, folder, environment):

@@ -17,6 +17,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 [[ $out = /* ]] || out=$PWD/$out
+[[ -z ${PCE_CODE:-} || $PCE_CODE = /* ]] || PCE_CODE=$PWD/$PCE_CODE
 cd "$root"
 say() { echo "benchmarks: $*" >&2; }
 die() { say "$*"; exit 1; }

@@ -11,6 +11,8 @@ import sys
 
 import numpy
 
+from paired import rank_correlation
+
 
 def tensors(path):
     """Those of a safetensors file, fp32."""
@@ -20,15 +22,6 @@ def tensors(path):
     header.pop("__metadata__", None)
     return {name: numpy.frombuffer(data[slice(*one["data_offsets"])], numpy.float32).reshape(one["shape"])
             for name, one in header.items()}
-
-
-def ranks(values):
-    return numpy.argsort(numpy.argsort(values.ravel()))
-
-
-def correlation(a, b):
-    """Spearman's."""
-    return numpy.corrcoef(ranks(a), ranks(b))[0, 1]
 
 
 def main():
@@ -57,7 +50,7 @@ def main():
     others = list(figures)[2:]
     print("| | " + " | ".join(others) + " |\n|" + "---|" * (len(others) + 1))
     for name in ("b", "c"):
-        print(f"| {name} | " + " | ".join(f"{correlation(figures[name], figures[other]):+.2f}" for other in others) + " |")
+        print(f"| {name} | " + " | ".join(f"{rank_correlation(figures[name], figures[other]):+.2f}" for other in others) + " |")
 
 
 if __name__ == "__main__":

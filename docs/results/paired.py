@@ -26,6 +26,12 @@ def keep_run(path, run, fields, rows):
         file.write(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode(), mtime=0))
 
 
+def rank_correlation(a, b):
+    """Spearman's, of two arrays without ties."""
+    ranks = [numpy.argsort(numpy.argsort(numpy.ravel(values))) for values in (a, b)]
+    return numpy.corrcoef(*ranks)[0, 1]
+
+
 def interval(values, random):
     """Mean, and its 95 % interval."""
     draws = values[random.integers(0, len(values), (DRAWS, len(values)))].mean(1)

@@ -12,7 +12,7 @@ import sys
 
 import numpy
 
-from paired import holm, interval, keep_run, p_value, table
+from paired import holm, interval, keep_run, p_value, rank_correlation, table
 
 HEAD = ("model", "data", "dtype", "kernel", "products", "configuration", "version", "revision", "complete")
 ROW = ("mode", "reading", "pieces", "prefix_tokens", "selected", "segment", "tokens", "nll", "kl", "same_top1", "entropy_tok", "entropy_between",
@@ -133,8 +133,7 @@ def entropies(texts):
     for text, modes in texts.items():
         for pieces in sorted({p for p, _ in modes} - {1}):
             found = [(mean(rows_, "entropy_tok"), mean(rows_, "nll")) for (p, _), rows_ in modes.items() if p == pieces]
-            ranks = numpy.argsort(numpy.argsort(numpy.array(found), 0), 0)
-            rows.append([text, str(pieces), str(len(found)), f"{numpy.corrcoef(ranks.T)[0, 1]:+.2f}"])
+            rows.append([text, str(pieces), str(len(found)), f"{rank_correlation(*zip(*found)):+.2f}"])
     print("**Does entropy order the modes?** Spearman's rank correlation of entropy and loss over modes; 1: less entropy, less loss\n")
     table(["text", "P", "modes", "entropy and loss"], rows)
 

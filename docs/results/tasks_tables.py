@@ -12,7 +12,7 @@ import sys
 
 import numpy
 
-from paired import holm, interval, keep_run, p_value, table
+from paired import holm, interval, keep_run, p_value, rank_correlation, table
 
 HEAD = ("model", "dtype", "kernel", "products", "configuration", "seed", "version", "revision", "complete", "correlations")
 ROW = ("task", "group", "rule", "id", "mode", "reading", "pieces", "prefix_tokens", "tokens", "score", "answer_nll", "answer_tokens",
@@ -139,8 +139,12 @@ def main():
             continue
         both = [[differences(modes[mode], modes[mode[0], "parallel"], figure).mean()
                  for figure in (lambda row: row["entropy_query"], nll)] for modes in tasks.values() if mode in modes]
-        rows.append([str(mode[0] or "units"), mode[1]] + [f"{x:+.3f}" for x in numpy.mean(both, 0)])
-    table(["P", "mode", "entropy, nats", "loss, nats a token"], rows)
+        rows.append((str(mode[0] or "units"), mode[1], *numpy.mean(both, 0)))
+    table(["P", "mode", "entropy, nats", "loss, nats a token"], [[*row[:2], *(f"{x:+.3f}" for x in row[2:])] for row in rows])
+    print("**Does a change of entropy order readings across tasks?** Spearman's rank correlation of the last table's columns\n")
+    of_degree = {pieces: [row[2:] for row in rows if row[0] == pieces] for pieces in dict.fromkeys(row[0] for row in rows)}
+    table(["P", "readings", "entropy and loss"], [[pieces, str(len(found)), f"{rank_correlation(*zip(*found)):+.2f}"]
+                                                  for pieces, found in of_degree.items() if len(found) > 2])
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ bool multiplies_few_rows(const Tensor& x, const Tensor& weight, int64_t most) {
          instruction_set() != InstructionSet::kNone;
 }
 
-std::vector<Tensor> multiply_few_rows(const Tensor& x, std::span<const Factor> factors,
+std::vector<Tensor> multiply_few_rows(const Tensor& x, std::span<const Affine> maps,
                                       torch::ScalarType type) {
   const auto in = x.size(-1), rows = x.numel() / in;
   const auto variant = variant_for(x.scalar_type());
@@ -190,7 +190,7 @@ std::vector<Tensor> multiply_few_rows(const Tensor& x, std::span<const Factor> f
   std::vector<Tensor> outs, narrow_outs;
   std::vector<Product> products;
   std::vector<int64_t> ends;  // of each product's blocks, counted from the first one's
-  for (const auto& [weight, bias] : factors) {
+  for (const auto& [weight, bias] : maps) {
     at::DimVector sizes(x.sizes());
     sizes.back() = weight.size(0);
     const bool narrows = type == torch::kBFloat16 && !bias.defined();
@@ -223,8 +223,8 @@ std::vector<Tensor> multiply_few_rows(const Tensor& x, std::span<const Factor> f
       outs[i] = narrow_outs[i];
       continue;
     }
-    if (factors[i].bias.defined()) {
-      outs[i] += factors[i].bias;
+    if (maps[i].bias.defined()) {
+      outs[i] += maps[i].bias;
     }
     outs[i] = outs[i].to(type);
   }

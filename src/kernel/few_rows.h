@@ -8,8 +8,8 @@
 
 namespace motet {
 
-/// A weight [out, in] and a bias [out], or none.
-struct Factor {
+/// x W^T + b: a weight [out, in] and a bias [out], or none.
+struct Affine {
   torch::Tensor weight, bias;
 };
 
@@ -21,8 +21,7 @@ bool multiplies_few_rows(const torch::Tensor& x, const torch::Tensor& weight, in
 /// once, by all threads at once. x is [..., in] in the weights' dtype; [..., out] each, in `type`,
 /// fp32 or bf16. Sums are fp32; a row's result depends neither on the rows beside it, nor on other
 /// weights, nor on the number of threads.
-std::vector<torch::Tensor> multiply_few_rows(const torch::Tensor& x,
-                                             std::span<const Factor> factors,
+std::vector<torch::Tensor> multiply_few_rows(const torch::Tensor& x, std::span<const Affine> maps,
                                              torch::ScalarType type);
 
 }  // namespace motet

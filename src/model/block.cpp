@@ -27,8 +27,8 @@ Tensor Attention::run(const std::shared_ptr<Block>& block, const Tensor& x,
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias,
               bool single_precision_out) {
-  const Factor factor{weight, bias};
-  return multiply(x, {&factor, 1}, single_precision_out ? statistics_type(x) : x.scalar_type())[0];
+  const Affine map{weight, bias};
+  return multiply(x, {&map, 1}, single_precision_out ? statistics_type(x) : x.scalar_type())[0];
 }
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias, const torch::TensorOptions& options) {
@@ -41,11 +41,11 @@ Linear::Linear(int64_t in, int64_t out, bool with_bias, const torch::TensorOptio
 Tensor Linear::forward(const Tensor& x) const { return linear(x, weight, bias); }
 
 std::vector<Tensor> forward_together(const Tensor& x, std::initializer_list<const Linear*> layers) {
-  std::vector<Factor> factors;
+  std::vector<Affine> maps;
   for (const auto* layer : layers) {
-    factors.push_back({layer->weight, layer->bias});
+    maps.push_back({layer->weight, layer->bias});
   }
-  return multiply(x, factors, x.scalar_type());
+  return multiply(x, maps, x.scalar_type());
 }
 
 RmsNorm::RmsNorm(int64_t width, double epsilon, const torch::TensorOptions& options, double offset)

@@ -150,24 +150,26 @@ void use_products(std::string_view name) {
 
 std::string products_provenance() { return std::string(products_name()) + ", rule 1"; }
 
-std::vector<Tensor> multiply(const Tensor& x, std::span<const Factor> factors,
+std::vector<Tensor> multiply(const Tensor& x, std::span<const Affine> maps,
                              torch::ScalarType type) {
+  if (maps.empty()) {
+    return {};
+  }
   const auto& products = *chosen();
   const bool low = x.scalar_type() == torch::kBFloat16, widens = type != x.scalar_type();
   const auto few = !low ? products.few : widens ? products.few_wide : products.few_low;
-  if (std::all_of(factors.begin(), factors.end(), [&](const Factor& factor) {
-        return multiplies_few_rows(x, factor.weight, few);
-      })) {
-    return multiply_few_rows(x, factors, type);
+  if (std::all_of(maps.begin(), maps.end(),
+                  [&](const Affine& map) { return multiplies_few_rows(x, map.weight, few); })) {
+    return multiply_few_rows(x, maps, type);
   }
   const bool wide = widens || (low && x.is_cpu() && !products.native);
-  const auto factor_of = [&](const Tensor& tensor) {
+  const auto operand = [&](const Tensor& tensor) {
     return wide && tensor.defined() ? tensor.to(torch::kFloat32) : tensor;
   };
-  const auto left = factor_of(x);
+  const auto left = operand(x);
   std::vector<Tensor> found;
-  for (const auto& [weight, bias] : factors) {
-    const auto y = product(left, factor_of(weight), factor_of(bias));
+  for (const auto& [weight, bias] : maps) {
+    const auto y = product(left, operand(weight), operand(bias));
     found.push_back(wide ? y.to(type) : y);
   }
   return found;

@@ -10,9 +10,9 @@
 
 namespace motet {
 
-/// x W^T + b for each factor, with a gradient: x [..., in] in the weights' dtype; [..., out] each,
+/// x W^T + b for each map, with a gradient: x [..., in] in the weights' dtype; [..., out] each,
 /// in `type`, which is that dtype or wider.
-std::vector<torch::Tensor> multiply(const torch::Tensor& x, std::span<const Factor> factors,
+std::vector<torch::Tensor> multiply(const torch::Tensor& x, std::span<const Affine> maps,
                                     torch::ScalarType type);
 
 }  // namespace motet

@@ -191,6 +191,7 @@ TEST_P(BlockByKernel, LayersTogetherMakeWhatEachMakesAlone) {
       const auto x = torch::randn({1, rows, 61}).to(dtype);
       const auto together = forward_together(x, {&wide, &one, &narrow});
       ASSERT_EQ(together.size(), 3);
+      EXPECT_TRUE(forward_together(x, {}).empty());
       EXPECT_TRUE(torch::equal(together[0], wide.forward(x))) << rows;
       EXPECT_TRUE(torch::equal(together[1], one.forward(x))) << rows;
       EXPECT_TRUE(torch::equal(together[2], narrow.forward(x))) << rows;

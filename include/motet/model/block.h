@@ -48,7 +48,9 @@ class Linear : public torch::nn::Module {
   torch::Tensor bias;    ///< [out], or undefined
 };
 
-/// What each of these makes of x, at once: a few rows wait for threads but once.
+/// What each of these layers makes of x, to the bit as its `forward`, in their order; a few rows
+/// wait for threads but once. x is [..., in], in the layers' dtype; [..., out] each, in that dtype.
+/// Layers of another `in` are LibTorch's error.
 std::vector<torch::Tensor> forward_together(const torch::Tensor& x,
                                             std::initializer_list<const Linear*> layers);
 
