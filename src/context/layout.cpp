@@ -1,38 +1,25 @@
 #include "motet/context/layout.h"
 
 #include <algorithm>
-#include <array>
 #include <numeric>
 #include <utility>
 
 #include "motet/error.h"
+#include "names.h"
 
 namespace motet {
 namespace {
 
-constexpr std::array<std::pair<Positions, std::string_view>, 4> kNames{{
-    {Positions::kSpread, "spread"},
-    {Positions::kLeft, "left"},
-    {Positions::kRight, "right"},
-    {Positions::kSequential, "sequential"},
-}};
+constexpr Names<Positions, 4> kNames({{Positions::kSpread, "spread"},
+                                      {Positions::kLeft, "left"},
+                                      {Positions::kRight, "right"},
+                                      {Positions::kSequential, "sequential"}});
 
 }  // namespace
 
-Positions positions_named(std::string_view name) {
-  for (const auto& [positions, known] : kNames) {
-    if (known == name) {
-      return positions;
-    }
-  }
-  fail("positions '", name, "': one of spread, left, right, sequential is wanted");
-}
+Positions positions_named(std::string_view name) { return kNames.named("positions", name); }
 
-std::string_view name_of(Positions positions) {
-  return std::find_if(kNames.begin(), kNames.end(),
-                      [&](const auto& known) { return known.first == positions; })
-      ->second;
-}
+std::string_view name_of(Positions positions) { return kNames.of(positions); }
 
 double Layout::cost_ratio() const {
   const auto triangle = [](double n) { return n * (n + 1) / 2; };

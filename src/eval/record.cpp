@@ -9,19 +9,18 @@
 #include "motet/error.h"
 #include "motet/files/json.h"
 #include "motet/files/sha256.h"
+#include "names.h"
 
 namespace motet {
 namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::pair<AnswerRule, std::string_view>, 5> kRules{{
-    {AnswerRule::kExact, "exact"},
-    {AnswerRule::kSubstring, "substring"},
-    {AnswerRule::kFound, "found"},
-    {AnswerRule::kAny, "any"},
-    {AnswerRule::kF1, "f1"},
-}};
+constexpr Names<AnswerRule, 5> kRules({{AnswerRule::kExact, "exact"},
+                                       {AnswerRule::kSubstring, "substring"},
+                                       {AnswerRule::kFound, "found"},
+                                       {AnswerRule::kAny, "any"},
+                                       {AnswerRule::kF1, "f1"}});
 
 /// A line of a file of records.
 class Line {
@@ -90,20 +89,9 @@ constexpr std::array kFields{"task",       "group",      "id",     "lead",  "pre
 
 }  // namespace
 
-AnswerRule answer_rule_named(std::string_view name) {
-  for (const auto& [rule, known] : kRules) {
-    if (known == name) {
-      return rule;
-    }
-  }
-  fail("score '", name, "': one of exact, substring, found, any, f1 is wanted");
-}
+AnswerRule answer_rule_named(std::string_view name) { return kRules.named("score", name); }
 
-std::string_view name_of(AnswerRule rule) {
-  return std::find_if(kRules.begin(), kRules.end(),
-                      [&](const auto& known) { return known.first == rule; })
-      ->second;
-}
+std::string_view name_of(AnswerRule rule) { return kRules.of(rule); }
 
 void TaskRecord::validate() const {
   require(!task.empty(), "'task' is empty; figures are joined by it");
@@ -160,11 +148,11 @@ TaskRecord record_of(const json& json, const std::string& where) {
   }
   const auto& score = line.at("score");
   const auto rule = line.text("score", score);
-  if (std::none_of(kRules.begin(), kRules.end(),
-                   [&](const auto& known) { return known.second == rule; })) {
-    line.refuse("score", score, "one of exact, substring, found, any, f1 is wanted");
+  const auto known = kRules.find(rule);
+  if (!known) {
+    line.refuse("score", score, "one of " + kRules.list() + " is wanted");
   }
-  record.rule = answer_rule_named(rule);
+  record.rule = *known;
   if (const auto* parse = line.find("parse")) {
     if (*parse != "line") {
       line.refuse("parse", *parse, "\"line\" is known; without it the whole output is the answer");

@@ -3,40 +3,27 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <utility>
 
 #include "model/ablator.h"
 #include "motet/error.h"
+#include "names.h"
 
 namespace motet {
 namespace {
 
 using torch::Tensor;
 
-constexpr std::array<std::pair<Ablate, std::string_view>, 3> kNames{
-    {{Ablate::kZero, "zero"}, {Ablate::kMean, "mean"}, {Ablate::kOwnOnly, "own"}}};
+constexpr Names<Ablate, 3> kNames({{Ablate::kZero, "zero"},
+                                   {Ablate::kMean, "mean"},
+                                   {Ablate::kOwnOnly, "own"}});
 
 }  // namespace
 
-Ablate ablate_named(std::string_view name) {
-  for (const auto& [kind, its_name] : kNames) {
-    if (name == its_name) {
-      return kind;
-    }
-  }
-  fail("an ablation is by zero, mean or own, not by '", name, "'");
-}
+Ablate ablate_named(std::string_view name) { return kNames.named("the ablation by", name); }
 
-std::string_view name_of(Ablate kind) {
-  for (const auto& [its_kind, name] : kNames) {
-    if (kind == its_kind) {
-      return name;
-    }
-  }
-  TORCH_INTERNAL_ASSERT(false);
-}
+std::string_view name_of(Ablate kind) { return kNames.of(kind); }
 
 std::vector<LayerHead> heads_named(std::string_view text, const std::string& where) {
   constexpr std::string_view kApart = ", \t\r\n";

@@ -3,26 +3,22 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
-#include <array>
 #include <memory>
-#include <string_view>
-#include <utility>
 
 #include "motet/error.h"
 #include "motet/reading/registry.h"
+#include "names.h"
 #include "reading/shipped.h"
 
 namespace motet {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, KeySummary>, 6> kSummaries{{
-    {"mean", KeySummary::kMean},
-    {"diagonal", KeySummary::kDiagonal},
-    {"full", KeySummary::kFull},
-    {"box", KeySummary::kBox},
-    {"last", KeySummary::kLast},
-    {"random", KeySummary::kRandom},
-}};
+constexpr Names<KeySummary, 6> kSummaries({{KeySummary::kMean, "mean"},
+                                           {KeySummary::kDiagonal, "diagonal"},
+                                           {KeySummary::kFull, "full"},
+                                           {KeySummary::kBox, "box"},
+                                           {KeySummary::kLast, "last"},
+                                           {KeySummary::kRandom, "random"}});
 
 }  // namespace
 
@@ -31,12 +27,7 @@ Guess::Guess(int64_t pieces, KeySummary summary) : pieces_(pieces), summary_(sum
 }
 
 std::string Guess::name() const {
-  for (const auto& [name, summary] : kSummaries) {
-    if (summary == summary_) {
-      return "guess(K=" + std::to_string(pieces_) + ", " + std::string(name) + ")";
-    }
-  }
-  fail("motet::Guess: no such summary");
+  return "guess(K=" + std::to_string(pieces_) + ", " + std::string(kSummaries.of(summary_)) + ")";
 }
 
 ReadingNeeds Guess::needs() const {
@@ -78,12 +69,11 @@ ReadingKind guess_kind() {
           .make = [](const ReadingText& text) {
             text.at_most(2);
             const auto wanted = text.word(1, "full");
-            for (const auto& [name, summary] : kSummaries) {
-              if (name == wanted) {
-                return std::make_shared<Guess>(text.number(0, int64_t{2}), summary);
-              }
+            const auto summary = kSummaries.find(wanted);
+            if (!summary) {
+              text.fail("'" + wanted + "' is no summary of these");
             }
-            text.fail("'" + wanted + "' is no summary of these");
+            return std::make_shared<Guess>(text.number(0, int64_t{2}), *summary);
           }};
 }
 

@@ -2,14 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
 #include <memory>
-#include <string_view>
-#include <utility>
 
 #include "motet/attention/budget.h"
 #include "motet/error.h"
 #include "motet/reading/registry.h"
+#include "names.h"
 #include "reading/numbers.h"
 #include "reading/shipped.h"
 
@@ -18,11 +16,9 @@ namespace {
 
 using torch::Tensor;
 
-constexpr std::array<std::pair<std::string_view, ScaleLaw>, 3> kLaws{{
-    {"ssmax", ScaleLaw::kSsmax},
-    {"infoscale", ScaleLaw::kInfoScale},
-    {"entropy", ScaleLaw::kEntropy},
-}};
+constexpr Names<ScaleLaw, 3> kLaws({{ScaleLaw::kSsmax, "ssmax"},
+                                    {ScaleLaw::kInfoScale, "infoscale"},
+                                    {ScaleLaw::kEntropy, "entropy"}});
 
 /// The keys that rows see in all, and those of their longest path: [query], float64.
 struct Lengths {
@@ -62,10 +58,7 @@ Scale::Scale(ScaleLaw law, std::optional<double> number) : law_(law), number_(nu
 }
 
 std::string Scale::name() const {
-  std::string text = "scale(";
-  for (const auto& [name, law] : kLaws) {
-    text += law == law_ ? name : "";
-  }
+  auto text = "scale(" + std::string(kLaws.of(law_));
   if (number_) {
     text += (law_ == ScaleLaw::kSsmax ? ", S=" : ", m=") + text_of(*number_);
   }
@@ -100,13 +93,12 @@ ReadingKind scale_kind() {
           .usage = "scale:ssmax[:S], scale:infoscale[:M], scale:entropy",
           .make = [](const ReadingText& text) {
             text.at_most(2);
-            for (const auto& [name, law] : kLaws) {
-              if (text.word(0) == name) {
-                return std::make_shared<Scale>(
-                    law, text.count() > 1 ? std::optional(text.number(1, 0.0)) : std::nullopt);
-              }
+            const auto law = kLaws.find(text.word(0));
+            if (!law) {
+              text.fail("'" + text.word(0) + "' is no law of these");
             }
-            text.fail("'" + text.word(0) + "' is no law of these");
+            return std::make_shared<Scale>(
+                *law, text.count() > 1 ? std::optional(text.number(1, 0.0)) : std::nullopt);
           }};
 }
 

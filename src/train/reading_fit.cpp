@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
@@ -12,6 +11,7 @@
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
 #include "motet/train/loss.h"
+#include "names.h"
 #include "train/state.h"
 
 namespace motet {
@@ -20,11 +20,9 @@ namespace {
 using torch::Tensor;
 
 constexpr const char* kReadingFile = "reading.safetensors";
-constexpr std::array<std::pair<NumbersOf, std::string_view>, 3> kNames{{
-    {NumbersOf::kModel, "model"},
-    {NumbersOf::kLayers, "layers"},
-    {NumbersOf::kHeads, "heads"},
-}};
+constexpr Names<NumbersOf, 3> kNames({{NumbersOf::kModel, "model"},
+                                      {NumbersOf::kLayers, "layers"},
+                                      {NumbersOf::kHeads, "heads"}});
 
 std::vector<int64_t> ids_of(const Tensor& tokens) {
   const auto dense = tokens.contiguous();
@@ -41,20 +39,9 @@ Tensor divergence(const Decoder& model, const Tensor& teacher, const Tensor& row
 
 }  // namespace
 
-NumbersOf numbers_of_named(std::string_view name) {
-  for (const auto& [of, known] : kNames) {
-    if (known == name) {
-      return of;
-    }
-  }
-  fail("numbers of '", name, "': one of model, layers, heads is wanted");
-}
+NumbersOf numbers_of_named(std::string_view name) { return kNames.named("numbers of", name); }
 
-std::string_view name_of(NumbersOf of) {
-  return std::find_if(kNames.begin(), kNames.end(),
-                      [&](const auto& one) { return one.first == of; })
-      ->second;
-}
+std::string_view name_of(NumbersOf of) { return kNames.of(of); }
 
 void ReadingFitOptions::validate() const {
   require(steps >= 1, Field("steps"), " ", steps, ": at least 1 is wanted");

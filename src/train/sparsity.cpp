@@ -3,23 +3,22 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <utility>
 
 #include "motet/error.h"
+#include "names.h"
 
 namespace motet {
 namespace {
 
 using torch::Tensor;
 
-constexpr std::array<std::pair<std::string_view, Penalty>, 4> kPenalties{
-    {{"tail", Penalty::kTail},
-     {"log", Penalty::kLog},
-     {"hinge", Penalty::kHinge},
-     {"entropy", Penalty::kEntropy}}};
+constexpr Names<Penalty, 4> kPenalties({{Penalty::kTail, "tail"},
+                                        {Penalty::kLog, "log"},
+                                        {Penalty::kHinge, "hinge"},
+                                        {Penalty::kEntropy, "entropy"}});
 
 /// l of each row.
 Tensor penalty_of(const Row& row, const SparsityOptions& options) {
@@ -57,20 +56,9 @@ void check_there(const char* field, const std::vector<int64_t>& some, int64_t co
 
 }  // namespace
 
-Penalty penalty_named(std::string_view name) {
-  for (const auto& [known, penalty] : kPenalties) {
-    if (name == known) {
-      return penalty;
-    }
-  }
-  fail("the penalty '", name, "': no such name; there are tail, log, hinge and entropy");
-}
+Penalty penalty_named(std::string_view name) { return kPenalties.named("the penalty", name); }
 
-std::string name_of(Penalty penalty) {
-  const auto* found = std::find_if(kPenalties.begin(), kPenalties.end(),
-                                   [&](const auto& known) { return known.second == penalty; });
-  return std::string(found->first);
-}
+std::string name_of(Penalty penalty) { return std::string(kPenalties.of(penalty)); }
 
 void SparsityOptions::validate() const {
   require(keys >= 1, "motet::SparsityOptions: keys = ", keys, "; a row has a budget of at least 1");

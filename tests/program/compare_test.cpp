@@ -296,13 +296,13 @@ TEST_F(Compare, ARunHasOneWayOfMakingProducts) {
     return Process(directory_.path(), words).wait();
   };
   EXPECT_EQ(run_with("libtorch/wide", {}).code, 0);
-  EXPECT_EQ(json::parse(read_file(out_ + "/run.json"))["products"], "libtorch/wide, rule 1");
+  EXPECT_EQ(json::parse(read_file(out_ + "/run.json"))["products"], "libtorch/wide, rule 2");
   EXPECT_EQ(run_with("libtorch/wide", {"--resume"}).code, 0);
   const auto other = run_with("libtorch/native", {"--resume"});
   EXPECT_EQ(other.code, 1);
   EXPECT_EQ(other.err, "motet-compare: " + out_ +
                            "/run.json: is a run with another products: it has \"libtorch/wide, "
-                           "rule 1\", this command has \"libtorch/native, rule 1\"; "
+                           "rule 2\", this command has \"libtorch/native, rule 2\"; "
                            "MOTET_PRODUCTS says which, or choose another --out\n");
   const auto unknown = run_with("abacus", {"--overwrite"});
   EXPECT_EQ(unknown.code, 1);

@@ -263,7 +263,7 @@ TEST(Sparsity, IsNamed) {
     EXPECT_EQ(name_of(penalty_named(name)), name);
   }
   EXPECT_EQ(message([] { penalty_named("dice"); }),
-            "the penalty 'dice': no such name; there are tail, log, hinge and entropy");
+            "the penalty 'dice': one of tail, log, hinge, entropy is wanted");
 }
 
 TEST(Sparsity, ErrorsNameTheField) {
