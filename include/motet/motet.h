@@ -57,6 +57,7 @@
 #include "motet/model/reader.h"
 #include "motet/model/rope.h"
 #include "motet/model/weights.h"
+#include "motet/names.h"
 #include "motet/probe/diagnosis.h"
 #include "motet/probe/entropy.h"
 #include "motet/probe/mass.h"

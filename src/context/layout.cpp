@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "motet/error.h"
-#include "names.h"
+#include "motet/names.h"
 
 namespace motet {
 namespace {

@@ -9,7 +9,7 @@
 #include "motet/error.h"
 #include "motet/files/json.h"
 #include "motet/files/sha256.h"
-#include "names.h"
+#include "motet/names.h"
 
 namespace motet {
 namespace {

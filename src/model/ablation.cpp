@@ -8,7 +8,7 @@
 
 #include "model/ablator.h"
 #include "motet/error.h"
-#include "names.h"
+#include "motet/names.h"
 
 namespace motet {
 namespace {

@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "motet/error.h"
+#include "motet/names.h"
 #include "motet/reading/registry.h"
-#include "names.h"
 #include "reading/shipped.h"
 
 namespace motet {

@@ -6,8 +6,8 @@
 
 #include "motet/attention/budget.h"
 #include "motet/error.h"
+#include "motet/names.h"
 #include "motet/reading/registry.h"
-#include "names.h"
 #include "reading/numbers.h"
 #include "reading/shipped.h"
 

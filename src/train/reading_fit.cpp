@@ -10,8 +10,8 @@
 #include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
+#include "motet/names.h"
 #include "motet/train/loss.h"
-#include "names.h"
 #include "train/state.h"
 
 namespace motet {

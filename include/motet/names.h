@@ -19,6 +19,7 @@ class Names {
 
   explicit constexpr Names(const Name (&all)[kCount]) : all_(std::to_array(all)) {}
 
+  /// Throws Error for a value that has none.
   std::string_view of(Value value) const {
     for (const auto& [known, name] : all_) {
       if (known == value) {
@@ -28,6 +29,7 @@ class Names {
     fail("motet: a value without a name: ", static_cast<int>(value));
   }
 
+  /// Nothing, where no value has that name.
   std::optional<Value> find(std::string_view wanted) const {
     for (const auto& [value, name] : all_) {
       if (name == wanted) {
