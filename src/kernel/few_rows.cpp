@@ -1,5 +1,5 @@
-// A weight matrix times a few vectors. Vectors of the processor run along the input features; a few
-// rows of the weight are read side by side, and each element that is read serves every row of x.
+// A weight matrix times a few vectors. Vectors of the processor run along the input features, and
+// each element of the weight that is read serves every row of x.
 
 #include "kernel/few_rows.h"
 
@@ -104,8 +104,8 @@ HWY_INLINE void Multiply(const float* HWY_RESTRICT x, int64_t x_stride,
   }
 }
 
-/// out[o] = sum_i x[i] w[o][i] for `count` of w, one after the other as they lie in memory: what
-/// the processor reads ahead by itself, faster than several rows at once or what it is asked for.
+/// out[o] = sum_i x[i] w[o][i] for `count` of w, in the order in which they lie in memory: all time
+/// goes into reading, and a single stream that the processor follows by itself is the fastest.
 template <class Weight>
 HWY_INLINE void MultiplyOne(const float* HWY_RESTRICT x, const Weight* HWY_RESTRICT w, int64_t in,
                             int64_t count, float* HWY_RESTRICT out) {
