@@ -1,5 +1,5 @@
-// A weight matrix times a few vectors. Vectors of the processor run along the input features, and
-// each element of the weight that is read serves every row of x.
+// A weight matrix times a few vectors. Vectors of the processor run along the input features; a few
+// rows of the weight are read side by side, and each element that is read serves every row of x.
 
 #include "kernel/few_rows.h"
 
@@ -104,46 +104,12 @@ HWY_INLINE void Multiply(const float* HWY_RESTRICT x, int64_t x_stride,
   }
 }
 
-/// out[o] = sum_i x[i] w[o][i] for `count` of w, in the order in which they lie in memory: all time
-/// goes into reading, and a single stream that the processor follows by itself is the fastest.
-template <class Weight>
-HWY_INLINE void MultiplyOne(const float* HWY_RESTRICT x, const Weight* HWY_RESTRICT w, int64_t in,
-                            int64_t count, float* HWY_RESTRICT out) {
-  constexpr int64_t kPair = 2 * kVector;
-  const D d;
-  for (int64_t o = 0; o < count; ++o, w += in) {
-    V sum[4] = {hn::Zero(d), hn::Zero(d), hn::Zero(d), hn::Zero(d)};
-    const auto add = [&](int64_t i, const Weight* from, V& first, V& second) HWY_ATTR {
-      const auto left = LoadPair(x + i), right = LoadPair(from);
-      first = hn::MulAdd(left.first, right.first, first);
-      second = hn::MulAdd(left.second, right.second, second);
-    };
-    int64_t i = 0;
-#pragma GCC unroll 1
-    for (; i + 2 * kPair <= in; i += 2 * kPair) {
-      add(i, w + i, sum[0], sum[1]);
-      add(i + kPair, w + i + kPair, sum[2], sum[3]);
-    }
-    if (i + kPair <= in) {
-      add(i, w + i, sum[0], sum[1]);
-      i += kPair;
-    }
-    if (i < in) {
-      HWY_ALIGN Weight last[kPair] = {};
-      std::copy_n(w + i, in - i, last);
-      add(i, last, sum[2], sum[3]);
-    }
-    out[o] =
-        hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3]))));
-  }
-}
-
 /// The same for all rows of x and of w.
 template <class Weight>
 void MultiplyAll(const Product& product, int64_t first, int64_t last) {
   const auto* w = static_cast<const Weight*>(product.w);
   const auto with_rows = [&]<int kRows>(int64_t r) HWY_ATTR {
-    constexpr int kOuts = 8 / kRows;
+    constexpr int kOuts = kRows == 1 ? 4 : 8 / kRows;  // of a single row: as many as are read ahead
     const auto* x = product.x + r * product.stride;
     auto* out = product.out + r * product.outs;
     auto o = first;
@@ -163,8 +129,7 @@ void MultiplyAll(const Product& product, int64_t first, int64_t last) {
     with_rows.template operator()<2>(r);
   }
   for (; r < product.rows; ++r) {
-    MultiplyOne(product.x + r * product.stride, w + first * product.in, product.in, last - first,
-                product.out + r * product.outs + first);
+    with_rows.template operator()<1>(r);
   }
   for (r = 0; product.narrow_out != nullptr && r < product.rows; ++r) {
     for (auto o = r * product.outs + first; o < r * product.outs + last; ++o) {
