@@ -15,8 +15,9 @@ namespace motet {
 template <class Value, std::size_t kCount>
 class Names {
  public:
-  using Name = std::pair<Value, std::string_view>;
+  using Name = std::pair<Value, std::string_view>;  ///< a value and what it is called
 
+  /// All values, in the order in which messages list them.
   explicit constexpr Names(const Name (&all)[kCount]) : all_(std::to_array(all)) {}
 
   /// Throws Error for a value that has none.
