@@ -117,7 +117,7 @@ class Suite:
         self.report, self.rivals, self.quick = report, rivals, quick
         self.motet, self.transformers = rivals["motet"], rivals["transformers"]
         self.grid_losses = {}  # the rival's in fp32, without and with selection
-        self.rival_seconds = {}  # of ("prefill", dtype), and of the grid in fp32 without and with selection
+        self.rival_seconds = {}  # of ("prefill", dtype) and, in fp32, of ("grid", without or with selection)
 
     def close(self):
         for server in self.rivals.values():
@@ -279,8 +279,10 @@ class Suite:
         in bf16 the rival rounds the scores that it chooses pieces by, so that its own may lie further away."""
         for select, goal in ((0, 5), (1, None)):
             name = f"tasks: grid of modes of an item, {dtype}, {'with' if select else 'without'} selection, rate / transformers"
-            if self.quick and self.rival_grid_seconds(select, dtype) > 240:
-                self.report.leave_out(name, goal, "the rival would take minutes: not part of --quick", higher=True, met=None)
+            wait = self.rival_grid_seconds(select, dtype)
+            if self.quick and wait > 240:
+                self.report.leave_out(name, goal, f"the rival would take some {wait / 60:.0f} minutes: not part of --quick",
+                                      higher=True, met=None)
                 continue
 
             def factor(select=select):
@@ -292,7 +294,7 @@ class Suite:
                     raise Failed(f"modes {', '.join(mine)} against {', '.join(other)}")
                 if dtype == "float32":
                     self.grid_losses[select] = other
-                    self.rival_seconds[select] = statistics.median(self.seconds(theirs))
+                    self.rival_seconds["grid", select] = statistics.median(self.seconds(theirs))
                 if select not in self.grid_losses:
                     raise Failed("there are no figures in fp32 to compare with")
                 wanted = self.grid_losses[select]
@@ -308,9 +310,9 @@ class Suite:
     def rival_grid_seconds(self, select, dtype):
         """About what it will take, from what it took in fp32: in bf16 much longer where the processor has no products of it."""
         known = self.rival_seconds
-        if dtype == "float32" or not {select, ("prefill", "float32"), ("prefill", dtype)} <= known.keys():
+        if dtype == "float32" or not {("grid", select), ("prefill", "float32"), ("prefill", dtype)} <= known.keys():
             return 0
-        return known[select] * known["prefill", dtype] / known["prefill", "float32"]
+        return known["grid", select] * known["prefill", dtype] / known["prefill", "float32"]
 
     def compare(self):
         length = 1024 if self.quick else 4096

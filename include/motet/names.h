@@ -11,7 +11,8 @@
 
 namespace motet {
 
-/// What users call the values of an enumeration.
+/// What users call the values of an enumeration:
+/// `constexpr Names<Penalty, 2> kNames({{Penalty::kTail, "tail"}, {Penalty::kLog, "log"}});`
 template <class Value, std::size_t kCount>
 class Names {
  public:
