@@ -8,7 +8,7 @@ void GoldProbe::observe(const Observation& seen) {
   if (gold_.empty() || seen.kind != RowKind::kQuery) {
     return;
   }
-  const auto mass = seen.sets.pieces_in(seen.row.mass());  // [batch, heads, rows, pieces]
+  const auto mass = seen.sets.pieces_in(seen.parts().mass);  // [batch, heads, rows, pieces]
   const auto gold = torch::tensor(gold_, torch::kInt64).to(mass.device());
   const auto of_gold = mass.index_select(3, gold);
   mass_.add(seen.layer, of_gold.sum(3));

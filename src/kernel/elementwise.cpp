@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "kernel/bfloat16.h"
 #include "kernel/elements-inl.h"
@@ -119,6 +120,16 @@ void Gate(const GateElements& elements, int64_t first, int64_t last) {
   }
 }
 
+template <class Element>
+void Add(const StreamElements& elements, int64_t first, int64_t last) {
+  const auto* HWY_RESTRICT stream = elements.stream;
+  const auto* HWY_RESTRICT added = static_cast<const Element*>(elements.added);
+  auto* HWY_RESTRICT out = elements.out;
+  for (auto i = first; i < last; ++i) {
+    out[i] = stream[i] + widen(added[i]);
+  }
+}
+
 void NormAny(const NormRows& rows, int64_t first, int64_t last) {
   rows.bfloat16 ? Norm<uint16_t>(rows, first, last) : Norm<float>(rows, first, last);
 }
@@ -131,7 +142,11 @@ void GateAny(const GateElements& elements, int64_t first, int64_t last) {
   elements.bfloat16 ? Gate<uint16_t>(elements, first, last) : Gate<float>(elements, first, last);
 }
 
-Variant variant() { return {&NormAny, &RotateAny, &GateAny}; }
+void AddAny(const StreamElements& elements, int64_t first, int64_t last) {
+  elements.bfloat16 ? Add<uint16_t>(elements, first, last) : Add<float>(elements, first, last);
+}
+
+Variant variant() { return {&NormAny, &RotateAny, &GateAny, &AddAny}; }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace motet::elementwise
@@ -194,6 +209,44 @@ Tensor silu_gate(const Tensor& gate, const Tensor& up) {
   at::parallel_for(0, gate.numel(), kGrain,
                    [&](int64_t first, int64_t last) { multiply(elements, first, last); });
   return gate;
+}
+
+Tensor add_to_stream(const Tensor& stream, const Tensor& added) {
+  if (stream.scalar_type() != torch::kFloat32 || stream.sizes() != added.sizes() ||
+      !added.is_cpu() || !stream.is_contiguous() || !added.is_contiguous() ||
+      !fused(stream, added.scalar_type(), stream.requires_grad() || added.requires_grad())) {
+    return stream + added;
+  }
+  auto out = at::empty(stream.sizes(), stream.options());
+  const elementwise::StreamElements elements{.stream = stream.const_data_ptr<float>(),
+                                             .added = added.const_data_ptr(),
+                                             .out = out.mutable_data_ptr<float>(),
+                                             .bfloat16 = added.scalar_type() == torch::kBFloat16};
+  const auto add = variant().add;
+  at::parallel_for(0, stream.numel(), kGrain,
+                   [&](int64_t first, int64_t last) { add(elements, first, last); });
+  return out;
+}
+
+void copy_rows(const Tensor& from, const Tensor& to, int64_t first) {
+  const auto batch = from.size(0), heads = from.size(1), rows = from.size(2);
+  if (!from.is_cpu() || !to.is_cpu() || from.scalar_type() != to.scalar_type() ||
+      from.stride(3) != 1 || to.stride(3) != 1 || from.numel() > kGrain ||
+      (at::GradMode::is_enabled() && (from.requires_grad() || to.requires_grad()))) {
+    to.narrow(2, first, rows).copy_(from);
+    return;
+  }
+  const auto bytes = from.element_size();
+  const auto* source = static_cast<const char*>(from.const_data_ptr());
+  auto* target = static_cast<char*>(to.mutable_data_ptr());
+  const auto place = [&](const Tensor& x, int64_t b, int64_t head, int64_t row) {
+    return (b * x.stride(0) + head * x.stride(1) + row * x.stride(2)) * bytes;
+  };
+  for (int64_t index = 0; index < batch * heads * rows; ++index) {
+    const auto row = index % rows, head = index / rows % heads, b = index / rows / heads;
+    std::memcpy(target + place(to, b, head, first + row), source + place(from, b, head, row),
+                from.size(3) * bytes);
+  }
 }
 
 Tensor rotate_pairs(const Tensor& x, const Tensor& cos, const Tensor& sin) {

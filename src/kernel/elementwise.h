@@ -14,6 +14,14 @@ torch::Tensor rms_norm(const torch::Tensor& x, const torch::Tensor& weight, doub
 /// silu(gate) * up, in their dtype; one pass, written over `gate`, where `rms_norm` is one.
 torch::Tensor silu_gate(const torch::Tensor& gate, const torch::Tensor& up);
 
+/// stream + added, the residual stream being fp32 (float64 with `added` in float64); in its dtype.
+/// One pass where `rms_norm` is one.
+torch::Tensor add_to_stream(const torch::Tensor& stream, const torch::Tensor& added);
+
+/// Puts `from`, [batch, heads, rows, features], into `to`, [batch, heads, more rows, features], as
+/// its rows from `first` on. Of few elements the copies cost less than an operation of LibTorch.
+void copy_rows(const torch::Tensor& from, const torch::Tensor& to, int64_t first);
+
 /// As `motet::rotate`, for angles that are there.
 torch::Tensor rotate_pairs(const torch::Tensor& x, const torch::Tensor& cos,
                            const torch::Tensor& sin);
@@ -50,10 +58,19 @@ struct GateElements {
   bool bfloat16;
 };
 
+/// Elements of tensors without gaps; `bfloat16` those of `added`, else fp32.
+struct StreamElements {
+  const float* stream;
+  const void* added;
+  float* out;
+  bool bfloat16;
+};
+
 struct Variant {
   void (*norm)(const NormRows& rows, int64_t first, int64_t last);
   void (*rotate)(const RotateRows& rows, int64_t first, int64_t last);  // of batch * heads * rows
   void (*gate)(const GateElements& elements, int64_t first, int64_t last);
+  void (*add)(const StreamElements& elements, int64_t first, int64_t last);
 };
 
 }  // namespace motet::elementwise

@@ -104,21 +104,34 @@ HWY_INLINE void Multiply(const float* HWY_RESTRICT x, int64_t x_stride,
   }
 }
 
-/// The same for all rows of x and of w.
+/// out = sums + bias for all rows of x and these of w.
+template <class Weight, class Out>
+void Finish(const Product& product, int64_t first, int64_t last, const float* sums) {
+  const auto* bias = static_cast<const Weight*>(product.bias);
+  auto* out = static_cast<Out*>(product.out);
+  for (int64_t r = 0; r < product.rows; ++r, sums += last - first, out += product.outs) {
+    for (auto o = first; o < last; ++o) {
+      const auto sum = sums[o - first];
+      elements::HWY_NAMESPACE::StoreElement(bias != nullptr ? sum + widen(bias[o]) : sum, out + o);
+    }
+  }
+}
+
+/// The product for all rows of x and these of w. `sums` has room for as many.
 template <class Weight>
-void MultiplyAll(const Product& product, int64_t first, int64_t last) {
+void MultiplyAll(const Product& product, int64_t first, int64_t last, float* HWY_RESTRICT sums) {
   const auto* w = static_cast<const Weight*>(product.w);
+  const auto outs = last - first;
   const auto with_rows = [&]<int kRows>(int64_t r) HWY_ATTR {
     constexpr int kOuts = kRows == 1 ? 4 : 8 / kRows;  // of a single row: as many as are read ahead
     const auto* x = product.x + r * product.stride;
-    auto* out = product.out + r * product.outs;
+    auto* to = sums + r * outs;
     auto o = first;
-    for (; o + kOuts <= last; o += kOuts) {
-      Multiply<kRows, kOuts>(x, product.stride, w + o * product.in, product.in, out + o,
-                             product.outs);
+    for (; o + kOuts <= last; o += kOuts, to += kOuts) {
+      Multiply<kRows, kOuts>(x, product.stride, w + o * product.in, product.in, to, outs);
     }
-    for (; o < last; ++o) {
-      Multiply<kRows, 1>(x, product.stride, w + o * product.in, product.in, out + o, product.outs);
+    for (; o < last; ++o, ++to) {
+      Multiply<kRows, 1>(x, product.stride, w + o * product.in, product.in, to, outs);
     }
   };
   int64_t r = 0;
@@ -131,11 +144,8 @@ void MultiplyAll(const Product& product, int64_t first, int64_t last) {
   for (; r < product.rows; ++r) {
     with_rows.template operator()<1>(r);
   }
-  for (r = 0; product.narrow_out != nullptr && r < product.rows; ++r) {
-    for (auto o = r * product.outs + first; o < r * product.outs + last; ++o) {
-      product.narrow_out[o] = narrow(product.out[o]);
-    }
-  }
+  product.narrow_out ? Finish<Weight, uint16_t>(product, first, last, sums)
+                     : Finish<Weight, float>(product, first, last, sums);
 }
 
 Variant variant(bool bfloat16) {
@@ -165,14 +175,18 @@ few_rows::Variant variant_for(torch::ScalarType type) {
 
 }  // namespace
 
-bool multiplies_few_rows(const Tensor& x, const Tensor& weight, int64_t most) {
+bool multiplies_few_rows(const Tensor& x, const Affine& map, int64_t most) {
   const auto type = x.scalar_type();
-  const bool differentiated =
-      at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
-  return (type == torch::kFloat32 || type == torch::kBFloat16) && weight.scalar_type() == type &&
-         x.is_cpu() && weight.is_cpu() && weight.dim() == 2 && weight.is_contiguous() &&
-         x.dim() > 0 && x.size(-1) == weight.size(1) && x.numel() > 0 &&
-         x.numel() / x.size(-1) <= most && !differentiated &&
+  const auto &weight = map.weight, &bias = map.bias;
+  const auto fits = [&](const Tensor& of) {
+    return of.scalar_type() == type && of.is_cpu() && of.is_contiguous() &&
+           !(at::GradMode::is_enabled() && of.requires_grad());
+  };
+  return (type == torch::kFloat32 || type == torch::kBFloat16) && fits(weight) &&
+         weight.dim() == 2 &&
+         (!bias.defined() || (fits(bias) && bias.dim() == 1 && bias.size(0) == weight.size(0))) &&
+         x.is_cpu() && x.dim() > 0 && x.size(-1) == weight.size(1) && x.numel() > 0 &&
+         x.numel() / x.size(-1) <= most && !(at::GradMode::is_enabled() && x.requires_grad()) &&
          instruction_set() != InstructionSet::kNone;
 }
 
@@ -187,47 +201,36 @@ std::vector<Tensor> multiply_few_rows(const Tensor& x, std::span<const Affine> m
     variant.lay_out(static_cast<const char*>(dense->const_data_ptr()) + r * in * x.element_size(),
                     in, laid_out.data() + r * stride);
   }
-  std::vector<Tensor> outs, narrow_outs;
+  std::vector<Tensor> outs;
   std::vector<Product> products;
   std::vector<int64_t> ends;  // of each product's blocks, counted from the first one's
   for (const auto& [weight, bias] : maps) {
     at::DimVector sizes(x.sizes());
     sizes.back() = weight.size(0);
-    const bool narrows = type == torch::kBFloat16 && !bias.defined();
-    auto& out = outs.emplace_back(at::empty(sizes, x.options().dtype(torch::kFloat32)));
-    auto& narrow_out =
-        narrow_outs.emplace_back(narrows ? at::empty(sizes, x.options().dtype(type)) : Tensor());
-    products.push_back(
-        {.x = laid_out.data(),
-         .stride = stride,
-         .rows = rows,
-         .w = weight.const_data_ptr(),
-         .in = in,
-         .outs = weight.size(0),
-         .out = out.mutable_data_ptr<float>(),
-         .narrow_out = narrows ? static_cast<uint16_t*>(narrow_out.mutable_data_ptr()) : nullptr});
+    const auto& out = outs.emplace_back(at::empty(sizes, x.options().dtype(type)));
+    products.push_back({.x = laid_out.data(),
+                        .stride = stride,
+                        .rows = rows,
+                        .w = weight.const_data_ptr(),
+                        .bias = bias.defined() ? bias.const_data_ptr() : nullptr,
+                        .in = in,
+                        .outs = weight.size(0),
+                        .out = out.mutable_data_ptr(),
+                        .narrow_out = type == torch::kBFloat16});
     const auto blocks = (weight.size(0) + kBlockOuts - 1) / kBlockOuts;
     ends.push_back((ends.empty() ? 0 : ends.back()) + blocks);
   }
   const auto blocks = ends.back();
   std::atomic<int64_t> next{0};  // a processor that others use, too, gets fewer
   at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), blocks), 1, [&](int64_t, int64_t) {
+    std::vector<float> sums(rows * kBlockOuts);
     for (auto block = next++; block < blocks; block = next++) {
       const auto i = std::upper_bound(ends.begin(), ends.end(), block) - ends.begin();
       const auto first = (block - (i == 0 ? 0 : ends[i - 1])) * kBlockOuts;
-      variant.multiply(products[i], first, std::min(products[i].outs, first + kBlockOuts));
+      variant.multiply(products[i], first, std::min(products[i].outs, first + kBlockOuts),
+                       sums.data());
     }
   });
-  for (std::size_t i = 0; i < outs.size(); ++i) {
-    if (narrow_outs[i].defined()) {
-      outs[i] = narrow_outs[i];
-      continue;
-    }
-    if (maps[i].bias.defined()) {
-      outs[i] += maps[i].bias;
-    }
-    outs[i] = outs[i].to(type);
-  }
   return outs;
 }
 

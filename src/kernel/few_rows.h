@@ -13,9 +13,9 @@ struct Affine {
   torch::Tensor weight, bias;
 };
 
-/// Whether `multiply_few_rows` computes x W^T: fp32 or bf16 on a processor whose vectors we use,
-/// shapes that fit, at most `most` rows of x, no gradient.
-bool multiplies_few_rows(const torch::Tensor& x, const torch::Tensor& weight, int64_t most);
+/// Whether `multiply_few_rows` computes x W^T + b: fp32 or bf16 on a processor whose vectors we
+/// use, shapes that fit, at most `most` rows of x, no gradient.
+bool multiplies_few_rows(const torch::Tensor& x, const Affine& map, int64_t most);
 
 /// x W^T + b for a few rows of x and each W, as while generating: all the work is to read them,
 /// once, by all threads at once. x is [..., in] in the weights' dtype; [..., out] each, in `type`,
@@ -28,20 +28,22 @@ std::vector<torch::Tensor> multiply_few_rows(const torch::Tensor& x, std::span<c
 
 namespace motet::few_rows {
 
-/// out[r][o] = sum_i x[r][i] w[o][i].
+/// out[r][o] = sum_i x[r][i] w[o][i] + bias[o].
 struct Product {
   const float* x;  // laid out; rows are `stride` apart, 0 beyond their end
   int64_t stride, rows;
-  const void* w;  // [outs, in]
+  const void* w;     // [outs, in]
+  const void* bias;  // [outs] in the dtype of w, or null
   int64_t in, outs;
-  float* out;            // [rows, outs]
-  uint16_t* narrow_out;  // the same in bf16, unless null
+  void* out;        // [rows, outs]
+  bool narrow_out;  // in bf16, else fp32
 };
 
 /// For one instruction set and one dtype of x and w.
 struct Variant {
   void (*lay_out)(const void* row, int64_t in, float* to);
-  void (*multiply)(const Product& product, int64_t first_out, int64_t last_out);
+  /// `sums` has room for rows times these outs.
+  void (*multiply)(const Product& product, int64_t first_out, int64_t last_out, float* sums);
 };
 
 }  // namespace motet::few_rows

@@ -117,7 +117,7 @@ std::shared_ptr<LayerNorm> Block::make_layer_norm(const std::string& name, int64
 }
 
 Tensor split_heads(const Tensor& x, int64_t heads) {
-  return x.unflatten(2, {heads, x.size(2) / heads}).transpose(1, 2);
+  return x.view({x.size(0), x.size(1), heads, x.size(2) / heads}).transpose(1, 2);
 }
 
 Tensor join_heads(const Tensor& x) { return x.transpose(1, 2).flatten(2, 3); }

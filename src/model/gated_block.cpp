@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernel/elementwise.h"
 #include "motet/error.h"
 
 namespace motet {
@@ -57,9 +58,9 @@ Tensor GatedBlock::forward(const Tensor& x, const Rotation& rotation, Attention&
   const auto after = [&](const Tensor& added, const std::shared_ptr<RmsNorm>& norm) {
     return norm != nullptr ? norm->forward(added.to(x.scalar_type())) : added;
   };
-  const auto h =
-      x + after(attend(before(x, norm_attention_), rotation, attention), norm_attention_out_);
-  return h + after(mlp(before(h, norm_mlp_)), norm_mlp_out_);
+  const auto h = add_to_stream(
+      x, after(attend(before(x, norm_attention_), rotation, attention), norm_attention_out_));
+  return add_to_stream(h, after(mlp(before(h, norm_mlp_)), norm_mlp_out_));
 }
 
 GatedBlock::Projected GatedBlock::project(const Tensor& x) const {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "kernel/elementwise.h"
 #include "model/families.h"
 #include "motet/error.h"
 
@@ -26,8 +27,8 @@ class Gpt2Block : public Block {
 
   Tensor forward(const Tensor& x, const Rotation& /*learned*/,
                  Attention& attention) const override {
-    const auto h = x + attend(norm_attention_->forward(x), attention);
-    return h + down_->forward(activation_(up_->forward(norm_mlp_->forward(h))));
+    const auto h = add_to_stream(x, attend(norm_attention_->forward(x), attention));
+    return add_to_stream(h, down_->forward(activation_(up_->forward(norm_mlp_->forward(h)))));
   }
 
  private:

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "kernel/elementwise.h"
 #include "model/families.h"
 #include "motet/error.h"
 
@@ -26,9 +27,9 @@ class GptNeoxBlock : public Block {
   }
 
   Tensor forward(const Tensor& x, const Rotation& rotation, Attention& attention) const override {
-    const auto h = x + attend(norm_attention_->forward(x), rotation, attention);
+    const auto h = add_to_stream(x, attend(norm_attention_->forward(x), rotation, attention));
     const auto& read = config_.parallel ? x : h;
-    return h + down_->forward(activation_(up_->forward(norm_mlp_->forward(read))));
+    return add_to_stream(h, down_->forward(activation_(up_->forward(norm_mlp_->forward(read)))));
   }
 
  private:

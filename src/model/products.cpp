@@ -123,7 +123,9 @@ Tensor product(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (!onednn_multiplies(x, weight)) {
     return at::linear(x, weight, bias.defined() ? std::optional(bias) : std::nullopt);
   }
-  if (!at::GradMode::is_enabled() || !(x.requires_grad() || weight.requires_grad())) {
+  const bool differentiated =
+      x.requires_grad() || weight.requires_grad() || (bias.defined() && bias.requires_grad());
+  if (!at::GradMode::is_enabled() || !differentiated) {
     return onednn_product(x, weight, bias);
   }
   const auto y = OneDnnProduct::apply(x, weight);
@@ -159,7 +161,7 @@ std::vector<Tensor> multiply(const Tensor& x, std::span<const Affine> maps,
   const bool low = x.scalar_type() == torch::kBFloat16, widens = type != x.scalar_type();
   const auto few = !low ? products.few : widens ? products.few_wide : products.few_low;
   if (std::all_of(maps.begin(), maps.end(),
-                  [&](const Affine& map) { return multiplies_few_rows(x, map.weight, few); })) {
+                  [&](const Affine& map) { return multiplies_few_rows(x, map, few); })) {
     return multiply_few_rows(x, maps, type);
   }
   const bool wide = widens || (low && x.is_cpu() && !products.native);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "attention/infinity.h"
+#include "kernel/elementwise.h"
 #include "model/ablator.h"
 #include "model/layer_reading.h"
 #include "model/pass.h"
@@ -152,8 +153,11 @@ class Reader::Pass : public Attention {
     std::for_each(context.pieces.begin(), context.pieces.end(), add);
     for (std::size_t i = 0; i + 1 < queries_.size(); ++i) {
       auto &own_keys = reader_.keys_[layer][i], &own_values = reader_.values_[layer][i];
-      own_keys.append(keys.slice(2, queries_[i], queries_[i + 1]));
-      own_values.append(values.slice(2, queries_[i], queries_[i + 1]));
+      const auto of_query = [&](const Tensor& x) {
+        return queries_.size() == 2 ? x : x.slice(2, queries_[i], queries_[i + 1]);
+      };
+      own_keys.append(of_query(keys));
+      own_values.append(of_query(values));
       all_keys.push_back(own_keys.filled());
       all_values.push_back(own_values.filled());
     }
@@ -241,7 +245,7 @@ void Reader::Own::append(const Tensor& more) {
     }
     room = larger;
   }
-  room.slice(2, length, wanted).copy_(more);
+  copy_rows(more, room, length);
   length = wanted;
 }
 

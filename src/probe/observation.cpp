@@ -6,6 +6,13 @@
 
 namespace motet {
 
+const RowParts& Observation::parts() const {
+  if (!known_parts) {
+    known_parts = row.parts();
+  }
+  return *known_parts;
+}
+
 std::optional<torch::Tensor> Observation::kept_pieces() const {
   if (bulk) {
     return bulk->read();

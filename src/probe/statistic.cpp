@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "motet/error.h"
 
 namespace motet {
@@ -11,6 +13,15 @@ void RowStatistic::add(int64_t layer, const torch::Tensor& rows) {
     layers_.resize(layer + 1);
   }
   layers_[layer].push_back(rows);
+}
+
+RowStatistic RowStatistic::map(
+    const std::function<torch::Tensor(const torch::Tensor&)>& make) const {
+  auto made = *this;
+  for (auto& passes : made.layers_) {
+    std::transform(passes.begin(), passes.end(), passes.begin(), make);
+  }
+  return made;
 }
 
 torch::Tensor RowStatistic::rows() const {

@@ -131,6 +131,12 @@ TEST_P(BlockByProducts, LinearHasTheGradientsOfFloat64) {
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_LT(max_error(found[i], expected[i]), 2e-5) << i;
   }
+  // Of the bias alone, where all else is frozen: of few rows, and of many.
+  for (const int64_t rows : {1, 20}) {
+    const auto alone = linear(x.detach().slice(1, 0, rows), weight.detach(), bias).sum();
+    const auto of_bias = torch::autograd::grad({alone}, {bias})[0];
+    EXPECT_EQ(max_error(of_bias, 2 * rows * torch::ones({7})), 0) << rows;
+  }
   // Of the rows alone, as where weights are frozen; and through its own gradient.
   const auto frozen = linear(x, weight.detach(), Tensor()).square().sum();
   const auto once = torch::autograd::grad({frozen}, {x}, {}, true, /*create_graph=*/true)[0];

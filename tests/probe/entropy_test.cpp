@@ -61,6 +61,28 @@ TEST(MassProbe, SharesAddUpToOne) {
   EXPECT_EQ(max_error(probe.prefix().rows(), mass.select(-1, 0)), 0);
   EXPECT_EQ(max_error(probe.own().rows(), mass.select(-1, 3)), 0);
   EXPECT_EQ(max_error(probe.top_piece().rows(), mass.slice(-1, 1, 3).amax(-1)), 0);
+  EXPECT_TRUE(probe.null().empty());
+}
+
+TEST(MassProbe, KnowsWhichSetIsTheNullSet) {
+  auto with_null = observation(0, 2);
+  with_null.sets = PieceSets(1).with_null();
+  MassProbe probe;
+  probe.observe(with_null);
+  const auto mass = with_null.row.mass().unsqueeze(0);
+  EXPECT_EQ(max_error(probe.mass().rows(), mass.slice(-1, 0, 3)), 0);
+  EXPECT_EQ(max_error(probe.own().rows(), mass.select(-1, 2)), 0);
+  EXPECT_EQ(max_error(probe.null().rows(), mass.select(-1, 3)), 0);
+  EXPECT_EQ(message([&] { probe.observe(observation(0, 2)); }),
+            "motet::MassProbe: rows without a null set after rows with one; each wants a probe of "
+            "its own");
+}
+
+TEST(Observation, PartsAreMadeOnce) {
+  const auto seen = observation(0, 3);
+  const auto mass = seen.parts().mass;
+  EXPECT_EQ(max_error(mass, seen.row.mass()), 0);
+  EXPECT_TRUE(mass.is_same(seen.parts().mass));
 }
 
 TEST(Probe, NeedsAreThoseOfAll) {

@@ -14,28 +14,10 @@ namespace {
 
 using nlohmann::json;
 
-class Eval : public testing::Test {
+class Eval : public ProgramTest {
  protected:
-  Eval() {
-    std::filesystem::create_directory(model_);
-    write_published_gpt2(model_, 400);
-  }
+  Eval() : ProgramTest(MOTET_EVAL, 400, 0) {}
 
-  std::vector<std::string> command(const std::vector<std::string>& more) const {
-    std::vector<std::string> words{MOTET_EVAL, "--model", model_, "--threads", "1"};
-    words.insert(words.end(), more.begin(), more.end());
-    return words;
-  }
-  Outcome run(const std::vector<std::string>& more) const {
-    return Process(directory_.path(), command(more)).wait();
-  }
-  void expect_error(const std::vector<std::string>& more, int code,
-                    const std::string& error) const {
-    const auto outcome = run(more);
-    EXPECT_EQ(outcome.code, code);
-    EXPECT_EQ(outcome.err, "motet-eval: " + error +
-                               (code == 2 ? "\nRun it with --help for its options.\n" : "\n"));
-  }
   /// The document, but for times.
   static json document(const std::string& out) {
     auto run = json::parse(read_file(out + "/run.json"));
@@ -48,9 +30,6 @@ class Eval : public testing::Test {
     run["command"].erase(run["command"].size() - 1);  // --out's folder
     return run;
   }
-
-  TemporaryDirectory directory_;
-  std::string model_ = directory_ / "model", out_ = directory_ / "out";
 };
 
 TEST_F(Eval, KilledAndResumedIsTheSameRun) {

@@ -17,28 +17,15 @@ namespace {
 
 using nlohmann::json;
 
-class Heads : public testing::Test {
+class Heads : public ProgramTest {
  protected:
-  Heads() {
-    std::filesystem::create_directory(model_);
-    write_published_gpt2(model_, 64);
-    const auto book = read_file(std::filesystem::path(MOTET_TEST_DATA) / "valid_books.txt");
-    write_file(text_, book.substr(0, 40000));
+  Heads() : ProgramTest(MOTET_HEADS, 64, 40000) {}
+  std::vector<std::string> given() const override {
+    return {"--text",         text_, "--length",      "48", "--scored", "12",
+            "--window-first", "2",   "--window-last", "4",  "--pieces", "2"};
   }
 
-  Outcome run(const std::vector<std::string>& more) const {
-    std::vector<std::string> words{
-        MOTET_HEADS, "--model",       model_, "--text",   text_, "--threads",
-        "1",         "--length",      "48",   "--scored", "12",  "--window-first",
-        "2",         "--window-last", "4",    "--pieces", "2"};
-    words.insert(words.end(), more.begin(), more.end());
-    return Process(directory_.path(), words).wait();
-  }
   json document() const { return json::parse(read_file(out_ + "/run.json")); }
-
-  TemporaryDirectory directory_;
-  std::string model_ = directory_ / "model", text_ = directory_ / "text.txt",
-              out_ = directory_ / "out";
 };
 
 TEST_F(Heads, RunsEveryMethodAndLeavesAPage) {

@@ -13,25 +13,13 @@ namespace {
 
 using nlohmann::json;
 
-class Load : public testing::Test {
+class Load : public ProgramTest {
  protected:
-  Load() {
-    std::filesystem::create_directory(path_);
-    write_published_gpt2(path_, 64);
-    const auto book = read_file(std::filesystem::path(MOTET_TEST_DATA) / "valid_books.txt");
-    write_file(text_, book.substr(0, 4000));
+  Load() : ProgramTest(MOTET_COMPARE, 64, 4000) {}
+  std::vector<std::string> given() const override {
+    return {"--text", text_,        "--quiet", "--length", "48", "--scored",
+            "12",     "--segments", "1",       "--pieces", "2"};
   }
-  Outcome run(const std::vector<std::string>& more) const {
-    std::vector<std::string> command{
-        MOTET_COMPARE, "--model", path_,      "--text", text_,        "--quiet", "--threads", "1",
-        "--length",    "48",      "--scored", "12",     "--segments", "1",       "--pieces",  "2"};
-    command.insert(command.end(), more.begin(), more.end());
-    return Process(directory_.path(), command).wait();
-  }
-
-  TemporaryDirectory directory_;
-  std::string path_ = directory_ / "model", text_ = directory_ / "text.txt",
-              out_ = directory_ / "out";
 };
 
 TEST_F(Load, ReadingsOfALibraryRunByName) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -20,6 +21,7 @@
 #include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
 #include "motet/files/sha256.h"
+#include "temporary.h"
 
 /// Programs run as a user runs them.
 namespace motet {
@@ -143,5 +145,47 @@ inline void write_published_gpt2(const std::filesystem::path& directory, int64_t
                                directory / name);
   }
 }
+
+/// A program, as a user runs it, on a small model and a text in a directory of its own.
+class ProgramTest : public testing::Test {
+ protected:
+  /// The model has so many positions, the text so many characters.
+  ProgramTest(std::string program, int64_t positions, std::size_t characters)
+      : program_(std::move(program)) {
+    std::filesystem::create_directory(model_);
+    write_published_gpt2(model_, positions);
+    const auto book = read_file(std::filesystem::path(MOTET_TEST_DATA) / "valid_books.txt");
+    write_file(text_, book.substr(0, characters));
+  }
+
+  /// What stands in every command.
+  virtual std::vector<std::string> given() const { return {}; }
+  std::vector<std::string> command(const std::vector<std::string>& more) const {
+    std::vector<std::string> words{program_, "--model", model_, "--threads", "1"};
+    const auto always = given();
+    words.insert(words.end(), always.begin(), always.end());
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  Outcome run(const std::vector<std::string>& more) const {
+    return Process(directory_.path(), command(more)).wait();
+  }
+  /// What stderr says of a failure, without the program's name.
+  void expect_error(const std::vector<std::string>& more, int code,
+                    const std::string& error) const {
+    const auto outcome = run(more);
+    EXPECT_EQ(outcome.code, code);
+    EXPECT_EQ(outcome.err, std::filesystem::path(program_).filename().string() + ": " + error +
+                               (code == 2 ? "\nRun it with --help for its options.\n" : "\n"));
+    EXPECT_EQ(outcome.out, "");
+  }
+
+  TemporaryDirectory directory_;
+  std::string model_ = directory_ / "model", text_ = directory_ / "text.txt",
+              out_ = directory_ / "out";
+
+ private:
+  std::string program_;
+};
 
 }  // namespace motet

@@ -6,7 +6,8 @@
 namespace motet {
 
 /// The probability of the prefix, of each piece, of own keys, and of the null set where there is
-/// one. Sets as in Observation.
+/// one. Sets as in Observation. `observe` throws Error for rows with a null set after rows without
+/// one, and the other way round.
 class MassProbe : public Probe {
  public:
   /// Watches rows of this kind.
@@ -14,16 +15,19 @@ class MassProbe : public Probe {
   ProbeNeeds needs() const override { return {.rows = true}; }
   void observe(const Observation& seen) override;
 
-  const RowStatistic& mass() const { return mass_; }      ///< of sets with keys, [..., sets]
-  const RowStatistic& prefix() const { return prefix_; }  ///< of the prefix
-  const RowStatistic& own() const { return own_; }        ///< of own keys
-  const RowStatistic& null() const { return null_; }      ///< of the null set; empty without one
-  /// Of the piece with the most; 0 without pieces.
-  const RowStatistic& top_piece() const { return top_piece_; }
+  RowStatistic mass() const;       ///< of sets with keys, [..., sets]
+  RowStatistic prefix() const;     ///< of the prefix
+  RowStatistic own() const;        ///< of own keys
+  RowStatistic null() const;       ///< of the null set; empty without one
+  RowStatistic top_piece() const;  ///< of the piece with the most; 0 without pieces
 
  private:
+  template <class Make>
+  RowStatistic of_sets(Make make) const;
+
   RowKind kind_;
-  RowStatistic mass_, prefix_, own_, null_, top_piece_;
+  bool null_ = false;  // whether the last of the sets is the null set
+  RowStatistic all_;   // mass of all sets
 };
 
 }  // namespace motet

@@ -57,12 +57,16 @@ struct Observation {
   /// for keys that a row does not see.
   torch::Tensor probabilities;
 
+  /// row.parts(), made once for all probes. With ProbeNeeds::rows.
+  const RowParts& parts() const;
   /// Whether a row kept a piece, or more of it than a window, bool, [batch, heads, rows, pieces];
   /// nothing where all rows keep all pieces. With ProbeNeeds::rows.
   std::optional<torch::Tensor> kept_pieces() const;
   /// As `probabilities`, for any rows of this pass, counted from its first: with ProbeNeeds::rows
   /// and ProbeNeeds::query_keys_values. Memory goes with rows times keys.
   torch::Tensor probabilities_of(const std::vector<int64_t>& rows) const;
+
+  mutable std::optional<RowParts> known_parts = {};  ///< what `parts` keeps
 };
 
 }  // namespace motet

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace motet {
@@ -12,6 +13,9 @@ class RowStatistic {
  public:
   /// `rows` of `layer`, [batch, heads, rows(, ...)]. Layers come in order, pass after pass.
   void add(int64_t layer, const torch::Tensor& rows);
+  /// What `make` makes of the rows of each layer and pass, [batch, heads, rows(, ...)], which keeps
+  /// the first three dimensions.
+  RowStatistic map(const std::function<torch::Tensor(const torch::Tensor&)>& make) const;
   /// Whether nothing was seen.
   bool empty() const { return layers_.empty(); }
   /// [layers, batch, heads, rows(, ...)], rows of all passes. Throws Error where nothing was seen.
