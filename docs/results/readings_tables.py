@@ -60,10 +60,10 @@ def mean(rows, figure):
     return numpy.mean(values) if values else None
 
 
-def losses(texts, pieces, random):
+def losses(texts, pieces):
     """A row a mode, by its mean over texts: above full, against parallel, how much of the gap is closed, entropy."""
     names = list(dict.fromkeys(mode for modes in texts.values() for p, mode in modes if p == pieces))
-    tests = [(text, mode, p_value(pairs(modes[pieces, mode], modes[pieces, "parallel"]), random))
+    tests = [(text, mode, p_value(pairs(modes[pieces, mode], modes[pieces, "parallel"])))
              for text, modes in texts.items() for mode in names if mode != "parallel" and (pieces, mode) in modes]
     real = {(text, mode) for (text, mode, _), p in zip(tests, holm([p for *_, p in tests])) if p < 0.05}
     rows = []
@@ -74,9 +74,9 @@ def losses(texts, pieces, random):
                 cells += ["–"] * 4
                 continue
             one, full, parallel = modes[pieces, mode], modes[1, "full"], modes[pieces, "parallel"]
-            above, low, high = interval(pairs(one, full), random)
+            above, low, high = interval(pairs(one, full))
             gap = pairs(parallel, {i: full[i] for i in one}).mean()
-            against = interval(pairs(one, parallel), random)
+            against = interval(pairs(one, parallel))
             order.append(above)
             cells += [f"{above:+.3f} ± {(high - low) / 2:.3f}",
                       "" if mode == "parallel" else
@@ -92,15 +92,24 @@ def losses(texts, pieces, random):
     table(head, [cells for _, cells in sorted(rows, key=lambda row: row[0])])
 
 
-def between(texts, pieces, others, random):
-    """Readings against some of them, in pairs by segment."""
-    names = list(dict.fromkeys(mode for modes in texts.values() for p, mode in modes if p == pieces))
+def kind(mode):
+    """What is corrected together where readings are compared with each other."""
+    if mode.startswith("ensemble"):
+        return "ensembles"
+    return "with the prefix" if mode in ("sink", "both") or mode.endswith(" + prefix") else ""
+
+
+def between(texts, pieces, others, of_kind):
+    """Readings of a kind against some of them, in pairs by segment."""
+    names = [mode for mode in dict.fromkeys(mode for modes in texts.values() for p, mode in modes if p == pieces) if kind(mode) == of_kind]
+    if not names:
+        return
     tests = [(text, mode, other, pairs(modes[pieces, mode], modes[pieces, other])) for text, modes in texts.items() for other in others
              for mode in names if mode != other and (pieces, mode) in modes and (pieces, other) in modes]
-    adjusted = holm([p_value(values, random) for *_, values in tests])
-    cells = {(text, mode, other): "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(values, random)) + ("*" if p < 0.05 else "")
+    adjusted = holm([p_value(values) for *_, values in tests])
+    cells = {(text, mode, other): "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(values)) + ("*" if p < 0.05 else "")
              for (text, mode, other, values), p in zip(tests, adjusted)}
-    print(f"**P = {pieces}, reading against reading**: loss of the row's less that of the column's, nats a token\n")
+    print(f"**P = {pieces}, {of_kind + (', ' if of_kind else '')}reading against reading**: loss of the row's less that of the column's, nats a token\n")
     table(["mode"] + [f"{text}: {other}" for text in texts for other in others],
           [[mode] + [cells.get((text, mode, other), "–") for text in texts for other in others] for mode in names])
 
@@ -146,23 +155,24 @@ def main():
     texts, heads = modes_of(sys.argv[1:])
     head = heads[0]
     configuration = head["configuration"]
+    products = " and ".join(dict.fromkeys(head["products"] for head in heads))
     segments = {text: len(modes[1, "full"]) for text, modes in texts.items()}
-    print(f"{head['model']['name']}, {head['dtype']} (products {head['products']}), segments of {configuration['length']:,} tokens, "
+    print(f"{head['model']['name']}, {head['dtype']} (products {products}), segments of {configuration['length']:,} tokens, "
           f"{configuration['scored']} scored: " + ", ".join(f"{n} of {text}" for text, n in segments.items()) +
           f"; motet {head['version']}\n")
     for text, modes in texts.items():
         if (1, "full") not in modes:
             sys.exit(f"readings_tables: no run over {text} has full reading (--pieces 1)")
-    random = numpy.random.default_rng(42)
     for pieces in sorted({p for modes in texts.values() for p, _ in modes}):
         if pieces > 1:
-            losses(texts, pieces, random)
-            between(texts, pieces, ("selective", "sharpen(b=4)", "weigh(b=2, c=0.3)"), random)
+            losses(texts, pieces)
+            for of_kind in ("", "with the prefix", "ensembles"):
+                between(texts, pieces, ("selective", "sharpen(b=4)", "weigh(b=2, c=0.3)"), of_kind)
     single = {mode: modes for modes in texts.values() for p, mode in modes if p == 1 and mode != "full"}
     if single:
         print("**In one piece**: loss above full reading, nats a token\n")
         table(["mode"] + list(texts), [[mode] + [
-            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(pairs(modes[1, mode], modes[1, "full"]), random)) if (1, mode) in modes
+            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(pairs(modes[1, mode], modes[1, "full"]))) if (1, mode) in modes
             else "–" for modes in texts.values()] for mode in single])
     choices(texts)
     entropies(texts)

@@ -59,7 +59,6 @@ def nll(row):
 
 def against_parallel(tasks, figure, sign):
     """Every cure against parallel reading of the same degree: a row a mode, a column a task."""
-    random = numpy.random.default_rng(42)
     cells, tests = {}, []
     for name, modes in tasks.items():
         for (pieces, mode), rows in modes.items():
@@ -67,8 +66,8 @@ def against_parallel(tasks, figure, sign):
                 continue
             values = differences(rows, modes[pieces, "parallel"], figure)
             if len(values) > 1:
-                tests.append(((pieces, mode), name, p_value(values, random)))
-                cells[(pieces, mode), name] = interval(values, random)
+                tests.append(((pieces, mode), name, p_value(values)))
+                cells[(pieces, mode), name] = interval(values)
     if not tests:
         return
     adjusted = {(mode, name): p for (mode, name, _), p in zip(tests, holm([p for *_, p in tests]))}
@@ -98,7 +97,6 @@ def main():
     configuration = run["configuration"]
     print(f"{run['model']['name']}, {run['dtype']} (products {run['products']}), layout {configuration['layout']}, "
           f"positions {configuration['positions']}, seed {run['seed']}, motet {run['version']} ({run['revision']})\n")
-    random = numpy.random.default_rng(42)
     degrees = sorted({row["pieces"] for row in item_rows} - {1})
     rows = []
     for name, modes in tasks.items():
@@ -108,7 +106,7 @@ def main():
         rows.append([name, first[name]["rule"], f"{tokens:.0f}", str(len(full)), str(len(scores)),
                      f"{numpy.mean(scores):.2f}" if scores else "–",
                      f"{numpy.mean([nll(row) for row in full.values()]):.3f}" if full else "–"] +
-                    ["{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(differences(parallel[p], full, nll), random))
+                    ["{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(differences(parallel[p], full, nll)))
                      if full and p in parallel else "–" for p in degrees])
     print("**The tasks**: score and loss of full reading, and the loss that parallel reading adds, nats a token, mean over items\n")
     table(["task", "score", "tokens", "items", "outputs", "score of full", "loss of full"] +
