@@ -7,9 +7,10 @@
 #                (../shared/data/text)
 #   --only NAME  this fit or run alone; may be repeated
 #   --out DIR    where fits, runs and the tables go (runs/readings)
-# Readings are fitted to rows of 1,024 tokens, 256 of them predicted, at P = 8; read are 24 segments of 4,096 tokens of each test
-# text, 256 scored. A fit is kept as DIR/NAME.safetensors, and of a run what tables are made of as DIR/TEXT.NAME.jsonl.gz: what is
-# kept is not done again. An interrupted experiment goes on where it stopped.
+# Readings are fitted to rows of 1,024 tokens, 256 of them predicted, at P = 8, and so are, by a grid, temper's two numbers; read are
+# 24 segments of 4,096 tokens of each test text, 256 scored. A fit is kept as DIR/NAME.safetensors, and of a run what tables are made
+# of as DIR/TEXT.NAME.jsonl.gz, of the grid in DIR/grid: what is kept is not done again. An interrupted experiment goes on where it
+# stopped.
 set -euo pipefail
 experiment=readings
 needed="valid_books train_books_1 wikitext2_valid test_books wikitext2_test"
@@ -39,8 +40,9 @@ fits=("mixture-own valid_books,wikitext2_valid"
       "mixture-own-null valid_books,wikitext2_valid --null-set"
       "mixture-own-seed1 valid_books,wikitext2_valid --seed 1"
       "mixture-own-seed2 valid_books,wikitext2_valid --seed 2")
+tenths="0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1"
 steps=240 length=4096 segments=24 pieces=1,8,32
-$quick && fits=("${fits[0]}" "${fits[1]}") steps=12 length=1024 segments=2 pieces=1,8
+$quick && fits=("${fits[0]}" "${fits[1]}") steps=12 length=1024 segments=2 pieces=1,8 tenths="0.5 0.9"
 
 fit() {  # NAME TEXTS OPTION...
   local name=$1 texts_of=$2 files=(); shift 2
@@ -51,18 +53,33 @@ fit() {  # NAME TEXTS OPTION...
     "$@" --out "$out/fits/$name" --resume > /dev/null
   cp "$out/fits/$name/reading.safetensors" "$out/$name.safetensors"
 }
+read_one() {  # TEXT KEPT OPTION...
+  local text=$1 kept=$2 run; shift 2
+  [ ! -e "$kept" ] || return 0
+  run=$(basename "$kept" .jsonl.gz)
+  say "reading ${run/./: }"
+  "$programs/motet-compare" --model "$model" --text "$texts/$text.txt" --length $length --scored 256 --segments $segments \
+    --pieces $pieces "$@" --out "$out/runs/$run" --resume > /dev/null
+  "$MOTET_PYTHON" "$here/readings_tables.py" --keep "$kept" "$out/runs/$run/run.json"
+}
 read_text() {  # NAME OPTION...
-  local name=$1 kept; shift
+  local name=$1; shift
   wanted "$name" || return 0
   for text in test_books wikitext2_test; do
-    kept=$out/$text.$name.jsonl.gz
-    [ ! -e "$kept" ] || continue
-    say "reading $text: $name"
-    "$programs/motet-compare" --model "$model" --text "$texts/$text.txt" --length $length --scored 256 --segments $segments \
-      --pieces $pieces "$@" --out "$out/runs/$text.$name" --resume > /dev/null
-    "$MOTET_PYTHON" "$here/readings_tables.py" --keep "$kept" "$out/runs/$text.$name/run.json"
+    read_one $text "$out/$text.$name.jsonl.gz" "$@"
     tables
   done
+}
+search_temper() {  # leaves the pair that reads the texts of a mixture best: DIR/grid/temper.md
+  local every="" t s
+  wanted temper || return 0
+  for t in $tenths; do for s in $tenths; do every+=,temper:$t:$s; done; done
+  for text in valid_books wikitext2_valid; do
+    length=1024 segments=$((segments < 8 ? segments : 8)) pieces=1,8 \
+      read_one $text "$out/grid/$text.temper.jsonl.gz" --prefix "" --readings "${every#,}"
+  done
+  "$MOTET_PYTHON" "$here/readings_tables.py" --temper "$out"/grid/*.temper.jsonl.gz > "$out/grid/temper.md"
+  sed -n 's/^Best: `\(.*\)`.*/\1/p' "$out/grid/temper.md"
 }
 tables() { "$MOTET_PYTHON" "$here/readings_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"; }
 learned() {  # of the fits that are kept
@@ -74,7 +91,7 @@ learned() {  # of the fits that are kept
 }
 
 fixed=select,discount:1,sharpen:4,temper,soft,weigh:2:0.3
-mkdir -p "$out/fits" "$out/runs"
+mkdir -p "$out/fits" "$out/runs" "$out/grid"
 for one in "${fits[@]}"; do
   # shellcheck disable=SC2086  # its words
   fit $one
@@ -83,6 +100,8 @@ read_text fixed --prefix "" --recall \
   --readings $fixed,null:0,scale:ssmax,scale:infoscale,scale:entropy,guess:2:mean,guess:2:diagonal,guess:2:full,guess:2:box
 read_text controls --prefix "" --recall --readings select,guess:2:last,guess:2:random
 [ -z "$(learned)" ] || read_text learned --prefix "" --readings "weigh:1.5:0.6,$(learned)"
+temper=$(search_temper)
+[ -z "$temper" ] || read_text temper --prefix "" --readings "$temper"
 pieces=1,8 read_text ensembles --prefix "" --readings select --ensembles nbce,mean
 read_text prefix --readings $fixed
 read_text choices --prefix "" --recall --readings \

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""What docs/results/readings.sh finds, as Markdown.   readings_tables.py KEPT ... | readings_tables.py --keep KEPT RUN
+"""What docs/results/readings.sh finds, as Markdown.   readings_tables.py [--temper] KEPT ... | readings_tables.py --keep KEPT RUN
 
 A RUN is a run.json of motet-compare, a KEPT one (TEXT.NAME.jsonl.gz) what the tables are made of. Runs over one text have the same
 segments, so that modes of several runs are compared in pairs. How differences are tested is in paired.py; * marks p < 0.05.
+With --temper: of a grid of that reading's two numbers, a table and the best pair.
 """
 
 import gzip
 import json
 import pathlib
+import re
 import sys
 
 import numpy
@@ -147,10 +149,30 @@ def entropies(texts):
     table(["text", "P", "modes", "entropy and loss"], rows)
 
 
+def temper(texts):
+    """Which T and S read these texts best, all segments alike."""
+    loss = {}
+    for modes in texts.values():
+        for (_, mode), rows in modes.items():
+            if mode.startswith("temper("):
+                loss.setdefault(tuple(float(number) for number in re.findall(r"=([0-9.e-]+)", mode)), []).extend(pairs(rows, modes[1, "full"]))
+    loss = {pair: numpy.mean(rows) for pair, rows in loss.items()}
+    best = min(loss, key=loss.get)
+    print(f"Best: `temper:{best[0]:g}:{best[1]:g}`, of the loss above full reading, nats a token, over " + ", ".join(
+        f"{len(modes[1, 'full'])} segments of {text}" for text, modes in texts.items()) + "\n")
+    scales = sorted({scale for _, scale in loss})
+    table(["T, S"] + [f"{scale:g}" for scale in scales], [
+        [f"{t:g}"] + [("**{:+.3f}**" if (t, scale) == best else "{:+.3f}").format(loss[t, scale]) for scale in scales]
+        for t in sorted({t for t, _ in loss})])
+
+
 def main():
     if sys.argv[1:2] == ["--keep"]:
         with open(sys.argv[3], encoding="utf-8") as file:
             keep(sys.argv[2], json.load(file))
+        return
+    if sys.argv[1:2] == ["--temper"]:
+        temper(modes_of(sys.argv[2:])[0])
         return
     texts, heads = modes_of(sys.argv[1:])
     head = heads[0]

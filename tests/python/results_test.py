@@ -244,6 +244,19 @@ class Readings(unittest.TestCase):
         self.assertIn("| null(b=0) | ", markdown.split("**In one piece**")[1])
         self.assertIn("1.50 (1.50, 1.50)", heads)
 
+    def test_temper_by_a_grid(self):
+        loss = {(0.5, 0.5): 3.3, (0.5, 1.0): 3.2, (1.0, 0.5): 3.1, (1.0, 1.0): 3.4}
+        rows = [["full", "all", 1, 0, 0, 0, 10, 3.0]] + [[f"temper(T={t:g}, S={s:g})", f"temper(T={t:g}, S={s:g})", 8, 0, 0, 0, 10, nll]
+                                                         for (t, s), nll in loss.items()]
+        with tempfile.TemporaryDirectory() as directory:
+            paths = [pathlib.Path(directory) / f"{text}.temper.jsonl.gz" for text in ("one", "two")]
+            for path in paths:
+                path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in [{}, *rows]).encode()))
+                rows[0][7] += 0.2  # the second text's, above which all is 0.2 less
+            markdown = run(sys.executable, RESULTS / "readings_tables.py", "--temper", *paths)
+        self.assertTrue(markdown.startswith("Best: `temper:1:0.5`, "), markdown)
+        self.assertEqual(table(markdown, "1 segments of two\n"), [["0.5", "+0.200", "+0.100"], ["1", "**+0.000**", "+0.300"]])
+
 
 if __name__ == "__main__":
     COMPARE, EVAL, HEADS = sys.argv[1:4]
