@@ -277,7 +277,6 @@ class Server {
     const at::AutoGradMode with_grad(true);
     if (!trainer_) {
       model_.reset();
-      motet::return_freed_memory();  // as motet-finetune does
       auto model = motet::load_model(directory_);
       const auto row = torch::tensor(bench::tokens_for(*model, count));
       trainer_ = std::make_unique<motet::Trainer>(
@@ -320,7 +319,7 @@ int main(int argc, char** argv) {
   if (threads > 0) {
     at::set_num_threads(threads);
   }
-  motet::keep_freed_memory();  // as motet's programs do
+  motet::reuse_freed_memory();  // as motet's programs do
   const at::NoGradGuard no_grad;
   Server server(model);
   for (std::string line; std::getline(std::cin, line);) {

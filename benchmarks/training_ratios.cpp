@@ -95,7 +95,7 @@ int main(int argc, char** argv) {
   app.add_option("CONFIG", options.shapes, "configurations of Hugging Face: shapes of models");
   app.add_option("--peak", options.peak, "measure one: CONFIG, fp32 or bf16, on or off")
       ->expected(3);
-  motet::return_freed_memory();  // as motet-finetune does
+  motet::reuse_freed_memory();  // as motet's programs do
   return bench::run_suite(app, argc, argv, options,
                           "fewer repetitions, and the first in fp32 alone", [&] {
                             if (!options.peak.empty()) {

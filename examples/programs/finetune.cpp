@@ -13,7 +13,6 @@
 
 #include "finetune_options.h"
 #include "finetune_output.h"
-#include "motet/eval/memory.h"
 #include "motet/files/mapped.h"
 #include "motet/files/sha256.h"
 #include "motet/text/documents.h"
@@ -196,7 +195,6 @@ void print_summary(const Options& options, const ordered_json& run,
 }
 
 void finetune(const Options& options) {
-  motet::return_freed_memory();
   const auto path = program::model_path(options);
   const bool fresh = !options.init.empty();
   const auto config = motet::load_config(path);

@@ -243,7 +243,7 @@ void add_ablation_options(CLI::App& app, AblationOptions& options) {
 int run(CLI::App& app, int argc, char** argv, Options& options, const std::function<void()>& body) {
   // LibTorch's large tensors in huge pages: fewer faults. It reads this at its first allocation.
   ::setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);
-  motet::keep_freed_memory();
+  motet::reuse_freed_memory();
   options.command.assign(argv, argv + argc);
   options.command[0] = app.get_name();
   try {

@@ -11,14 +11,10 @@ std::optional<int64_t> peak_memory();
 /// Begins to measure peak_memory anew. False where the system does not let it.
 bool reset_peak_memory();
 
-/// Has tensors of a megabyte and more give their memory back to the system when they go, in the
-/// whole process from here on. glibc would keep it for others, and in training, where tensors of
-/// many sizes come and go, the gaps between those add up. False where the allocator has no such
-/// setting.
-bool return_freed_memory();
-/// The opposite, for passes without gradients, where tensors of few sizes come and go: up to a
-/// gigabyte that tensors leave is kept for the next ones, instead of returned and cleared by the
-/// system again. False where the allocator has no such setting.
-bool keep_freed_memory();
+/// Keeps the memory that tensors of a megabyte and more leave on the CPU for the next ones, in the
+/// whole process from here on; the system would clear each page anew. What is kept and what tensors
+/// hold are together never more than what tensors held at some moment, so no peak rises; the
+/// tensors of a training's step leave no gaps between them. The programs begin with it.
+void reuse_freed_memory();
 
 }  // namespace motet
