@@ -17,6 +17,7 @@ import time
 import pce
 
 HERE = pathlib.Path(__file__).resolve().parent
+GROUPS = ("prefill", "decode", "batches", "grid", "entropy", "training", "compare", "llama_cpp", "vllm", "pce")
 
 
 class Failed(Exception):
@@ -374,23 +375,17 @@ class Suite:
         self.close()
         self.row(name, 4.5, factor, higher=True)
 
-    def run(self, job):
+    def run(self, job, only):
+        dtypes = ("float32", "bfloat16")
+        groups = [(group, (dtype,)) for dtype in dtypes for group in (self.prefill, self.decode, self.batches, self.grid)]
+        groups += [(self.entropy, (self.transformers, "transformers", (7, 10, 10))),
+                   (self.entropy, (self.rivals["lens"], "TransformerLens", (None, None, None), True))]
+        groups += [(self.training, (dtype, checkpoint)) for checkpoint in (0, 1) for dtype in dtypes]
+        groups += [(self.close, ()), (self.compare, ()), (self.llama_cpp, ()), (self.vllm, ()), (self.pce, (job,))]
         try:
-            for dtype in ("float32", "bfloat16"):
-                self.prefill(dtype)
-                self.decode(dtype)
-                self.batches(dtype)
-                self.grid(dtype)
-            self.entropy(self.transformers, "transformers", (7, 10, 10))
-            self.entropy(self.rivals["lens"], "TransformerLens", (None, None, None), whole=True)
-            for checkpoint in (0, 1):
-                for dtype in ("float32", "bfloat16"):
-                    self.training(dtype, checkpoint)
-            self.close()
-            self.compare()
-            self.llama_cpp()
-            self.vllm()
-            self.pce(job)
+            for group, arguments in groups:
+                if not only or group.__name__ in only:
+                    group(*arguments)
         finally:
             self.close()
 
@@ -416,6 +411,8 @@ def main():
     parser.add_argument("--pce-code", type=pathlib.Path, metavar="DIR",
                         help="a checkout of PCE's code, whose environment is `pce`")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FILE")
+    parser.add_argument("--only", action="append", default=[], metavar="GROUP", choices=GROUPS,
+                        help="this group of rows alone, of " + ", ".join(GROUPS) + "; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, shorter runs")
     arguments = parser.parse_args()
 
@@ -438,7 +435,7 @@ def main():
     suite = Suite(Report(arguments.out, {"machine": machine, "quick": arguments.quick, "rivals": versions}), rivals,
                   arguments.quick)
     suite.close()
-    suite.run(job)
+    suite.run(job, arguments.only)
 
 
 if __name__ == "__main__":
