@@ -70,16 +70,14 @@ read_text() {  # NAME OPTION...
     tables
   done
 }
-search_temper() {  # leaves the pair that reads the texts of a mixture best: DIR/grid/temper.md
+search_temper() {  # the pair that reads the texts of a mixture best
   local every="" t s
-  wanted temper || return 0
   for t in $tenths; do for s in $tenths; do every+=,temper:$t:$s; done; done
   for text in valid_books wikitext2_valid; do
     length=1024 segments=$((segments < 8 ? segments : 8)) pieces=1,8 \
       read_one $text "$out/grid/$text.temper.jsonl.gz" --prefix "" --readings "${every#,}"
   done
   "$MOTET_PYTHON" "$here/readings_tables.py" --temper "$out"/grid/*.temper.jsonl.gz > "$out/grid/temper.md"
-  sed -n 's/^Best: `\(.*\)`.*/\1/p' "$out/grid/temper.md"
 }
 tables() { "$MOTET_PYTHON" "$here/readings_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"; }
 learned() {  # of the fits that are kept
@@ -90,8 +88,10 @@ learned() {  # of the fits that are kept
   echo "${all#,}"
 }
 
-fixed=select,discount:1,sharpen:4,temper,soft,weigh:2:0.3
 mkdir -p "$out/fits" "$out/runs" "$out/grid"
+wanted temper && search_temper
+temper=$(sed -n 's/^Best: `\(.*\)`.*/\1/p' "$out/grid/temper.md" 2> /dev/null || true)
+fixed=select,discount:1,sharpen:4,${temper:-temper},soft,weigh:2:0.3
 for one in "${fits[@]}"; do
   # shellcheck disable=SC2086  # its words
   fit $one
@@ -100,8 +100,6 @@ read_text fixed --prefix "" --recall \
   --readings $fixed,null:0,scale:ssmax,scale:infoscale,scale:entropy,guess:2:mean,guess:2:diagonal,guess:2:full,guess:2:box
 read_text controls --prefix "" --recall --readings select,guess:2:last,guess:2:random
 [ -z "$(learned)" ] || read_text learned --prefix "" --readings "weigh:1.5:0.6,$(learned)"
-temper=$(search_temper)
-[ -z "$temper" ] || read_text temper --prefix "" --readings "$temper"
 pieces=1,8 read_text ensembles --prefix "" --readings select --ensembles nbce,mean
 read_text prefix --readings $fixed
 read_text choices --prefix "" --recall --readings \

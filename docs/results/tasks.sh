@@ -54,7 +54,10 @@ $quick || {
   add niah:depth=0
   add niah:depth=100
 }
-tables() { "$MOTET_PYTHON" "$here/tasks_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"; }
+tables() {
+  "$MOTET_PYTHON" "$here/tasks_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"
+  "$MOTET_PYTHON" "$here/tasks_picture.py" "$out/tasks.svg" "$out"/*.jsonl.gz
+}
 for task in "${tasks[@]}"; do
   name=$(echo "$task" | sed -E 's|[^:=]*/([^/]*)[.]jsonl|\1|g; s|[:=]|-|g')
   [ ! -e "$out/$name.jsonl.gz" ] || continue
@@ -69,4 +72,4 @@ for task in "${tasks[@]}"; do
 done
 tables
 cat "$out/tables.md"
-say "tables: $out/tables.md; a page of each task: $out/TASK/index.html"
+say "tables: $out/tables.md; their picture: $out/tasks.svg; a page of each task: $out/TASK/index.html"

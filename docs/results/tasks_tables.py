@@ -89,13 +89,14 @@ def main():
             print(f"tasks_tables: {path} is not complete; what is there is shown", file=sys.stderr)
     run = runs[0]
     item_rows = [row for one in runs for row in one["item_rows"]]
-    for name in ("model", "dtype", "products", "seed", "version"):
+    for name in ("model", "dtype", "seed", "version"):
         if len({json.dumps(one[name]) for one in runs}) > 1:
             print(f"tasks_tables: the runs differ in {name}", file=sys.stderr)
     tasks = by_mode(item_rows)
     first = {name: next(iter(next(iter(modes.values())).values())) for name, modes in tasks.items()}
     configuration = run["configuration"]
-    print(f"{run['model']['name']}, {run['dtype']} (products {run['products']}), layout {configuration['layout']}, "
+    products = " and ".join(dict.fromkeys(one["products"] for one in runs))
+    print(f"{run['model']['name']}, {run['dtype']} (products {products}), layout {configuration['layout']}, "
           f"positions {configuration['positions']}, seed {run['seed']}, motet {run['version']} ({run['revision']})\n")
     degrees = sorted({row["pieces"] for row in item_rows} - {1})
     rows = []

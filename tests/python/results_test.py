@@ -182,6 +182,8 @@ class Tasks(unittest.TestCase):
             document = json.loads((root / "run" / "run.json").read_text(encoding="utf-8"))
             run(sys.executable, RESULTS / "tasks_tables.py", "--keep", root / "kept.jsonl.gz", root / "run" / "run.json")
             kept = run(sys.executable, RESULTS / "tasks_tables.py", root / "kept.jsonl.gz")
+            run(sys.executable, RESULTS / "tasks_picture.py", root / "tasks.svg", root / "kept.jsonl.gz")
+            picture = (root / "tasks.svg").read_text(encoding="utf-8")
             document["configuration"]["tasks"] = ["icl:/a/b/test.jsonl:demos=/a/train.jsonl:labels=2", "vt"]
             (root / "elsewhere.json").write_text(json.dumps(document), encoding="utf-8")
             run(sys.executable, RESULTS / "tasks_tables.py", "--keep", root / "elsewhere.jsonl.gz", root / "elsewhere.json")
@@ -199,6 +201,9 @@ class Tasks(unittest.TestCase):
 
         full, parallel = loss("full", 1), loss("parallel", 4)
         self.assertTrue(tasks["niah"][8].startswith(f"{sum(parallel[i] - full[i] for i in full) / 5:+.3f} ["))
+        self.assertIn(f">{sum(parallel[i] - full[i] for i in full) / 5:+.2f}<", picture)
+        for label in (">sink<", ">discount(c=1) + prefix<", ">niah<", ">loss,<"):
+            self.assertIn(label, picture)
         against = {(row[0], row[1]): row[2:] for row in table(markdown, "below 0 a cure helps\n")}
         self.assertEqual(len(against), 5 + 3)  # sink, discount twice; with four pieces select twice more
         sink = loss("sink", 4, True)
