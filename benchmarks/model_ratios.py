@@ -384,7 +384,7 @@ class Suite:
         groups += [(self.close, ()), (self.compare, ()), (self.llama_cpp, ()), (self.vllm, ()), (self.pce, (job,))]
         try:
             for group, arguments in groups:
-                if not only or group.__name__ in only:
+                if not only or group.__name__ in (*only, "close"):
                     group(*arguments)
         finally:
             self.close()

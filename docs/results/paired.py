@@ -1,7 +1,7 @@
 """Paired differences and their tables, and how runs are kept, for the experiments of this folder.
 
 Intervals are 95 %, by bootstrap (10,000 draws); p-values are of a sign-flip test (20,000 flips), corrected for all comparisons of a
-table together (Holm 1979). Each has the draws of one fixed seed, so that no figure depends on which others are there.
+table together (Holm 1979). Each has the draws of one fixed seed, so that no interval depends on which others are there.
 """
 
 import gzip

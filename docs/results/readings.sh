@@ -5,7 +5,7 @@
 #   --model DIR  models/SmolLM2-135M-Instruct
 #   --texts DIR  valid_books.txt, train_books_1.txt, wikitext2_valid.txt to fit on; test_books.txt, wikitext2_test.txt to read
 #                (../shared/data/text)
-#   --only NAME  this fit or run alone; may be repeated
+#   --only NAME  this fit or run alone, temper its grid; may be repeated
 #   --out DIR    where fits, runs and the tables go (runs/readings)
 # Readings are fitted to rows of 1,024 tokens, 256 of them predicted, at P = 8, and so are, by a grid, temper's two numbers; read are
 # 24 segments of 4,096 tokens of each test text, 256 scored. A fit is kept as DIR/NAME.safetensors, and of a run what tables are made
@@ -79,7 +79,10 @@ search_temper() {  # the pair that reads the texts of a mixture best
   done
   "$MOTET_PYTHON" "$here/readings_tables.py" --temper "$out"/grid/*.temper.jsonl.gz > "$out/grid/temper.md"
 }
-tables() { "$MOTET_PYTHON" "$here/readings_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"; }
+tables() {
+  compgen -G "$out/*.jsonl.gz" > /dev/null || return 0
+  "$MOTET_PYTHON" "$here/readings_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"
+}
 learned() {  # of the fits that are kept
   local all=""
   for one in "${fits[@]}"; do
@@ -89,8 +92,10 @@ learned() {  # of the fits that are kept
 }
 
 mkdir -p "$out/fits" "$out/runs" "$out/grid"
-wanted temper && search_temper
-temper=$(sed -n 's/^Best: `\(.*\)`.*/\1/p' "$out/grid/temper.md" 2> /dev/null || true)
+if wanted temper || wanted fixed || wanted prefix; then
+  search_temper
+  temper=$(sed -n 's/^Best: `\([^`]*\)`.*/\1/p' "$out/grid/temper.md")
+fi
 fixed=select,discount:1,sharpen:4,${temper:-temper},soft,weigh:2:0.3
 for one in "${fits[@]}"; do
   # shellcheck disable=SC2086  # its words
@@ -105,5 +110,5 @@ read_text prefix --readings $fixed
 read_text choices --prefix "" --recall --readings \
   select:1,guess:1:mean,guess:1:diagonal,guess:1:full,guess:1:box,select:4,guess:4:mean,guess:4:diagonal,guess:4:full,guess:4:box
 tables
-cat "$out/tables.md"
+[ ! -e "$out/tables.md" ] || cat "$out/tables.md"
 say "tables: $out/tables.md; a page of each run: $out/runs/*/index.html"

@@ -177,6 +177,9 @@ def main():
     texts, heads = modes_of(sys.argv[1:])
     head = heads[0]
     configuration = head["configuration"]
+    for name in ("model", "dtype", "version"):
+        if len({json.dumps(one[name]) for one in heads}) > 1:
+            print(f"readings_tables: the runs differ in {name}", file=sys.stderr)
     products = " and ".join(dict.fromkeys(head["products"] for head in heads))
     segments = {text: len(modes[1, "full"]) for text, modes in texts.items()}
     print(f"{head['model']['name']}, {head['dtype']} (products {products}), segments of {configuration['length']:,} tokens, "

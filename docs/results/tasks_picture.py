@@ -62,8 +62,10 @@ def main():
     p_values = {}
     for j, modes in enumerate(tasks.values()):
         for i, name in enumerate(names):
-            if (pieces, name) in modes:
+            if (pieces, name) in modes and (pieces, "parallel") in modes:
                 found = differences(modes[pieces, name], modes[pieces, "parallel"], nll)
+                if len(found) < 2:
+                    continue
                 loss[i, j] = found.mean()
                 less[i, j] = differences(modes[pieces, name], modes[pieces, "parallel"], entropy).mean()
                 p_values[i, j] = p_value(found)
@@ -72,7 +74,8 @@ def main():
         real[place] = p < 0.05
     order = numpy.argsort(numpy.nanmean(loss, 1))
     loss, less, real, names = loss[order], less[order], real[order], [names[i] for i in order]
-    cost = numpy.array([[differences(modes[pieces, "parallel"], modes[1, "full"], nll).mean() for modes in tasks.values()]])
+    cost = numpy.array([[differences(modes[pieces, "parallel"], modes[1, "full"], nll).mean()
+                         if (pieces, "parallel") in modes and (1, "full") in modes else numpy.nan for modes in tasks.values()]])
     rho = numpy.array([[orders.get(task) if orders.get(task) is not None else numpy.nan for task in tasks]])
 
     figure, grid = pyplot.subplots(3, 3, figsize=(1.9 + 0.95 * (len(tasks) + 2), 1.9 + 0.3 * len(names)), gridspec_kw={

@@ -2,14 +2,16 @@
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <fstream>
 #include <list>
 #include <map>
 #include <mutex>
 #include <string>
-#include <unordered_map>
+#include <utility>
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -18,90 +20,130 @@
 namespace motet {
 namespace {
 
-/// Lends large blocks again that tensors have left.
+constexpr std::size_t kLeastReused = 1 << 20;
+
+/// Lends large blocks again that tensors have left. What a tensor's end needs is made before it
+/// begins, so that memory can be given back where there is none left.
 class ReusedMemory : public c10::Allocator {
  public:
+  /// Makes it the allocator of tensors to come; nothing, where that is not LibTorch's own.
+  static void install() {
+    auto* const system = c10::GetDefaultCPUAllocator();
+    if (c10::GetCPUAllocator() == system) {
+      in_use = new ReusedMemory(*system);  // it outlives every tensor
+      c10::SetCPUAllocator(in_use);
+    }
+  }
+
   static ReusedMemory* in_use;
 
-  explicit ReusedMemory(c10::Allocator& system) : system_(system) {}
-
   c10::DataPtr allocate(std::size_t bytes) override {
-    if (bytes < kLeast) {
+    if (bytes < kLeastReused || bytes > kMost) {
       return system_.allocate(bytes);
     }
     auto* const block = take((bytes + kStep - 1) / kStep * kStep);
-    return {block, block, &put_back, c10::Device(c10::DeviceType::CPU)};
+    return {block->data, block, &put_back, c10::Device(c10::DeviceType::CPU)};
   }
-
-  /// Of small blocks, too.
-  c10::DeleterFnPtr raw_deleter() const override { return &put_back; }
 
   void copy_data(void* to, const void* from, std::size_t bytes) const override {
     default_copy_data(to, from, bytes);
   }
 
+  /// The most bytes that were held beyond those of tensors, since `measure_anew`.
+  std::size_t spare() {
+    const std::scoped_lock lock(mutex_);
+    return measured_.held - measured_.lent;
+  }
+
+  void measure_anew() {
+    const std::scoped_lock lock(mutex_);
+    measured_ = {lent_bytes_ + kept_bytes_, lent_bytes_};
+  }
+
  private:
+  struct Block;
+  using Blocks = std::list<Block>;  // kept ones: the one left first in front
+  using BySize = std::multimap<std::size_t, Blocks::iterator>;
   struct Block {
     void* data;
     std::size_t bytes;
+    Blocks::iterator self;
+    BySize::node_type place;  // where it is found while it is kept
   };
-  using Kept = std::list<Block>;  // the one left first in front
+  struct Peaks {
+    std::size_t held, lent;
+  };
 
-  static constexpr std::size_t kLeast = 1 << 20, kStep = 1 << 12;
+  static constexpr std::size_t kStep = 1 << 12, kMost = std::size_t{1} << 62;
 
-  static void put_back(void* data) {
+  explicit ReusedMemory(c10::Allocator& system) : system_(system) {}
+
+  static void put_back(void* context) {
     auto& memory = *in_use;
-    std::unique_lock lock(memory.mutex_);
-    const auto found = memory.lent_.find(data);
-    if (found == memory.lent_.end()) {
-      lock.unlock();
-      memory.system_.raw_deallocate(data);
-      return;
-    }
-    const auto bytes = found->second;
-    memory.lent_.erase(found);
-    memory.lent_bytes_ -= bytes;
-    memory.kept_bytes_ += bytes;
-    memory.by_bytes_.emplace(bytes, memory.kept_.insert(memory.kept_.end(), {data, bytes}));
+    auto& block = *static_cast<Block*>(context);
+    const std::scoped_lock lock(memory.mutex_);
+    memory.kept_.splice(memory.kept_.end(), memory.lent_, block.self);
+    memory.by_size_.insert(std::move(block.place));
+    memory.lent_bytes_ -= block.bytes;
+    memory.kept_bytes_ += block.bytes;
   }
 
-  void* take(std::size_t bytes) {
+  Block* take(std::size_t bytes) {
     const std::scoped_lock lock(mutex_);
-    Block block{nullptr, bytes};
-    const auto found = by_bytes_.lower_bound(bytes);
-    if (found != by_bytes_.end() && found->first <= bytes + bytes / 16) {
-      block = *found->second;
-      kept_.erase(found->second);
-      by_bytes_.erase(found);
-      kept_bytes_ -= block.bytes;
-    } else {
-      const auto most = std::max(most_, lent_bytes_ + bytes);
-      keep_at_most(most - lent_bytes_ - bytes);
-      block.data = system_.raw_allocate(bytes);
+    auto found = by_size_.lower_bound(bytes);
+    if (found == by_size_.end() || found->first > bytes + bytes / 16) {
+      found = make(bytes);
     }
-    lent_.emplace(block.data, block.bytes);
-    lent_bytes_ += block.bytes;
+    const auto block = found->second;
+    block->place = by_size_.extract(found);
+    lent_.splice(lent_.end(), kept_, block);
+    kept_bytes_ -= block->bytes;
+    lent_bytes_ += block->bytes;
     most_ = std::max(most_, lent_bytes_);
-    return block.data;
+    measured_.lent = std::max(measured_.lent, lent_bytes_);
+    return &*block;
+  }
+
+  /// A block of the system's, kept.
+  BySize::iterator make(std::size_t bytes) {
+    keep_at_most(std::max(most_, lent_bytes_ + bytes) - lent_bytes_ - bytes);
+    Blocks fresh;
+    fresh.push_back({nullptr, bytes, {}, {}});
+    const auto block = fresh.begin();
+    block->self = block;
+    BySize place;
+    place.emplace(bytes, block);
+    try {
+      block->data = system_.raw_allocate(bytes);
+    } catch (const c10::Error&) {
+      if (kept_.empty()) {
+        throw;
+      }
+      keep_at_most(0);
+      block->data = system_.raw_allocate(bytes);
+    }
+    kept_.splice(kept_.end(), fresh);
+    kept_bytes_ += bytes;
+    measured_.held = std::max(measured_.held, lent_bytes_ + kept_bytes_);
+    return by_size_.insert(place.extract(place.begin()));
   }
 
   void keep_at_most(std::size_t bytes) {
     while (kept_bytes_ > bytes) {
-      const auto oldest = kept_.begin();
-      auto [one, last] = by_bytes_.equal_range(oldest->bytes);
-      by_bytes_.erase(std::find_if(one, last, [&](const auto& at) { return at.second == oldest; }));
-      kept_bytes_ -= oldest->bytes;
-      system_.raw_deallocate(oldest->data);
+      const auto& oldest = kept_.front();  // and so the first of its size
+      by_size_.erase(by_size_.lower_bound(oldest.bytes));
+      kept_bytes_ -= oldest.bytes;
+      system_.raw_deallocate(oldest.data);
       kept_.pop_front();
     }
   }
 
   c10::Allocator& system_;
   std::mutex mutex_;
-  std::unordered_map<void*, std::size_t> lent_;
-  Kept kept_;
-  std::multimap<std::size_t, Kept::iterator> by_bytes_;
+  Blocks lent_, kept_;
+  BySize by_size_;
   std::size_t lent_bytes_ = 0, kept_bytes_ = 0, most_ = 0;
+  Peaks measured_{};
 };
 
 ReusedMemory* ReusedMemory::in_use = nullptr;
@@ -112,13 +154,17 @@ std::optional<int64_t> peak_memory() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
     if (line.starts_with("VmHWM:")) {
-      return std::stoll(line.substr(6)) * 1024;
+      auto* const reused = ReusedMemory::in_use;
+      return std::stoll(line.substr(6)) * 1024 - (reused != nullptr ? reused->spare() : 0);
     }
   }
   return {};
 }
 
 bool reset_peak_memory() {
+  if (ReusedMemory::in_use != nullptr) {
+    ReusedMemory::in_use->measure_anew();
+  }
   std::ofstream clear("/proc/self/clear_refs");
   clear << "5" << std::flush;  // proc(5): resets the peak resident set size
   return clear.good();
@@ -128,12 +174,12 @@ void reuse_freed_memory() {
   static std::once_flag once;
   std::call_once(once, [] {
 #ifdef __GLIBC__
-    mallopt(M_MMAP_THRESHOLD, 1 << 20);  // a large block's memory is its own, and goes when it goes
-    mallopt(M_TRIM_THRESHOLD, 1 << 26);  // fixed: else both grow with what is freed
+    // A large block's memory is its own, and goes when it goes. Fixed: else both grow with what is
+    // freed.
+    mallopt(M_MMAP_THRESHOLD, kLeastReused);
+    mallopt(M_TRIM_THRESHOLD, 1 << 26);
 #endif
-    // It outlives every tensor.
-    ReusedMemory::in_use = new ReusedMemory(*c10::GetDefaultCPUAllocator());
-    c10::SetCPUAllocator(ReusedMemory::in_use);
+    ReusedMemory::install();
   });
 }
 

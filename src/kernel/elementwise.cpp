@@ -236,6 +236,9 @@ void copy_rows(const Tensor& from, const Tensor& to, int64_t first) {
     to.narrow(2, first, rows).copy_(from);
     return;
   }
+  TORCH_INTERNAL_ASSERT(to.size(0) == batch && to.size(1) == heads && to.size(3) == from.size(3) &&
+                            first >= 0 && first + rows <= to.size(2),
+                        "rows of ", from.sizes(), " from row ", first, " of ", to.sizes());
   const auto bytes = from.element_size();
   const auto* source = static_cast<const char*>(from.const_data_ptr());
   auto* target = static_cast<char*>(to.mutable_data_ptr());

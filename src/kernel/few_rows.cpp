@@ -192,6 +192,7 @@ bool multiplies_few_rows(const Tensor& x, const Affine& map, int64_t most) {
 
 std::vector<Tensor> multiply_few_rows(const Tensor& x, std::span<const Affine> maps,
                                       torch::ScalarType type) {
+  TORCH_INTERNAL_ASSERT(type == torch::kFloat32 || type == torch::kBFloat16);
   const auto in = x.size(-1), rows = x.numel() / in;
   const auto variant = variant_for(x.scalar_type());
   const auto dense = x.expect_contiguous();

@@ -12,42 +12,33 @@ void MassProbe::observe(const Observation& seen) {
   if (seen.kind != kind_) {
     return;
   }
-  require(all_.empty() || null_ == seen.sets.has_null(), "motet::MassProbe: rows ",
-          null_ ? "without" : "with", " a null set after rows ", null_ ? "with" : "without",
-          " one; each wants a probe of its own");
-  null_ = seen.sets.has_null();
-  all_.add(seen.layer, seen.parts().mass);
-}
-
-template <class Make>
-RowStatistic MassProbe::of_sets(Make make) const {
-  return all_.map([&](const Tensor& mass) {
-    const auto sets = PieceSets::of_sets(mass.size(3) - (null_ ? 1 : 0));
-    return make(mass, null_ ? sets.with_null() : sets);
-  });
-}
-
-RowStatistic MassProbe::mass() const {
-  return of_sets(
-      [](const Tensor& mass, const PieceSets& sets) { return mass.slice(3, 0, sets.own() + 1); });
+  const auto& sets = seen.sets;
+  require(!sets.split(), "motet::MassProbe: bulks are sets of their own; rows want to be joined");
+  require(mass_.empty() || sets.has_null() != null_.empty(), "motet::MassProbe: rows ",
+          sets.has_null() ? "with" : "without", " a null set after rows ",
+          sets.has_null() ? "without" : "with", " one; each wants a probe of its own");
+  const auto& mass = seen.parts().mass;
+  if (sets.has_null()) {
+    mass_.add(seen.layer, mass.slice(3, 0, sets.own() + 1));
+    null_.add(seen.layer, sets.null_in(mass));
+  } else {
+    mass_.add(seen.layer, mass);
+  }
 }
 
 RowStatistic MassProbe::prefix() const {
-  return of_sets([](const Tensor& mass, const PieceSets& sets) { return sets.prefix_in(mass); });
+  return mass_.map(
+      [](const Tensor& mass) { return PieceSets::of_sets(mass.size(3)).prefix_in(mass); });
 }
 
 RowStatistic MassProbe::own() const {
-  return of_sets([](const Tensor& mass, const PieceSets& sets) { return sets.own_in(mass); });
-}
-
-RowStatistic MassProbe::null() const {
-  return null_
-             ? of_sets([](const Tensor& mass, const PieceSets& sets) { return sets.null_in(mass); })
-             : RowStatistic();
+  return mass_.map(
+      [](const Tensor& mass) { return PieceSets::of_sets(mass.size(3)).own_in(mass); });
 }
 
 RowStatistic MassProbe::top_piece() const {
-  return of_sets([](const Tensor& mass, const PieceSets& sets) {
+  return mass_.map([](const Tensor& mass) {
+    const auto sets = PieceSets::of_sets(mass.size(3));
     return sets.pieces() > 0 ? sets.pieces_in(mass).amax(3)
                              : torch::zeros_like(sets.prefix_in(mass));
   });

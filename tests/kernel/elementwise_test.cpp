@@ -20,17 +20,22 @@ TEST_P(ElementwiseByKernel, TheStreamHasTheSumOfLibTorch) {
   torch::manual_seed(5);
   for (const auto dtype : {torch::kFloat32, torch::kBFloat16, torch::kFloat64}) {
     const auto deep = dtype == torch::kFloat64;
-    const auto stream = torch::randn({2, 3, 37}).to(deep ? dtype : torch::kFloat32);
-    const auto added = torch::randn({2, 3, 37}).to(dtype);
-    const at::NoGradGuard no_grad;
-    EXPECT_TRUE(add_to_stream(stream, added).equal(stream + added)) << dtype;
-    EXPECT_EQ(add_to_stream(stream, added).scalar_type(), stream.scalar_type());
-    const auto strided = added.transpose(0, 1).contiguous().transpose(0, 1);
-    EXPECT_TRUE(add_to_stream(stream, strided).equal(stream + added)) << dtype;
+    for (const int64_t width : {37, 3001}) {
+      const auto stream = torch::randn({2, 3, width}).to(deep ? dtype : torch::kFloat32);
+      const auto added = torch::randn({2, 3, width}).to(dtype);
+      const at::NoGradGuard no_grad;
+      EXPECT_TRUE(add_to_stream(stream, added).equal(stream + added)) << dtype;
+      EXPECT_EQ(add_to_stream(stream, added).scalar_type(), stream.scalar_type());
+      const auto strided = added.transpose(0, 1).contiguous().transpose(0, 1);
+      EXPECT_TRUE(add_to_stream(stream, strided).equal(stream + added)) << dtype;
+    }
   }
-  const auto stream = torch::randn({1, 2, 5}, torch::requires_grad());
-  add_to_stream(stream, torch::randn({1, 2, 5})).sum().backward();
-  EXPECT_EQ(max_error(stream.grad(), torch::ones({1, 2, 5})), 0);
+  for (const bool first : {true, false}) {
+    const auto stream = torch::randn({1, 2, 5}).requires_grad_(first);
+    const auto added = torch::randn({1, 2, 5}).requires_grad_(!first);
+    add_to_stream(stream, added).sum().backward();
+    EXPECT_EQ(max_error((first ? stream : added).grad(), torch::ones({1, 2, 5})), 0);
+  }
 }
 
 /// Few elements and many; strided, as values have it.

@@ -73,8 +73,15 @@ TEST(MassProbe, KnowsWhichSetIsTheNullSet) {
   EXPECT_EQ(max_error(probe.mass().rows(), mass.slice(-1, 0, 3)), 0);
   EXPECT_EQ(max_error(probe.own().rows(), mass.select(-1, 2)), 0);
   EXPECT_EQ(max_error(probe.null().rows(), mass.select(-1, 3)), 0);
+  EXPECT_EQ(max_error(probe.prefix().rows(), mass.select(-1, 0)), 0);
+  EXPECT_EQ(max_error(probe.top_piece().rows(), mass.select(-1, 1)), 0);
   EXPECT_EQ(message([&] { probe.observe(observation(0, 2)); }),
             "motet::MassProbe: rows without a null set after rows with one; each wants a probe of "
+            "its own");
+  MassProbe other;
+  other.observe(observation(0, 2));
+  EXPECT_EQ(message([&] { other.observe(with_null); }),
+            "motet::MassProbe: rows with a null set after rows without one; each wants a probe of "
             "its own");
 }
 

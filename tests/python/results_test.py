@@ -208,6 +208,7 @@ class Tasks(unittest.TestCase):
         self.assertEqual(len(against), 5 + 3)  # sink, discount twice; with four pieces select twice more
         sink = loss("sink", 4, True)
         self.assertTrue(against["4", "sink"][1].startswith(f"{sum(sink[i] - parallel[i] for i in sink) / 5:+.3f} ["))
+        self.assertIn(f">{sum(sink[i] - parallel[i] for i in sink) / 5:+.2f}<", picture)
         self.assertNotIn("*", " ".join(against["4", "sink"]))  # 32 sign flips say little
 
 

@@ -15,19 +15,15 @@ class MassProbe : public Probe {
   ProbeNeeds needs() const override { return {.rows = true}; }
   void observe(const Observation& seen) override;
 
-  RowStatistic mass() const;       ///< of sets with keys, [..., sets]
-  RowStatistic prefix() const;     ///< of the prefix
-  RowStatistic own() const;        ///< of own keys
-  RowStatistic null() const;       ///< of the null set; empty without one
+  const RowStatistic& mass() const { return mass_; }  ///< of sets with keys, [..., sets]
+  const RowStatistic& null() const { return null_; }  ///< of the null set; empty without one
+  RowStatistic prefix() const;                        ///< of the prefix
+  RowStatistic own() const;                           ///< of own keys
   RowStatistic top_piece() const;  ///< of the piece with the most; 0 without pieces
 
  private:
-  template <class Make>
-  RowStatistic of_sets(Make make) const;
-
   RowKind kind_;
-  bool null_ = false;  // whether the last of the sets is the null set
-  RowStatistic all_;   // mass of all sets
+  RowStatistic mass_, null_;
 };
 
 }  // namespace motet

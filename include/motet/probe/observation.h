@@ -66,7 +66,7 @@ struct Observation {
   /// and ProbeNeeds::query_keys_values. Memory goes with rows times keys.
   torch::Tensor probabilities_of(const std::vector<int64_t>& rows) const;
 
-  mutable std::optional<RowParts> known_parts = {};  ///< what `parts` keeps
+  mutable std::optional<RowParts> known_parts = {};  ///< what `parts` keeps of this `row`
 };
 
 }  // namespace motet
