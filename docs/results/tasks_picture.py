@@ -89,7 +89,7 @@ def main():
     cells(grid[1, 2], numpy.nanmean(less, 1)[:, None], signed, nothing, "PRGn_r", 3)
     for spare in (grid[0, 1], grid[0, 2], grid[2, 1], grid[2, 2]):
         spare.set_axis_off()
-    grid[0, 0].set_title(f"Loss against parallel reading, nats a token, P = {pieces}; bold: real after a correction for all cells", fontsize=10, loc="left",
+    grid[0, 0].set_title(f"Loss against parallel reading, nats a token, P = {pieces}; bold: real after a correction for these cells", fontsize=10, loc="left",
                          pad=34)
     grid[0, 0].xaxis.tick_top()
     grid[0, 0].set_xticks(range(len(tasks)), [short(task) for task in tasks], fontsize=8.5)
