@@ -41,9 +41,12 @@ class ReusedMemory : public c10::Allocator {
     if (bytes < kLeastReused || bytes > kMost) {
       return system_.allocate(bytes);
     }
-    auto* const block = take((bytes + kStep - 1) / kStep * kStep);
-    return {block->data, block, &put_back, c10::Device(c10::DeviceType::CPU)};
+    auto* const data = take((bytes + kStep - 1) / kStep * kStep);
+    return {data, data, &put_back, c10::Device(c10::DeviceType::CPU)};
   }
+
+  /// Of small blocks, too, which the system makes.
+  c10::DeleterFnPtr raw_deleter() const override { return &put_back; }
 
   void copy_data(void* to, const void* from, std::size_t bytes) const override {
     default_copy_data(to, from, bytes);
@@ -64,11 +67,12 @@ class ReusedMemory : public c10::Allocator {
   struct Block;
   using Blocks = std::list<Block>;  // kept ones: the one left first in front
   using BySize = std::multimap<std::size_t, Blocks::iterator>;
+  using ByData = std::map<void*, Blocks::iterator>;
   struct Block {
     void* data;
     std::size_t bytes;
-    Blocks::iterator self;
     BySize::node_type place;  // where it is found while it is kept
+    ByData::node_type name;   // and while it is lent
   };
   struct Peaks {
     std::size_t held, lent;
@@ -78,17 +82,23 @@ class ReusedMemory : public c10::Allocator {
 
   explicit ReusedMemory(c10::Allocator& system) : system_(system) {}
 
-  static void put_back(void* context) {
+  static void put_back(void* data) {
     auto& memory = *in_use;
-    auto& block = *static_cast<Block*>(context);
     const std::scoped_lock lock(memory.mutex_);
-    memory.kept_.splice(memory.kept_.end(), memory.lent_, block.self);
-    memory.by_size_.insert(std::move(block.place));
-    memory.lent_bytes_ -= block.bytes;
-    memory.kept_bytes_ += block.bytes;
+    const auto found = memory.by_data_.find(data);
+    if (found == memory.by_data_.end()) {
+      memory.system_.raw_deallocate(data);
+      return;
+    }
+    const auto block = found->second;
+    block->name = memory.by_data_.extract(found);
+    memory.kept_.splice(memory.kept_.end(), memory.lent_, block);
+    memory.by_size_.insert(std::move(block->place));
+    memory.lent_bytes_ -= block->bytes;
+    memory.kept_bytes_ += block->bytes;
   }
 
-  Block* take(std::size_t bytes) {
+  void* take(std::size_t bytes) {
     const std::scoped_lock lock(mutex_);
     auto found = by_size_.lower_bound(bytes);
     if (found == by_size_.end() || found->first > bytes + bytes / 16) {
@@ -96,12 +106,13 @@ class ReusedMemory : public c10::Allocator {
     }
     const auto block = found->second;
     block->place = by_size_.extract(found);
+    by_data_.insert(std::move(block->name));
     lent_.splice(lent_.end(), kept_, block);
     kept_bytes_ -= block->bytes;
     lent_bytes_ += block->bytes;
     most_ = std::max(most_, lent_bytes_);
     measured_.lent = std::max(measured_.lent, lent_bytes_);
-    return &*block;
+    return block->data;
   }
 
   /// A block of the system's, kept.
@@ -110,7 +121,9 @@ class ReusedMemory : public c10::Allocator {
     Blocks fresh;
     fresh.push_back({nullptr, bytes, {}, {}});
     const auto block = fresh.begin();
-    block->self = block;
+    ByData name;
+    name.emplace(nullptr, block);
+    block->name = name.extract(name.begin());
     BySize place;
     place.emplace(bytes, block);
     try {
@@ -122,6 +135,7 @@ class ReusedMemory : public c10::Allocator {
       keep_at_most(0);
       block->data = system_.raw_allocate(bytes);
     }
+    block->name.key() = block->data;
     kept_.splice(kept_.end(), fresh);
     kept_bytes_ += bytes;
     measured_.held = std::max(measured_.held, lent_bytes_ + kept_bytes_);
@@ -142,6 +156,7 @@ class ReusedMemory : public c10::Allocator {
   std::mutex mutex_;
   Blocks lent_, kept_;
   BySize by_size_;
+  ByData by_data_;
   std::size_t lent_bytes_ = 0, kept_bytes_ = 0, most_ = 0;
   Peaks measured_{};
 };

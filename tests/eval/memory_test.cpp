@@ -105,6 +105,19 @@ TEST_F(ReusedMemory, ServesTensorsThatGrow) {
   EXPECT_EQ(grown.slice(0, 0, kMegabyte / 8).sum().item<float>(), kMegabyte / 8);
 }
 
+/// As oneDNN's scratch has them.
+TEST_F(ReusedMemory, ServesRawBlocks) {
+  auto* const allocator = c10::GetCPUAllocator();
+  auto* const block = allocator->raw_allocate(3 * kMegabyte);
+  allocator->raw_deallocate(block);
+  EXPECT_EQ(allocator->raw_allocate(3 * kMegabyte), block);
+  allocator->raw_deallocate(block);
+  auto* const small = static_cast<char*>(allocator->raw_allocate(64));
+  small[63] = 1;
+  allocator->raw_deallocate(small);
+  EXPECT_NE(tensor_of(3).data_ptr(), small);
+}
+
 TEST_F(ReusedMemory, ServesThreadsAtOnce) {
   std::vector<int64_t> sums(4);
   std::vector<std::thread> threads;
