@@ -65,7 +65,6 @@ SUBSTITUTIONS = [
     (r"(motet-heads\b.*)", lambda m: re.sub(r" --(length|scored|segments|skip) \d+", "", m[1])
      + " --length 256 --scored 24 --segments 1"),
     (r"(motet-generate\b(?!.* --tokens).*)", r"\1 --tokens 3"),
-    (r"(families_test\.py\b.* --print)", r"\1 Llama"),
 ]
 
 ON_THE_MODEL = ("README.md", "guide.md")

@@ -1,9 +1,9 @@
 """Tiny random models of every family and variant, made by transformers: motet-inspect shows each,
 motet-compare reads 512 tokens of it, and what verify_model.py compares agrees.
 
-    python tests/python/families_test.py PATH/TO/motet-inspect PATH/TO/motet-compare PATH/TO/motet-trace [--print [NAME ...]]
+    python tests/python/families_test.py PATH/TO/motet-inspect PATH/TO/motet-compare PATH/TO/motet-trace [--print]
 
---print prints the table of docs/families.md, or the rows of these names, and tests nothing more.
+--print prints the table of docs/families.md and tests nothing more.
 """
 
 import json
@@ -101,9 +101,9 @@ class Families(unittest.TestCase):
                 self.assertIn(family, found["inspected"])
 
 
-def print_table(names):
+def print_table():
     print("| model | residual stream | logits | a token's loss, nats |\n|---|---|---|---|")
-    for name in names or VARIANTS:
+    for name in VARIANTS:
         with tempfile.TemporaryDirectory() as folder:
             found = measure(name, pathlib.Path(folder))
             print(f"| {name} | {found['layers']:.1e} | {found['logits']:.1e} | {found['losses']:.1e} |",
@@ -113,6 +113,6 @@ def print_table(names):
 if __name__ == "__main__":
     torch.set_num_threads(2)
     if "--print" in sys.argv:
-        print_table(sys.argv[sys.argv.index("--print") + 1:])
+        print_table()
     else:
         unittest.main(argv=sys.argv[:1])
