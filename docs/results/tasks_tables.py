@@ -57,26 +57,30 @@ def nll(row):
     return row["answer_nll"] / row["answer_tokens"]
 
 
-def against_parallel(tasks, figure, sign):
-    """Every cure against parallel reading of the same degree: a row a mode, a column a task."""
-    cells, tests = {}, []
+def compared(tasks, figure):
+    """Every cure against parallel reading of the same degree: ((P, mode), task) -> its mean difference and interval, and the p-value,
+    corrected for all of them."""
+    found, tests = {}, {}
     for name, modes in tasks.items():
         for (pieces, mode), rows in modes.items():
             if pieces == 1 or mode == "parallel":
                 continue
             values = differences(rows, modes[pieces, "parallel"], figure)
             if len(values) > 1:
-                tests.append(((pieces, mode), name, p_value(values)))
-                cells[(pieces, mode), name] = interval(values)
-    if not tests:
-        return
-    adjusted = {(mode, name): p for (mode, name, _), p in zip(tests, holm([p for *_, p in tests]))}
-    modes = list(dict.fromkeys(mode for mode, _, _ in tests))
-    table(["P", "mode"] + list(tasks), [
-        [str(mode[0] or "units"), mode[1]] + [
-            "–" if (mode, name) not in cells else
-            "{:{s}.3f} [{:{s}.3f}, {:{s}.3f}]".format(*cells[mode, name], s=sign) +
-            ("*" if adjusted[mode, name] < 0.05 else "") for name in tasks] for mode in modes])
+                tests[(pieces, mode), name] = p_value(values)
+                found[(pieces, mode), name] = interval(values)
+    return {cell: (found[cell], p) for cell, p in zip(found, holm(list(tests.values())))}
+
+
+def against_parallel(tasks, figure, sign):
+    """A row a mode, a column a task."""
+    cells = compared(tasks, figure)
+    if cells:
+        table(["P", "mode"] + list(tasks), [
+            [str(mode[0] or "units"), mode[1]] + [
+                "–" if (mode, name) not in cells else
+                "{:{s}.3f} [{:{s}.3f}, {:{s}.3f}]".format(*cells[mode, name][0], s=sign) + ("*" if cells[mode, name][1] < 0.05 else "")
+                for name in tasks] for mode in dict.fromkeys(mode for mode, _ in cells)])
 
 
 def main():
