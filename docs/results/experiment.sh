@@ -3,7 +3,7 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 say() { echo "$experiment: $*" >&2; }
-quick=false texts=$root/../shared/data/text out=$root/runs/$experiment
+quick=false texts=$root/../shared/data/text out=
 while [ $# -gt 0 ]; do
   case $1 in
     --quick) quick=true; shift ;;
@@ -13,12 +13,22 @@ while [ $# -gt 0 ]; do
     *) say "unknown argument '$1'; --quick, --texts DIR and --out DIR are known"; exit 2 ;;
   esac
 done
+out=${out:-$root/runs/$experiment$($quick && echo -quick || true)}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+# What is kept is not done again, so a folder holds looks or results, never both; that of looks has the file `quick`.
+if $quick && [ ! -e "$out/quick" ] && [ -n "$(ls -A "$out")" ]; then
+  say "$out holds something other than a --quick run; name an empty folder with --out"
+  exit 2
+elif ! $quick && [ -e "$out/quick" ]; then
+  say "$out holds a --quick run, whose figures would be taken for results; name another folder with --out, or delete it"
+  exit 2
+fi
 for name in $needed; do
   [ -e "$texts/$name.txt" ] || { say "$texts/$name.txt is missing; --texts DIR says where the texts are"; exit 1; }
 done
 [ -z "$needed" ] || texts=$(cd "$texts" && pwd)
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
+! $quick || touch "$out/quick"
 cd "$root"
 environment=$(cmake/setup.sh --tests --model)
 eval "$environment"

@@ -2,7 +2,7 @@
 # Which heads need far keys, and what leaving those out costs.   docs/results/heads.sh [--quick] [--texts DIR] [--out DIR]
 #   --quick      2,048 tokens, one segment a text, fewer tau, four recall texts: a look, not a result
 #   --texts DIR  test_books.txt, wikitext2_test_raw.txt, valid_books.txt (../shared/data/text)
-#   --out DIR    where runs, pages and the tables go (runs/heads)
+#   --out DIR    where runs, pages and the tables go (runs/heads, or runs/heads-quick)
 # Loss of the last 1,024 of 4,096 tokens (four segments a text) and of 8,192 (one segment), for every method over tau;
 # between them, the digits of a number that lies somewhere in 4,096 tokens. An interrupted experiment goes on where it
 # stopped.

@@ -6,7 +6,7 @@
 #   --texts DIR  valid_books.txt, train_books_1.txt, wikitext2_valid.txt to fit on; test_books.txt, wikitext2_test.txt to read
 #                (../shared/data/text)
 #   --only NAME  this fit or run alone, temper its grid; may be repeated
-#   --out DIR    where fits, runs and the tables go (runs/readings)
+#   --out DIR    where fits, runs and the tables go (runs/readings, or runs/readings-quick)
 # Readings are fitted to rows of 1,024 tokens, 256 of them predicted, at P = 8, and so are, by a grid, temper's two numbers; read are
 # 24 segments of 4,096 tokens of each test text, 256 scored. A fit is kept as DIR/NAME.safetensors, and of a run what tables are made
 # of as DIR/TEXT.NAME.jsonl.gz, of the grid in DIR/grid: what is kept is not done again. An interrupted experiment goes on where it
@@ -83,10 +83,13 @@ tables() {
   compgen -G "$out/*.jsonl.gz" > /dev/null || return 0
   "$MOTET_PYTHON" "$here/readings_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"
 }
-learned() {  # of the fits that are kept
-  local all=""
+learned() {  # [seed]: of the fits that are kept, those of seed 0, or the first one and its like of other seeds
+  local all="" name of
   for one in "${fits[@]}"; do
-    [ ! -e "$out/${one%% *}.safetensors" ] || all+=",learned:$out/${one%% *}.safetensors"
+    name=${one%% *} of=""
+    [[ $name != *-seed* ]] || of=seed
+    [ "$of" = "${1:-}" ] || [ -n "${1:-}" -a "$one" = "${fits[0]}" ] || continue
+    [ ! -e "$out/$name.safetensors" ] || all+=",learned:$out/$name.safetensors"
   done
   echo "${all#,}"
 }
@@ -105,6 +108,7 @@ read_text fixed --prefix "" --recall \
   --readings $fixed,null:0,scale:ssmax,scale:infoscale,scale:entropy,guess:2:mean,guess:2:diagonal,guess:2:full,guess:2:box
 read_text controls --prefix "" --recall --readings select,guess:2:last,guess:2:random
 [ -z "$(learned)" ] || read_text learned --prefix "" --readings "weigh:1.5:0.6,$(learned)"
+$quick || [ -z "$(learned seed)" ] || read_text seeds --prefix "" --readings "$(learned seed)"
 pieces=1,8 read_text ensembles --prefix "" --readings select --ensembles nbce,mean
 read_text prefix --readings $fixed
 read_text choices --prefix "" --recall --readings \

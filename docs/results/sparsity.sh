@@ -3,7 +3,7 @@
 #   --quick      two arms of the default model, few steps, one seed, little text: a look, not a result
 #   --texts DIR  train_books_1.txt, train_books_2.txt, valid_books.txt, test_books.txt, wikitext2_test_raw.txt
 #                (../shared/data/text)
-#   --out DIR    where arms, runs and the tables go (runs/sparsity)
+#   --out DIR    where arms, runs and the tables go (runs/sparsity, or runs/sparsity-quick)
 # Arms differ in their loss alone: the same steps over the same rows from the same weights. Every arm is read as it
 # is, with only the k largest keys of each row, and in pieces. An interrupted experiment goes on where it stopped.
 set -euo pipefail

@@ -3,7 +3,7 @@
 #   --quick      768 tokens, P = 8, six items of fewer tasks: a look, not a result
 #   --model DIR  models/SmolLM2-135M-Instruct
 #   --data DIR   classification/ and qa/ (../shared/data); tasks whose file is missing are left out by name
-#   --out DIR    where the run, its page and the tables go (runs/tasks)
+#   --out DIR    where the run, its page and the tables go (runs/tasks, or runs/tasks-quick)
 #   --dtype NAME bfloat16, as in the paper
 #   --only TASK  this task alone, by the name of its folder; may be repeated
 # Each task with 100 items for likelihoods, half of them with outputs; P = 1, 4, 16, every reading, without and with the

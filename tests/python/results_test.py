@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -130,6 +131,29 @@ class Performance(unittest.TestCase):
         self.assertEqual(lines[2:4], ["# command: benchmarks/run.sh --quick", "# 1 of 2 goals met"])
         self.assertEqual(lines[5:], ["figure,better,goal,median,low,high,met", '"a, b",lower,0.75,0.612,0.5,0.7,yes',
                                      "c,higher,15,10.6,,,no", "d,,,1.05e+03,900,1.1e+03,"])
+
+
+class Looks(unittest.TestCase):
+    """A look (--quick) and a result do not mix in one folder; said before anything is set up."""
+
+    def refused(self, directory, *options):
+        for script in ("tasks", "readings", "heads", "sparsity"):
+            done = subprocess.run([RESULTS / f"{script}.sh", "--out", directory, *options], capture_output=True, text=True, check=False,
+                                  env={**os.environ, "PATH": "/usr/bin:/bin"})
+            self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+            yield done.stderr
+
+    def test_a_look_does_not_go_into_results(self):
+        with tempfile.TemporaryDirectory() as directory:
+            (pathlib.Path(directory) / "trec.jsonl.gz").touch()
+            for message in self.refused(directory, "--quick"):
+                self.assertIn("holds something other than a --quick run; name an empty folder with --out", message)
+
+    def test_results_do_not_go_into_a_look(self):
+        with tempfile.TemporaryDirectory() as directory:
+            (pathlib.Path(directory) / "quick").touch()
+            for message in self.refused(directory):
+                self.assertIn("holds a --quick run, whose figures would be taken for results", message)
 
 
 class Heads(unittest.TestCase):
