@@ -10,7 +10,8 @@ struct Affine : motet::Reading {
   std::string name() const override { return "affine"; }
   motet::ReadingNeeds needs() const override { return {.scores = true}; }
   std::optional<torch::Tensor> decide(const motet::PieceScores& scores) const override {
-    return scores.for_pieces(a * scores.piece_lse() + b);
+    const auto lse = scores.piece_lse().clamp_min(-1e4);  // -inf where a window hides a piece
+    return scores.for_pieces(a * lse + b);
   }
 };
 

@@ -26,7 +26,7 @@ struct OwnBlock : motet::Block {
   Linear down = make_linear("down", c.inner, width);
 };
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   motet::require(argc == 2, "wanted: own_family QWEN2_DIRECTORY");
   const auto shipped = motet::load_model(argv[1]);
   auto family = *motet::find_family("llama");  // Qwen2 has its config.json and names of tensors
@@ -37,4 +37,7 @@ int main(int argc, char** argv) {
     const auto context = motet::encode(*model, {1, 2, 3, 4}, motet::make_layout(0, {2, 2}));
     std::cout << motet::read(*model, context, {5, 6}) << '\n';
   }
+} catch (const std::exception& error) {
+  std::cerr << "own_family: " << error.what() << '\n';
+  return 1;
 }

@@ -21,7 +21,7 @@ motet::MadeTask make_sums(const motet::TaskText& text, const motet::TaskSettings
       sum += term;
     }
     record.query = "Sum of all numbers:";
-    record.answers = {record.gold = std::to_string(sum)};
+    record.answers = {std::to_string(sum)};
     record.rule = motet::AnswerRule::kExact;
     record.parse_line = true;
     made.records.push_back(record);
@@ -33,9 +33,13 @@ const bool registered = motet::register_task({"sums", "sums[:terms=N]", make_sum
 
 }  // namespace
 
-int main(int, char** argv) {  // of a model's directory, for its tokenizer
+int main(int argc, char** argv) try {
+  motet::require(argc == 2, "wanted: own_task MODEL, whose tokenizer counts");
   const auto tokenizer = motet::Tokenizer::load(argv[1]);
   const auto items = motet::make_task("sums:terms=2", {.items = 1}, tokenizer);
   std::cout << items.records[0].units[0] << items.records[0].units[1] << items.records[0].query
             << " " << items.records[0].gold << "\n";
+} catch (const std::exception& error) {
+  std::cerr << "own_task: " << error.what() << '\n';
+  return 1;
 }

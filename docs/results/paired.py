@@ -13,23 +13,32 @@ import numpy
 DRAWS, FLIPS, SEED = 10_000, 20_000, 42
 
 
+def short(value):
+    """Files are named as in options, without their folders."""
+    if isinstance(value, str):
+        return re.sub(r"(?<![^:=])/[^:=]*/", "", value)
+    if isinstance(value, dict):
+        return {name: short(one) for name, one in value.items()}
+    return [short(one) for one in value] if isinstance(value, list) else value
+
+
 def keep_run(path, run, fields, rows):
-    """Writes these fields of a run and its rows, a line each. Files are named as in options, without their folders."""
-    def short(value):
-        if isinstance(value, str):
-            return re.sub(r"(?<![^:=])/[^:=]*/", "", value)
-        if isinstance(value, dict):
-            return {name: short(one) for name, one in value.items()}
-        return [short(one) for one in value] if isinstance(value, list) else value
+    """Writes these fields of a run, shortened, and its rows, a line each."""
     lines = [short({name: run[name] for name in fields}), *rows]
     with open(path, "wb") as file:
         file.write(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode(), mtime=0))
 
 
+def ranks(values):
+    """From 1; those that tie share the mean of their ranks."""
+    _, group, count = numpy.unique(numpy.ravel(values), return_inverse=True, return_counts=True)
+    return (numpy.cumsum(count) - (count - 1) / 2)[group]
+
+
 def rank_correlation(a, b):
-    """Spearman's, of two arrays without ties."""
-    ranks = [numpy.argsort(numpy.argsort(numpy.ravel(values))) for values in (a, b)]
-    return numpy.corrcoef(*ranks)[0, 1]
+    """Spearman's. NaN where all of one tie."""
+    with numpy.errstate(invalid="ignore"):
+        return numpy.corrcoef(ranks(a), ranks(b))[0, 1]
 
 
 def interval(values):

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What docs/results/readings.sh finds, as Markdown.   readings_tables.py [--temper] KEPT ... | readings_tables.py --keep KEPT RUN
+"""What docs/results/readings.sh finds, as Markdown.
+  readings_tables.py [--temper] KEPT ... | readings_tables.py --keep KEPT RUN | readings_tables.py --has KEPT READINGS PIECES SEGMENTS
 
 A RUN is a run.json of motet-compare, a KEPT one (TEXT.NAME.jsonl.gz) what the tables are made of. Runs over one text have the same
 segments, so that modes of several runs are compared in pairs. How differences are tested is in paired.py; * marks p < 0.05.
-With --temper: of a grid of that reading's two numbers, a table and the best pair.
+With --temper: of a grid of that reading's two numbers, a table and the best pair. With --has: the exit status is 0 where KEPT is of
+a whole run with at least these readings and pieces (lists with commas, as motet-compare takes them) and so many segments, 1 otherwise.
 """
 
 import gzip
@@ -14,7 +16,7 @@ import sys
 
 import numpy
 
-from paired import holm, interval, keep_run, p_value, rank_correlation, table
+from paired import holm, interval, keep_run, p_value, rank_correlation, short, table
 
 HEAD = ("model", "data", "dtype", "kernel", "products", "configuration", "version", "revision", "complete")
 ROW = ("mode", "reading", "pieces", "prefix_tokens", "selected", "segment", "tokens", "nll", "kl", "same_top1", "entropy_tok", "entropy_between",
@@ -27,13 +29,23 @@ def read(path):
 
 
 def keep(path, run):
-    def short(value):
+    def rounded(value):
         if isinstance(value, float):
             return round(value, 6)
         if isinstance(value, dict):
-            return {name: short(one) for name, one in value.items()}
-        return [short(one) for one in value] if isinstance(value, list) else value
-    keep_run(path, run, HEAD, ([short(row[name]) for name in ROW] for row in run["segment_rows"]))
+            return {name: rounded(one) for name, one in value.items()}
+        return [rounded(one) for one in value] if isinstance(value, list) else value
+    keep_run(path, run, HEAD, ([rounded(row[name]) for name in ROW] for row in run["segment_rows"]))
+
+
+def has(path, readings, pieces, segments):
+    """Whether this file is there, of a whole run, and of all of these; numbers are texts, as on the command line."""
+    if not pathlib.Path(path).exists():
+        return False
+    head, _ = read(path)
+    kept = head["configuration"]
+    return (head["complete"] and set(short(readings.split(","))) <= set(kept["readings"]) and
+            set(map(int, pieces.split(","))) <= set(kept["pieces"]) and int(segments) <= kept["segments"])
 
 
 def label(row):
@@ -62,6 +74,12 @@ def mean(rows, figure):
     return numpy.mean(values) if values else None
 
 
+def shown(texts, pieces, mode):
+    """A mode's name, and how many segments it has where full reading has more."""
+    fewer = [len(modes[pieces, mode]) for modes in texts.values() if (pieces, mode) in modes and len(modes[pieces, mode]) < len(modes[1, "full"])]
+    return mode + (f" ({min(fewer)} segments)" if fewer else "")
+
+
 def losses(texts, pieces):
     """A row a mode, by its mean over texts: above full, against parallel, how much of the gap is closed, entropy."""
     names = list(dict.fromkeys(mode for modes in texts.values() for p, mode in modes if p == pieces))
@@ -84,8 +102,7 @@ def losses(texts, pieces):
                       "" if mode == "parallel" else
                       "{:+.3f} [{:+.3f}, {:+.3f}]".format(*against) + ("*" if (text, mode) in real else ""),
                       f"{100 * (1 - above / gap):.0f} %", f"{mean(one, 'entropy_tok'):.2f}"]
-        fewer = [len(modes[pieces, mode]) for modes in texts.values() if (pieces, mode) in modes and len(modes[pieces, mode]) < len(modes[1, "full"])]
-        rows.append((numpy.mean(order), [mode + (f" ({min(fewer)} segments)" if fewer else "")] + cells))
+        rows.append((numpy.mean(order), [shown(texts, pieces, mode)] + cells))
     print(f"**P = {pieces}**: loss above full reading ± half its interval, against parallel reading, the share of the gap that is closed, "
           "nats a token; and attention's entropy, nats\n")
     head = ["mode"]
@@ -128,7 +145,7 @@ def choices(texts):
                 f"{numpy.mean([row['choice']['mass'] for row in found]):.2f}",
                 f"{pairs(modes[pieces, mode], modes[1, 'full']).mean():+.3f}"]
         if any(cell != "–" for cell in cells):
-            rows.append([str(pieces), mode] + cells)
+            rows.append([str(pieces), shown(texts, pieces, mode)] + cells)
     if rows:
         print("**Which pieces?** Recall of the exact choice of as many, the pieces' mass that is kept, and the loss above full, nats a "
               "token\n")
@@ -171,6 +188,8 @@ def main():
         with open(sys.argv[3], encoding="utf-8") as file:
             keep(sys.argv[2], json.load(file))
         return
+    if sys.argv[1:2] == ["--has"]:
+        sys.exit(0 if has(*sys.argv[2:]) else 1)
     if sys.argv[1:2] == ["--temper"]:
         temper(modes_of(sys.argv[2:])[0])
         return

@@ -35,7 +35,7 @@ def cells(axes, values, text, bold, colours, span):
     axes.imshow(numpy.ma.masked_invalid(values), cmap=colours, vmin=-span, vmax=span, aspect="auto")
     for (i, j), value in numpy.ndenumerate(values):
         if numpy.isfinite(value):
-            axes.text(j, i, text(value), ha="center", va="center", fontsize=8.5, color="white" if abs(value) > 0.72 * span else "#222",
+            axes.text(j, i, text(value), ha="center", va="center", fontsize=8.5, color="white" if abs(value) > 0.55 * span else "#222",
                       fontweight="bold" if bold[i, j] else "normal")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -81,7 +81,7 @@ def main():
     cells(grid[1, 2], numpy.nanmean(less, 1)[:, None], signed, nothing, "PRGn_r", 3)
     for spare in (grid[0, 1], grid[0, 2], grid[2, 1], grid[2, 2]):
         spare.set_axis_off()
-    grid[0, 0].set_title(f"Loss against parallel reading, nats a token, P = {pieces}; bold: real, by the tables", fontsize=10, loc="left",
+    grid[0, 0].set_title(f"Loss against parallel reading, nats a token, P = {pieces}; bold: p < 0.05 after correction", fontsize=10, loc="left",
                          pad=34)
     grid[0, 0].xaxis.tick_top()
     grid[0, 0].set_xticks(range(len(tasks)), [short(task) for task in tasks], fontsize=8.5)

@@ -19,6 +19,7 @@
 #include "motet/text/documents.h"
 #include "motet/text/tokenizer.h"
 #include "program.h"
+#include "readings.h"
 #include "report_files.h"
 #include "run_files.h"
 #include "texts.h"
@@ -53,7 +54,8 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_flag("--bos", options.bos,
                "put the tokenizer's first token before everything, in every mode");
-  app.add_option("--select", options.select, "pieces K that a row of selective and both keeps; 2");
+  app.add_option("--select", options.select,
+                 "pieces K that a row of selective and both keeps, which it asks for; 2");
   auto* readings =
       app.add_option("--readings", options.readings)->delimiter(',')->capture_default_str();
   options.describe = [readings] {
@@ -101,7 +103,7 @@ motet::CompareOptions compare_options(const Options& options, const motet::Confi
   compare.pieces = options.pieces;
   compare.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
   compare.select = options.select.value_or(compare.select);
-  compare.readings = options.readings;
+  compare.readings = program::readings_of(options.readings, options.select);
   for (const auto keys : options.keep_keys) {
     if (keys < 1) {
       throw UsageError(fmt::format("--keep-keys {}: a row keeps at least 1", keys));
@@ -194,6 +196,7 @@ void compare(const Options& options) {
 
   motet::CompareRun run{program::provenance_here(options), compare, plan.left_out, {}};
   run.provenance.model = program::model_source(options, config);
+  run.provenance.readings = program::reading_files(options, plan.modes, run.provenance.model);
   run.provenance.data = text.source();
   run.provenance.data_tokens = text.tokens();
   program::tell_changes(options, motet::json_of(run));

@@ -22,6 +22,7 @@
 #include "motet/report/tasks.h"
 #include "motet/text/tokenizer.h"
 #include "program.h"
+#include "readings.h"
 #include "report_files.h"
 #include "run_files.h"
 
@@ -75,8 +76,10 @@ void add_options(CLI::App& app, Options& options) {
       "every mode; what follows the query's last line break begins the answer");
   app.add_option("--system", options.system, "a system message before the user's; knows \\n")
       ->needs(chat);
-  app.add_option("--select", options.select,
-                 "pieces K that selective and both keep, for heads and rows of a call together; 2");
+  app.add_option(
+      "--select", options.select,
+      "pieces K that selective and both keep, for heads and rows of a call together, and\n"
+      "asks for these modes; 2");
   auto* readings =
       app.add_option("--readings", options.readings)->delimiter(',')->capture_default_str();
   options.describe = [tasks, readings] {
@@ -127,7 +130,7 @@ motet::TasksOptions tasks_options(const Options& options, const motet::Config& c
   }
   tasks.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
   tasks.select = options.select.value_or(tasks.select);
-  tasks.readings = options.readings;
+  tasks.readings = program::readings_of(options.readings, options.select);
   tasks.positions = motet::positions_named(options.positions);
   if (options.bos) {
     tasks.bos = program::bos_of(options.model, config, tokenizer);
@@ -170,9 +173,11 @@ Items make_items(const Options& options, const motet::TasksOptions& tasks,
   };
   std::vector<Made> made;
   std::set<std::pair<std::string, std::string>> seen;
+  std::map<std::string, std::string> owners;  // of tasks: the entry that makes them
   std::string hashes;
   for (const auto& text : options.tasks) {
     auto task = motet::make_task(text, settings, tokenizer);
+    motet::require_distinct_tasks(text, task, owners);
     if (chat) {
       task.layout += ", chat";
     }
@@ -221,15 +226,39 @@ void go_on(const Options& options, const Items& items, motet::TasksRun& run) {
   auto earlier = motet::load_tasks_run(path);
   motet::require(earlier.items <= run.items, path.string(), ": has ", earlier.items,
                  " items of each task, this command ", run.items, "; --items may only grow");
-  for (const auto& item : items.items) {
-    const auto& record = item.record;
-    const auto same = std::find_if(
-        earlier.item_rows.begin(), earlier.item_rows.end(),
-        [&](const motet::ItemRow& row) { return row.task == record.task && row.id == record.id; });
-    motet::require(same == earlier.item_rows.end() || same->prompt_hash == record.prompt_hash(),
-                   path.string(), ": its item ", record.id, " of the task ", record.task,
-                   " has another prompt than this command's; choose another --out");
+  using Name = std::pair<std::string, std::string>;
+  std::map<Name, std::vector<const motet::ItemRow*>> rows;
+  for (const auto& row : earlier.item_rows) {
+    rows[{row.task, row.id}].push_back(&row);
   }
+  std::set<Name> again;  // items that lack a mode, or have one twice
+  for (const auto& item : items.items) {
+    const Name name{item.record.task, item.record.id};
+    const auto& there = rows[name];
+    for (const auto* row : there) {
+      motet::require(row->prompt_hash == item.record.prompt_hash(), path.string(), ": its item ",
+                     name.second, " of the task ", name.first,
+                     " has another prompt than this command's; choose another --out");
+    }
+    std::set<std::pair<std::string, int64_t>> modes;
+    for (const auto* row : there) {
+      modes.emplace(row->reading + (row->prefix_tokens > 0 ? " + prefix" : ""), row->pieces);
+    }
+    if (!there.empty() &&
+        (there.size() != item.modes.size() || modes.size() != item.modes.size())) {
+      note(options,
+           fmt::format("note: {} has {} rows of the item {} of the task {}, which is read "
+                       "in {} modes: it is read again",
+                       path.string(), there.size(), name.second, name.first, item.modes.size()));
+      again.insert(name);
+    }
+  }
+  std::erase_if(earlier.item_rows, [&](const motet::ItemRow& row) {
+    return again.contains({row.task, row.id});
+  });
+  std::erase_if(earlier.items_left_out, [&](const motet::ItemLeftOut& one) {
+    return again.contains({one.task, one.id});
+  });
   run.item_rows = std::move(earlier.item_rows);
   run.items_left_out = std::move(earlier.items_left_out);
 }
@@ -271,7 +300,7 @@ void show_prompts(const Items& items, const std::string& prefix) {
                          "{}, item {}, {} tokens, prompt {}: score {}, answers {}\n", record.task,
                          record.id, item.tokens(), items.layouts[i], motet::name_of(record.rule),
                          fmt::join(record.answers, " | "))));
-    part("before everything, in every mode", record.lead);
+    part("before everything, in every mode", record.lead.empty() ? "(nothing)" : record.lead);
     part("prefix, of sink and both", record.prefix.value_or(prefix));
     for (std::size_t unit = 0; unit < record.units.size(); ++unit) {
       part(fmt::format("unit {}", unit), record.units[unit]);
@@ -288,21 +317,23 @@ void tell_left_out(const Options& options, const motet::TasksPlan& plan, const I
     note(options, fmt::format("left out: {}, P = {}: {}", one.mode, one.pieces, one.reason));
   }
   constexpr std::size_t kLines = 8;
-  std::size_t count = 0, dropped = 0;
+  std::size_t lines = 0, count = 0, dropped = 0;
   for (const auto& item : items.items) {
+    count += item.left_out.empty() ? 0 : 1;
     dropped += item.dropped > 0 ? 1 : 0;
     if (item.dropped > 0 && dropped <= kLines) {
-      note(options, fmt::format("{} {}: {} units are left out from the far end", item.record.task,
-                                item.record.id, item.dropped));
+      note(options, fmt::format("{} {}: {} units are left out from the far end{}", item.record.task,
+                                item.record.id, item.dropped,
+                                item.gold_dropped ? ", one with the answer among them" : ""));
     }
     for (const auto& one : item.left_out) {
-      if (++count <= kLines) {
+      if (++lines <= kLines) {
         note(options, fmt::format("left out: {} {}, {}, P = {}: {}", one.task, one.id, one.mode,
                                   one.pieces, one.reason));
       }
     }
   }
-  if (count > kLines || dropped > kLines) {
+  if (lines > kLines || dropped > kLines) {
     note(options, fmt::format("left out in all: {} items in some mode (each in run.json); units "
                               "of {} items",
                               count, dropped));
@@ -358,9 +389,13 @@ void eval(const Options& options) {
   }
   program::note_usual_prefix(options, tokenizer, options.bos);
   tell_left_out(options, plan, items);
-  motet::require(std::any_of(items.items.begin(), items.items.end(),
-                             [](const motet::TaskItem& item) { return !item.modes.empty(); }),
-                 "no item can be read in any mode");
+  motet::require(
+      std::any_of(items.items.begin(), items.items.end(),
+                  [](const motet::TaskItem& item) { return !item.modes.empty(); }),
+      fmt::format("no item can be read in any mode: the model has {} positions; fewer "
+                  "tokens (--length, of tasks that are made), or --truncate units, would "
+                  "fit",
+                  config.positions));
   const auto model = motet::load_model(options.model, options.load());
 
   motet::TasksRun run;
@@ -369,6 +404,7 @@ void eval(const Options& options) {
     return word == "--resume" || word == "--overwrite";
   });
   run.provenance.model = program::model_source(options, config);
+  run.provenance.readings = program::reading_files(options, plan.modes, run.provenance.model);
   run.provenance.data = {fmt::format("{}", fmt::join(options.tasks, ",")), items.files_hash};
   run.tasks = options.tasks;
   run.layout = options.layout;
@@ -383,15 +419,15 @@ void eval(const Options& options) {
   run.left_out = plan.left_out;
   program::tell_changes(options, motet::json_of(run));
   std::unique_ptr<motet::DirectoryLock> lock;
-  const auto save = [&] {
+  const auto save = [&](motet::TasksPart part) {
     if (!options.out.empty()) {
-      motet::save_run(run, options.out / "run.json");
+      motet::save_run(run, options.out / "run.json", part);
     }
   };
   if (!options.out.empty()) {
     lock = program::claim_directory(options);
     go_on(options, items, run);
-    save();
+    save(motet::TasksPart::kItems);
   }
 
   const auto done = run.done();
@@ -406,27 +442,32 @@ void eval(const Options& options) {
                                      });
   note(options, fmt::format("{} of {} items to do, up to {} modes each: {:.2f} TFLOP", open,
                             items.items.size(), plan.modes.size(), flops / 1e12));
-  program::run_items(
-      options,
-      {.verb = "reading",
-       .first = 0,
-       .count = static_cast<int64_t>(items.items.size()),
-       .open =
-           [&](int64_t i) {
-             return is_done(items.items[i]) ? 0 : std::max(1.0, items.items[i].flops);
-           },
-       .run =
-           [&](int64_t i, const motet::TasksProgress& step) {
-             const auto& item = items.items[i];
-             const auto rows = motet::run_item(*model, tokenizer, item, tasks, items.outputs[i],
-                                               items.layouts[i], step);
-             run.item_rows.insert(run.item_rows.end(), rows.begin(), rows.end());
-             run.items_left_out.insert(run.items_left_out.end(), item.left_out.begin(),
-                                       item.left_out.end());
-             save();
-           },
-       .kept =
-           [&] { return fmt::format("{} of {} items", run.done().size(), items.items.size()); }});
+  const program::Items work{
+      .verb = "reading",
+      .first = 0,
+      .count = static_cast<int64_t>(items.items.size()),
+      .open =
+          [&](int64_t i) {
+            return is_done(items.items[i]) ? 0 : std::max(1.0, items.items[i].flops);
+          },
+      .run =
+          [&](int64_t i, const motet::TasksProgress& step) {
+            const auto& item = items.items[i];
+            const auto rows = motet::run_item(*model, tokenizer, item, tasks, items.outputs[i],
+                                              items.layouts[i], step);
+            run.item_rows.insert(run.item_rows.end(), rows.begin(), rows.end());
+            run.items_left_out.insert(run.items_left_out.end(), item.left_out.begin(),
+                                      item.left_out.end());
+            save(motet::TasksPart::kItems);
+          },
+      .kept = [&] { return fmt::format("{} of {} items", run.done().size(), items.items.size()); }};
+  try {
+    program::run_items(options, work);
+  } catch (...) {
+    save(motet::TasksPart::kAll);
+    throw;
+  }
+  save(motet::TasksPart::kAll);
   fmt::print("{}", program::for_output(fmt::format("{}, layout {}, positions {}\n\n{}",
                                                    run.provenance.model.name, options.layout,
                                                    options.positions, motet::table_of(run))));

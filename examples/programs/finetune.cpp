@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "finetune_options.h"
@@ -180,6 +181,10 @@ void print_summary(const Options& options, const ordered_json& run,
                valid.back()["loss"].get<double>());
   }
   fmt::print("nats a token; loss: means of the first and the last {} steps\n", part);
+  if (options.teach == "full") {
+    fmt::print("loss: divergence from full reading{}\n",
+               training.validations() ? "; validation: of the text's own tokens" : "");
+  }
   if (options.patience > 0) {
     fmt::print("The result is that of step {}, whose validation loss is the lowest\n",
                training.result_step());
@@ -192,6 +197,25 @@ void print_summary(const Options& options, const ordered_json& run,
   } else {
     fmt::print("Model: {}\n", options.out.string());
   }
+}
+
+/// What the file of a reading says of how it came about.
+std::map<std::string, std::string> about_reading(const Options& options, const ordered_json& run) {
+  auto texts = ordered_json::array();
+  for (const auto& path : options.text) {
+    texts.push_back(program::plain_path(path).filename().string());
+  }
+  std::map<std::string, std::string> about{{"model", run["model"]["name"]},
+                                           {"model_hash", run["model"]["hash"]},
+                                           {"texts", texts.dump()},
+                                           {"motet", run["version"]}};
+  for (const auto* field : {"text", "valid", "configuration", "seed"}) {
+    about[field] = run[field].dump();
+  }
+  for (const auto* field : {"revision", "dtype", "device", "kernel", "products"}) {
+    about[field] = run[field];
+  }
+  return about;
 }
 
 void finetune(const Options& options) {
@@ -243,11 +267,7 @@ void finetune(const Options& options) {
   if (reading) {
     auto model = motet::load_model(path, options.load());
     motet::ReadingFit fitting(std::move(model), text.rows, fit);
-    fitting.describe({{"model", name},
-                      {"model_hash", run["model"]["hash"]},
-                      {"text", text.source.dump()},
-                      {"configuration", run["configuration"].dump()},
-                      {"motet", std::string(motet::version())}});
+    fitting.describe(about_reading(options, run));
     const auto lock = program::claim_training(options, run, tokenizer_path);
     note(
         options,
@@ -287,7 +307,7 @@ int main(int argc, char** argv) {
       "motet-finetune");
   Options options;
   program::add_finetune_options(app, options);
-  options.flags = {{"learning_rate", "--lr"}};
+  options.flags = {{"learning_rate", "--lr"}, {"exponent", "--start"}, {"discount", "--start"}};
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error when writing, as a full disk
   return program::run(app, argc, argv, options, [&] { finetune(options); });
 }

@@ -120,7 +120,8 @@ void add_reading_options(CLI::App& app, FinetuneOptions& options) {
     options.of_readings.push_back(option);
   };
   add(app.add_option("--teach", options.teach,
-                     "what the reading learns from: the row's own tokens, or full reading of it")
+                     "what the reading learns from: the row's own tokens, or full reading of it.\n"
+                     "--valid goes by own tokens in either case")
           ->check(CLI::IsMember({"own", "full"}))
           ->capture_default_str());
   add(app.add_option("--numbers", options.numbers, "of the whole model, its layers or its heads")
@@ -145,7 +146,9 @@ void add_finetune_options(CLI::App& app, FinetuneOptions& options) {
       ->description(
           "directory of a model in Hugging Face format, or its id in the local hub cache;\n"
           "$MOTET_MODEL, unless given");
-  app.get_option("--dtype")->description("of passes; weights and their steps are float32");
+  app.get_option("--dtype")->description(
+      "of passes; weights and their steps are float32, but with --tune reading the\n"
+      "weights are read in it, too");
   app.get_option("--out")->required()->description(
       "directory for the trained model, checkpoints and log.jsonl");
   auto* init = app.add_option("--init", options.init, "config.json: trains from scratch instead")

@@ -23,24 +23,32 @@ constexpr std::array kCopied{"tokenizer.json",      "tokenizer_config.json",   "
                              "merges.txt",          "special_tokens_map.json", "added_tokens.json",
                              "chat_template.jinja", "generation_config.json"};
 /// What a run makes besides.
-constexpr std::array kMade{"model.safetensors", "config.json", "log.jsonl", "valid.jsonl"};
+constexpr std::array kMade{"model.safetensors", "reading.safetensors", "config.json", "log.jsonl",
+                           "valid.jsonl"};
+constexpr const char* kBest = "best";  // a result, until the run ends
 
 /// Whether `path` is `directory`, or lies in it.
 bool lies_in(const fs::path& path, const fs::path& directory) {
   return *plain_path(path).lexically_relative(plain_path(directory)).begin() != "..";
 }
 
-/// Files of the directory that a run makes; or those that it was writing when it was killed.
+/// Files of the directory and its best/ that a run makes; or those that it was writing when it was
+/// killed.
 std::vector<fs::path> files(const fs::path& directory, bool partial) {
   std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const auto file = entry.path().filename().string();
-    const auto matches = [&](const std::string& name) {
-      return partial ? file.starts_with(name + ".partial-") : file == name;
-    };
-    if (std::any_of(kMade.begin(), kMade.end(), matches) ||
-        std::any_of(kCopied.begin(), kCopied.end(), matches) || (partial && matches(kDocument))) {
-      found.push_back(entry.path());
+  for (const auto& place : {directory, directory / kBest}) {
+    if (!fs::is_directory(place)) {
+      continue;
+    }
+    for (const auto& entry : fs::directory_iterator(place)) {
+      const auto file = entry.path().filename().string();
+      const auto matches = [&](const std::string& name) {
+        return partial ? file.starts_with(name + ".partial-") : file == name;
+      };
+      if (std::any_of(kMade.begin(), kMade.end(), matches) ||
+          std::any_of(kCopied.begin(), kCopied.end(), matches) || (partial && matches(kDocument))) {
+        found.push_back(entry.path());
+      }
     }
   }
   return found;
@@ -106,8 +114,8 @@ std::unique_ptr<motet::DirectoryLock> claim_training(const FinetuneOptions& opti
   const motet::Checkpoints checkpoints(options.out);
   if (!fs::exists(document)) {
     motet::require(!checkpoints.last() && files(options.out, false).empty(), where,
-                   ": holds a model or a run, but no training.json, so motet-finetune did not "
-                   "begin it; choose another --out");
+                   ": holds a model, a reading or a run, but no training.json, so motet-finetune "
+                   "did not begin it; choose another --out");
   } else if (options.resume) {
     check_same(options, document, run);
     for (const auto& path : files(options.out, true)) {
@@ -126,6 +134,9 @@ std::unique_ptr<motet::DirectoryLock> claim_training(const FinetuneOptions& opti
       for (const auto& path : files(options.out, partial)) {
         fs::remove(path);
       }
+    }
+    if (fs::is_directory(options.out / kBest) && fs::is_empty(options.out / kBest)) {
+      fs::remove(options.out / kBest);
     }
   }
   motet::write_file(document, run.dump(2) + "\n");

@@ -47,11 +47,7 @@ class Answering {
  public:
   Answering(const Options& options, const motet::Decoder& model, const motet::Tokenizer& tokenizer,
             std::optional<program::Chat> chat)
-      : options_(options),
-        model_(model),
-        tokenizer_(tokenizer),
-        chat_(std::move(chat)),
-        model_hash_(options.out.empty() ? "" : motet::model_hash(options.model)) {
+      : options_(options), model_(model), tokenizer_(tokenizer), chat_(std::move(chat)) {
     options.ablation.ablation().check(model.config().layers, model.config().heads);
     const auto reading = !options.reading.empty() ? options.reading
                          : options.selects() ? fmt::format("select:{}", options.select.value_or(2))
@@ -60,6 +56,12 @@ class Answering {
       reading_ = motet::reading_named(reading);
     } catch (const motet::Error& error) {
       throw UsageError(error.what());
+    }
+    reading_->check(model.config().layers, model.config().heads);
+    if (!options.out.empty() || reading_->source()) {
+      const auto source = program::model_source(options, model.config());
+      program::note_other_model(options, *reading_, source);
+      model_hash_ = source.hash;
     }
   }
 
@@ -80,6 +82,9 @@ class Answering {
                                 {"top_p", options_.generate.sampling.top_p},
                                 {"seed", options_.seed},
                                 {"query", task.query}};
+    if (const auto source = reading_->source()) {
+      json["reading_hash"] = source->hash;
+    }
     if (options_.has_prefix()) {
       json["prefix"] = prefix_of(task);
     }
@@ -240,7 +245,7 @@ std::vector<std::string> earlier_answers(const Options& options, const std::vect
     motet::require(lines.size() <= tasks.size(), where,
                    ": is an answer more than there are queries");
     const auto wanted = answering.settings(tasks[lines.size() - 1]);
-    for (const auto* name : {"prefix", "system", "ablate", "ablate_by"}) {
+    for (const auto* name : {"reading_hash", "prefix", "system", "ablate", "ablate_by"}) {
       motet::require(!json.contains(name) || wanted.contains(name), where, ": was made with ", name,
                      " ", json.contains(name) ? json[name].dump() : "",
                      ", this command has none; choose another --out");

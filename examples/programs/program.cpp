@@ -20,6 +20,7 @@
 #include "motet/attention/kernel.h"
 #include "motet/eval/extension.h"
 #include "motet/eval/memory.h"
+#include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
 #include "motet/model/hub.h"
 #include "motet/model/products.h"
@@ -212,7 +213,7 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 4096));
   app.add_option("--seed", options.seed)->capture_default_str();
   app.add_option("--load", options.libraries,
-                 "shared libraries with readings or model families of your own")
+                 "shared libraries with readings, tasks or model families of your own")
       ->delimiter(',');
   add_ignore_option(app, options);
   app.add_option("--out", options.out, "directory for run.json; nothing is written without it");
@@ -330,7 +331,9 @@ std::unique_ptr<motet::DirectoryLock> claim_directory(const Options& options,
   motet::require(std::filesystem::is_directory(where), where.string(),
                  ": cannot be made: ", error.message());
   auto lock = std::make_unique<motet::DirectoryLock>(where);
-  if (!lock->held()) {
+  if (lock->held()) {
+    motet::remove_partial_files(where);
+  } else {
     note(options, fmt::format("note: the file system of {} knows no locks; see to it that no other "
                               "program writes there",
                               where.string()));

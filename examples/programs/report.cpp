@@ -81,7 +81,7 @@ void report(const Options& options) {
     }
   }
   const bool html = options.format == "html";
-  if (html && options.out.empty() && paths.size() > 1) {
+  if (html && !options.paper && options.out.empty() && paths.size() > 1) {
     throw UsageError("several runs on one page need a folder of their own: --out DIR");
   }
   const auto out = options.out.empty() ? paths[0].parent_path() : options.out;
@@ -94,8 +94,12 @@ void report(const Options& options) {
     if (!options.paper) {
       return show_each(runs, options, out);
     }
-    for (const auto& run : runs) {
-      fmt::print("{}", motet::paper_tables_of(run, html ? "text" : options.format));
+    for (std::size_t i = 0; i < runs.size(); ++i) {
+      if (runs.size() > 1) {
+        fmt::print("{}{}: {}\n\n", options.format == "latex" ? "% " : "", paths[i].string(),
+                   runs[i].provenance.model.name);
+      }
+      fmt::print("{}", motet::paper_tables_of(runs[i], html ? "text" : options.format));
     }
     return;
   }

@@ -82,6 +82,32 @@ std::string products_of(const Options& options) {
   return options.device == "cpu" ? motet::products_provenance() : "libtorch";
 }
 
+void note_other_model(const Options& options, const motet::Reading& reading,
+                      const motet::Source& model) {
+  const auto source = reading.source();
+  if (source && !source->model_hash.empty() && source->model_hash != model.hash) {
+    note(options, fmt::format("note: {} was fitted to another model than {}, or to other weights "
+                              "of it",
+                              reading.name(), model.name));
+  }
+}
+
+std::vector<motet::Source> reading_files(const Options& options,
+                                         const std::vector<motet::Mode>& modes,
+                                         const motet::Source& model) {
+  std::vector<motet::Source> files;
+  for (const auto& mode : modes) {
+    const auto source = mode.reading->source();
+    const auto name = mode.reading->name();
+    const auto same = [&](const motet::Source& file) { return file.name == name; };
+    if (source && std::none_of(files.begin(), files.end(), same)) {
+      note_other_model(options, *mode.reading, model);
+      files.push_back({name, source->hash});
+    }
+  }
+  return files;
+}
+
 motet::Provenance provenance_here(const Options& options) {
   motet::Provenance provenance;
   provenance.command = options.command;

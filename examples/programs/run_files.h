@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "motet/eval/mode.h"
 #include "motet/eval/provenance.h"
 #include "motet/model/config.h"
+#include "motet/reading/reading.h"
 #include "program.h"
 
 /// What programs that leave a run.json do with it.
@@ -21,6 +23,15 @@ motet::Source model_source(const Options& options, const motet::Config& config);
 /// What computes rows on the device of this run, and what multiplies weights, as runs name them.
 std::string kernel_of(const Options& options);
 std::string products_of(const Options& options);
+
+/// Notes where the file of a reading is of another model than this one.
+void note_other_model(const Options& options, const motet::Reading& reading,
+                      const motet::Source& model);
+
+/// Readings of modes that are made from a file, once each, with its hash. Notes as the above.
+std::vector<motet::Source> reading_files(const Options& options,
+                                         const std::vector<motet::Mode>& modes,
+                                         const motet::Source& model);
 
 /// How this run comes about, but for its model and text.
 motet::Provenance provenance_here(const Options& options);

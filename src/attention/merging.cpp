@@ -29,6 +29,14 @@ Tensor log_sum_of_any(const std::vector<Tensor>& lses) {
 
 Tensor finite(const Tensor& lse) { return lse.masked_fill(lse == -kInfinity, 0); }
 
+Tensor finite_log_sum(const Tensor& lses) {
+  if (!at::GradMode::is_enabled() || !lses.requires_grad()) {
+    return finite(lses.logsumexp(-1, true));
+  }
+  const auto none = (lses == -kInfinity).all(-1, true);
+  return lses.masked_fill(none, 0).logsumexp(-1, true).masked_fill(none, 0);
+}
+
 Tensor times_log(const Tensor& w) {
   // The slope of ln w is infinite where w is 0, and that of exp(-inf), 0, times it NaN.
   const bool differentiated = at::GradMode::is_enabled() && w.requires_grad();

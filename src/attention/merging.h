@@ -22,6 +22,10 @@ namespace motet {
 /// lse with 0 for -inf: exp(-inf - 0) is 0, exp(-inf - -inf) would be NaN.
 torch::Tensor finite(const torch::Tensor& lse);
 
+/// ln sum exp over the last dimension, which stays with size 1; 0 where all of it is -inf, as
+/// `finite` has it, with gradient 0 there, where that of logsumexp is NaN.
+torch::Tensor finite_log_sum(const torch::Tensor& lses);
+
 /// w ln w, 0 where w is, with gradient 0 there if w is exp(-inf).
 torch::Tensor times_log(const torch::Tensor& w);
 

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "eval/compare_cost.h"
@@ -13,8 +15,18 @@ namespace {
 
 using namespace compare;
 
+/// Of two readings of one kind, `select` and `select:4`, the first has the modes' names of its own
+/// (selective, both), the other that of the kind: statistics and pictures go by names.
 std::vector<ReadingMode> modes_of(const CompareOptions& options) {
-  return reading_modes(options.readings, "select:" + std::to_string(options.select));
+  auto modes = reading_modes(options.readings, "select:" + std::to_string(options.select));
+  std::set<std::string> own;
+  for (std::size_t i = 0; i < modes.size(); ++i) {
+    const auto kind = options.readings[i].substr(0, options.readings[i].find(':'));
+    if (modes[i].without_prefix != kind && !own.insert(modes[i].without_prefix).second) {
+      modes[i].without_prefix = modes[i].with_prefix = kind;
+    }
+  }
+  return modes;
 }
 
 /// Throws FieldError where two of these have the same name.
@@ -64,6 +76,9 @@ ComparePlan plan_compare(const Config& config, const CompareOptions& options) {
   ComparePlan plan;
   const auto all = std::make_shared<All>();
   const auto readings = modes_of(options);
+  for (const auto& one : readings) {
+    one.reading->check(config.layers, config.heads);
+  }
   const auto add = [&](Mode mode) {
     const auto leave_out = [&](const std::string& reason) {
       plan.left_out.push_back({mode.name, mode.pieces, reason});

@@ -71,8 +71,8 @@ std::vector<ItemRow> run_item(const Decoder& model, const Tokenizer& tokenizer,
     for (const auto& unit : item.units) {
       tokens.insert(tokens.end(), unit.begin(), unit.end());
     }
-    const auto longest = std::max(item.record.tokens, static_cast<int64_t>(item.gold.size()));
-    const auto reach = shape.query_position + static_cast<int64_t>(item.query.size()) + longest;
+    const auto reach =
+        shape.query_position + static_cast<int64_t>(item.query.size()) + item.longest();
     EncodeProgress step(progress, cost_of(item, model.config(), options, modes[i]).encode_layer);
     const auto start = Clock::now();
     const auto context = encode(model, tokens, shape, {&step}, {.reach = reach});

@@ -19,6 +19,43 @@ std::vector<TaskKind>& kinds() {
   return known;
 }
 
+/// What a file is called: as its folder where its own name begins with `validation`.
+std::string called(const std::filesystem::path& file) {
+  const auto stem = file.stem().string();
+  const auto folder = file.lexically_normal().parent_path().filename().string();
+  return !stem.starts_with("validation") || folder.empty() || folder == ".." ? stem : folder;
+}
+
+/// Gives records the name that results call them by.
+void rename(std::vector<TaskRecord>& records, const TaskText& text, bool named) {
+  std::set<std::string> tasks;
+  for (const auto& record : records) {
+    tasks.insert(record.task);
+  }
+  for (auto& record : records) {
+    if (named ? tasks.size() == 1 : record.task == text.label()) {
+      record.task = text.task();
+    } else if (named) {
+      record.task = text.task() + ":" + record.task;
+    }
+  }
+}
+
+/// Figures of a task are joined, so they have to be of one kind.
+void require_uniform(const std::string& text, const std::vector<TaskRecord>& records) {
+  std::map<std::string, const TaskRecord*> first;
+  for (const auto& record : records) {
+    const auto& one = *first.emplace(record.task, &record).first->second;
+    const auto check = [&](const char* what, std::string_view a, std::string_view b) {
+      require(a == b, "the task '", text, "': the items ", one.id, " and ", record.id, " of ",
+              record.task, " have two ", what, ", '", a, "' and '", b,
+              "'; figures of a task are joined, so a task for each is wanted");
+    };
+    check("rules", name_of(one.rule), name_of(record.rule));
+    check("groups", one.group, record.group);
+  }
+}
+
 }  // namespace
 
 TaskText::TaskText(std::string_view text, std::string usage)
@@ -29,17 +66,27 @@ TaskText::TaskText(std::string_view text, std::string usage)
     parts.emplace_back(text.substr(first, last - first));
     first = last + 1;
   }
-  name_ = label_ = parts[0];
+  name_ = label_ = task_ = parts[0];
   for (std::size_t i = 1; i < parts.size(); ++i) {
     const auto equals = parts[i].find('=');
-    const auto value = parts[i].substr(equals == std::string::npos ? 0 : equals + 1);
-    label_ += ':' + parts[i].substr(0, parts[i].size() - value.size()) +
-              std::filesystem::path(value).stem().string();
-    if (equals == std::string::npos) {
+    const auto option = parts[i].substr(0, equals == std::string::npos ? 0 : equals + 1);
+    const std::filesystem::path value = parts[i].substr(option.size());
+    if (option != "name=") {
+      label_ += ':' + option + value.stem().string();
+      task_ += ':' + option + (option.empty() ? called(value) : value.stem().string());
+    }
+    if (option.empty()) {
       words_.push_back(parts[i]);
-    } else if (!options_.emplace(parts[i].substr(0, equals), parts[i].substr(equals + 1)).second) {
+    } else if (!options_.emplace(parts[i].substr(0, equals), value.string()).second) {
       fail("'" + parts[i].substr(0, equals) + "' is given twice");
     }
+  }
+  short_name_ = has_file() ? called(words_[0]) : "";
+  if (const auto* name = find("name")) {
+    if (name->empty()) {
+      fail("name is empty; what results call the task is wanted");
+    }
+    task_ = short_name_ = *name;
   }
 }
 
@@ -77,9 +124,13 @@ std::string TaskText::word(const std::string& option, const std::string& otherwi
   return text == nullptr ? otherwise : *text;
 }
 
-std::string TaskText::one_of(const std::string& option,
-                             const std::vector<std::string>& words) const {
-  const auto value = word(option, words[0]);
+std::string TaskText::one_of(const std::string& option, const std::vector<std::string>& words,
+                             const std::optional<std::string>& otherwise) const {
+  const auto* given = find(option);
+  if (given == nullptr) {
+    return otherwise.value_or(words[0]);
+  }
+  const auto& value = *given;
   if (std::find(words.begin(), words.end(), value) == words.end()) {
     std::string all;
     for (const auto& word : words) {
@@ -160,7 +211,7 @@ std::string task_usages() {
     const bool first = &kind == &kinds().front(), last = &kind == &kinds().back();
     text += (first ? "" : last ? " and " : ", ") + kind.usage;
   }
-  return text;
+  return text + "; [:name=NAME] behind any of them is what results call it";
 }
 
 MadeTask make_task(const std::string& text, const TaskSettings& settings,
@@ -169,24 +220,54 @@ MadeTask make_task(const std::string& text, const TaskSettings& settings,
   const auto kind = std::find_if(kinds().begin(), kinds().end(),
                                  [&](const TaskKind& known) { return known.name == name; });
   require(kind != kinds().end(), "the task '", text, "': no such name; there are ", task_usages());
-  auto made = kind->make(TaskText(text, kind->usage), settings, tokenizer);
-  std::map<std::string, int64_t> counts;  // of each task of a file
-  std::erase_if(made.records,
-                [&](const TaskRecord& record) { return ++counts[record.task] > settings.items; });
+  const TaskText parsed(text, kind->usage + "[:name=NAME]");
+  auto made = kind->make(parsed, settings, tokenizer);
   require(!made.records.empty(), "the task '", text, "' has no item");
+  std::map<std::string, int64_t> counts;  // of each task of a file
+  made.left_out += static_cast<int64_t>(std::erase_if(made.records, [&](const TaskRecord& record) {
+    return ++counts[record.task] > settings.items;
+  }));
+  for (auto& record : made.records) {
+    if (record.gold.empty() && !record.answers.empty()) {
+      record.gold = record.answers[0];
+    }
+  }
+  rename(made.records, parsed, !parsed.word("name", "").empty());
+  require_uniform(text, made.records);
+  if (made.left_out > 0 && !made.files.empty()) {
+    const auto all = made.left_out + static_cast<int64_t>(made.records.size());
+    made.notes.push_back(made.files[0].string() + ": " + std::to_string(made.left_out) + " of " +
+                         std::to_string(all) + " items are left out; `items` says how many of a " +
+                         "task are read, " + std::to_string(settings.items));
+  }
   return made;
 }
 
+void require_distinct_tasks(const std::string& text, const MadeTask& made,
+                            std::map<std::string, std::string>& owners) {
+  std::set<std::string> tasks;
+  for (const auto& record : made.records) {
+    tasks.insert(record.task);
+  }
+  for (const auto& task : tasks) {
+    const auto [owner, is_new] = owners.emplace(task, text);
+    require(is_new, "the tasks '", owner->second, "' and '", text, "' would both be '", task,
+            "' in the results, and joined; ", text,
+            ":name=NAME gives the second a name of its own");
+  }
+}
+
 int64_t largest_that_fits(int64_t length, int64_t step, const std::string& where,
-                          const std::function<int64_t(int64_t size)>& tokens_of) {
+                          const std::function<int64_t(int64_t size)>& tokens_of, int64_t most) {
   const auto least = tokens_of(step);
   require(least <= length, where, ": its smallest prompt has ", least,
           " tokens with its output, more than ", Field("length"), " ", length);
   int64_t fits = 1, over = 2;  // steps
-  while (tokens_of(over * step) <= length) {
+  while (over <= most / step && tokens_of(over * step) <= length) {
     fits = over;
     over *= 2;
   }
+  over = std::min(over, std::max(fits, most / step) + 1);
   while (over - fits > 1) {
     const auto middle = (fits + over) / 2;
     (tokens_of(middle * step) <= length ? fits : over) = middle;

@@ -27,10 +27,8 @@ std::vector<int64_t> tokens_of(const Tokenizer& tokenizer, const std::string& te
 
 /// The largest position that a mode needs, and one.
 int64_t positions_of(const TaskItem& item, const TasksOptions& options, const Mode& mode) {
-  const auto longest =
-      std::max<int64_t>(item.record.tokens, static_cast<int64_t>(item.gold.size()));
   return layout_of(item, options, mode).query_position + static_cast<int64_t>(item.query.size()) +
-         longest;
+         item.longest();
 }
 
 /// Leaves out units from the far end until `full` fits.
@@ -45,7 +43,22 @@ void truncate(TaskItem& item, const Config& config, const TasksOptions& options)
   for (auto& unit : gold) {
     unit -= item.dropped;
   }
-  std::erase_if(gold, [](int64_t unit) { return unit < 0; });
+  item.gold_dropped = std::erase_if(gold, [](int64_t unit) { return unit < 0; }) > 0;
+  if (item.dropped > 0) {
+    item.record.depth.reset();  // it was that of the whole item
+  }
+}
+
+/// Whether one of some texts begins another, in tokens.
+bool one_begins_another(const std::vector<std::vector<int64_t>>& texts) {
+  for (const auto& one : texts) {
+    for (const auto& other : texts) {
+      if (other.size() > one.size() && std::equal(one.begin(), one.end(), other.begin())) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -132,6 +145,14 @@ int64_t TaskItem::tokens() const {
   return sum;
 }
 
+int64_t TaskItem::longest() const {
+  auto most = std::max(record.tokens, static_cast<int64_t>(gold.size()));
+  for (const auto& candidate : candidates) {
+    most = std::max(most, static_cast<int64_t>(candidate.size()));
+  }
+  return most;
+}
+
 TaskItem item_of(const TaskRecord& record, const Tokenizer& tokenizer, const Config& config,
                  const TasksOptions& options, const TasksPlan& plan) {
   const auto where = "the item " + record.id + " of the task " + record.task;
@@ -154,10 +175,22 @@ TaskItem item_of(const TaskRecord& record, const Tokenizer& tokenizer, const Con
   for (const auto& candidate : record.candidates) {
     item.candidates.push_back(ids(space + candidate, "the candidate '" + candidate + "'"));
   }
+  if (one_begins_another(item.candidates)) {
+    const auto end =
+        ids(record.stop.empty() ? "\n" : record.stop[0], "what ends a candidate").front();
+    for (auto& candidate : item.candidates) {
+      candidate.push_back(end);
+    }
+  }
   if (options.truncate) {
     truncate(item, config, options);
   }
+  const auto& gold = item.record.gold_units;
+  if (!item.record.depth && !gold.empty() && item.units.size() > 1) {
+    item.record.depth = static_cast<double>(gold[0]) / static_cast<double>(item.units.size() - 1);
+  }
   for (const auto& mode : plan.modes) {
+    mode.reading->check(config.layers, config.heads);
     const auto leave_out = [&](const auto&... reason) {
       std::ostringstream text;
       (text << ... << reason);

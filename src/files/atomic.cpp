@@ -6,11 +6,18 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "motet/error.h"
 
 namespace motet {
+namespace {
+
+constexpr std::string_view kPartial = ".partial-";  // and the process
+
+}  // namespace
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   std::error_code error;
@@ -18,7 +25,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   require(!std::filesystem::exists(status) || std::filesystem::is_regular_file(status),
           path_.string(), ": cannot be written: it is there and not a file");
   temporary_ = path_;
-  temporary_ += ".partial-" + std::to_string(::getpid());
+  temporary_ += std::string(kPartial) + std::to_string(::getpid());
   file_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   require(file_ >= 0, path_.string(), ": cannot be written: ", std::strerror(errno));
 }
@@ -52,6 +59,23 @@ void AtomicFile::commit() {
     const int error = errno;
     ::unlink(temporary_.c_str());
     fail(path_.string(), ": cannot be written: ", std::strerror(error), "; nothing was changed");
+  }
+}
+
+void remove_partial_files(const std::filesystem::path& directory) {
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const auto name = entry.path().filename().string();
+    const auto mark = name.rfind(kPartial);
+    if (entry.is_regular_file() && mark != std::string::npos && mark > 0 &&
+        name.find_first_not_of("0123456789", mark + kPartial.size()) == std::string::npos) {
+      found.push_back(entry.path());
+    }
+  }
+  for (const auto& path : found) {
+    std::error_code error;
+    std::filesystem::remove(path, error);
+    require(!error, path.string(), ": cannot be removed: ", error.message());
   }
 }
 

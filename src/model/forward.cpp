@@ -167,6 +167,7 @@ Tensor forward(const Decoder& model, const Tensor& tokens, const Layout& layout,
           tokens.sizes(), "; they are [batch, rows], and the layout places ", layout.tokens(),
           " rows before the query");
   require(reading != nullptr, "motet::forward: no reading is given");
+  reading->check(model.config().layers, model.config().heads);
   const auto query = tokens.size(1) - layout.tokens();
   auto positions = layout.positions;
   for (int64_t t = 0; t < query; ++t) {

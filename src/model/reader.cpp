@@ -258,6 +258,7 @@ Reader::Reader(const Decoder& model, const EncodedContext& context, const Readin
       probes_(std::move(probes)),
       ablator_(std::make_unique<Ablator>(std::move(ablation), model.config().layers,
                                          model.config().heads)) {
+  reading.check(model.config().layers, model.config().heads);
   check_piece(model, context.prefix, "the prefix", {}, context.reach);
   for (std::size_t i = 0; i < context.pieces.size(); ++i) {
     const auto name = "piece " + std::to_string(i + 1);

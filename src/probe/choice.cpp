@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "attention/infinity.h"
 #include "motet/reading/select.h"
 
 namespace motet {
@@ -21,20 +22,27 @@ void ChoiceProbe::observe(const Observation& seen) {
   if (!found) {
     return;
   }
-  const auto& kept = *found;
   const PieceScores scores{score(seen.query, seen.keys, *seen.visible, kTop, {.rule = seen.rule}),
                            PieceSets(seen.sets.pieces()), seen.queries, seen.layer};
-  const auto order =
-      std::get<1>(piece_scores(scores, kTop).sort(/*stable=*/true, 3, /*descending=*/true));
+  // A row that a layer's window hides all pieces from chooses nothing. What is hidden is the same
+  // for all heads and another in each layer, so that rows of all layers stand in one list.
+  const auto all_lse = scores.piece_lse();
+  const auto rows = (all_lse != -kInfinity).any(3).flatten(0, 1).any(0).nonzero().squeeze(1);
+  if (rows.numel() == 0) {
+    return;
+  }
+  const auto lse = all_lse.index_select(2, rows);
+  const auto kept = found->index_select(2, rows);
+  const auto order = std::get<1>(piece_scores(scores, kTop)
+                                     .index_select(2, rows)
+                                     .sort(/*stable=*/true, 3, /*descending=*/true));
   // The exact choice keeps as many as the row did: a piece's rank is below their number.
   const auto rank = order.argsort(/*stable=*/true, 3, /*descending=*/false);
   const auto count = kept.sum(3, true);
   const auto exact = rank < count;
-  recall_.add(seen.layer, exact.logical_and(kept).sum(3).to(torch::kFloat32) /
-                              count.squeeze(3).clamp_min(1).to(torch::kFloat32));
-  const auto lse = scores.piece_lse();
-  const auto share = (lse - lse.logsumexp(3, true)).exp().nan_to_num(0.0);
-  mass_.add(seen.layer, (share * kept).sum(3));
+  recall_.add(0, exact.logical_and(kept).sum(3).to(torch::kFloat32) /
+                     count.squeeze(3).clamp_min(1).to(torch::kFloat32));
+  mass_.add(0, ((lse - lse.logsumexp(3, true)).exp() * kept).sum(3));
 }
 
 }  // namespace motet

@@ -1,7 +1,6 @@
 #include "motet/reading/guess.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 
 #include <memory>
 
@@ -13,12 +12,38 @@
 namespace motet {
 namespace {
 
+using torch::Tensor;
+
 constexpr Names<KeySummary, 6> kSummaries({{KeySummary::kMean, "mean"},
                                            {KeySummary::kDiagonal, "diagonal"},
                                            {KeySummary::kFull, "full"},
                                            {KeySummary::kBox, "box"},
                                            {KeySummary::kLast, "last"},
                                            {KeySummary::kRandom, "random"}});
+
+/// Mixes the bits of numbers from 0 to 2^32 - 1; products stay below 2^63.
+Tensor scrambled(Tensor x) {
+  for (int round = 0; round < 2; ++round) {
+    x = (x.bitwise_xor(at::bitwise_right_shift(x, 16)) * 0x45d9f3b).bitwise_and(0xffffffff);
+  }
+  return x.bitwise_xor(at::bitwise_right_shift(x, 16));
+}
+
+/// A number for each piece, [batch, heads, query, pieces], int64: a hash of layer, head and what
+/// the row's scores of prefix and own keys add up to. A generator's next numbers would be others
+/// where rows are read in parts, and the same ones in every call. The lse is rounded to hundredths
+/// of a nat, so that the order of its sums changes few draws.
+Tensor drawn(const PieceScores& scores, int64_t pieces) {
+  const auto& lse = scores.row_lse;
+  const auto count = [&](int64_t n) {
+    return torch::arange(n, lse.options().dtype(torch::kInt64));
+  };
+  const auto heads = lse.size(1);
+  const auto hundredths = (lse.nan_to_num(0, 0, 0) * 100).round().to(torch::kInt64);
+  const auto row = scrambled(hundredths.bitwise_and(0xffffffff));
+  const auto head = (count(heads) + scores.layer * heads).unsqueeze(1);
+  return scrambled(scrambled(row.bitwise_xor(head)).unsqueeze(3).bitwise_xor(count(pieces)));
+}
 
 }  // namespace
 
@@ -44,19 +69,16 @@ ReadingNeeds Guess::needs() const {
   return needs;
 }
 
-torch::Tensor Guess::reads(const PieceScores& scores, int64_t pieces) const {
+Tensor Guess::reads(const PieceScores& scores, int64_t pieces) const {
   require(pieces_ <= pieces, "motet::Guess: K = ", pieces_, " of ", pieces,
           " pieces cannot be kept; choose a smaller K or more pieces");
   auto promised = scores.bulk;
   if (!promised.defined()) {
-    const auto& like = scores.lse;
-    const std::vector<int64_t> shape{like.size(0), like.size(1), like.size(2), pieces};
-    constexpr uint64_t kSeed = 42;
+    const auto& lse = scores.row_lse;
     promised = summary_ == KeySummary::kLast
-                   ? torch::arange(pieces, torch::kFloat32).expand(shape)
-                   : torch::rand(shape, at::detail::createCPUGenerator(
-                                            kSeed + static_cast<uint64_t>(scores.layer)));
-    promised = promised.to(like.device());
+                   ? torch::arange(pieces, lse.options())
+                         .expand({lse.size(0), lse.size(1), lse.size(2), pieces})
+                   : drawn(scores, pieces);
   }
   const auto order = std::get<1>(promised.sort(/*stable=*/true, 3, /*descending=*/true));
   return torch::zeros(promised.sizes(), order.options().dtype(torch::kBool))

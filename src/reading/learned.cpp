@@ -2,13 +2,17 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <cmath>
 #include <memory>
 #include <utility>
 
 #include "attention/infinity.h"
+#include "attention/merging.h"
 #include "motet/error.h"
+#include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
+#include "motet/files/sha256.h"
 #include "motet/reading/registry.h"
 #include "reading/numbers.h"
 #include "reading/shipped.h"
@@ -17,6 +21,20 @@ namespace motet {
 namespace {
 
 using torch::Tensor;
+
+constexpr double kNear = 1 / kFar;
+
+/// Undefined ones included.
+std::array<const Tensor*, 4> all_of(const LearnedNumbers& numbers) {
+  return {&numbers.exponent, &numbers.discount, &numbers.prefix, &numbers.null};
+}
+
+/// motet-finetune calls every file reading.safetensors: the directory says whose it is.
+std::string name_of(const std::filesystem::path& path) {
+  const auto file = std::filesystem::absolute(path).lexically_normal();
+  const auto directory = file.parent_path().filename().string();
+  return file.stem() == "reading" && !directory.empty() ? directory : file.stem().string();
+}
 
 /// Of a layer, as something that rows of [batch, heads, query, pieces] are multiplied by.
 Tensor of_layer(const Tensor& numbers, int64_t layer, const Tensor& like) {
@@ -27,7 +45,7 @@ Tensor of_layer(const Tensor& numbers, int64_t layer, const Tensor& like) {
 }  // namespace
 
 void LearnedNumbers::validate() const {
-  const auto check = [](const char* name, const Tensor& numbers) {
+  const auto check = [](const char* name, const Tensor& numbers, double least = -kFar) {
     require(
         numbers.defined() && numbers.dim() == 2 && numbers.numel() > 0 &&
             (numbers.scalar_type() == torch::kFloat32 || numbers.scalar_type() == torch::kFloat64),
@@ -35,10 +53,15 @@ void LearnedNumbers::validate() const {
         numbers.defined() ? c10::str(numbers.sizes(), " of ", numbers.scalar_type())
                           : std::string("missing"),
         "; [layers or 1, heads or 1] in fp32 or float64 is wanted");
-    require(numbers.detach().isfinite().all().item<bool>(), "motet::Learned: '", name,
-            "' has numbers that are not finite");
+    const auto values = numbers.detach();
+    const auto inside = (values >= least).logical_and(values <= kFar);  // not NaN
+    if (!inside.all().item<bool>()) {
+      fail("motet::Learned: '", name, "' has ",
+           values.masked_select(inside.logical_not())[0].item<double>(), "; numbers within ", least,
+           " and ", kFar, " are wanted");
+    }
   };
-  check("exponent", exponent);
+  check("exponent", exponent, kNear);
   check("discount", discount);
   if (prefix.defined()) {
     check("prefix", prefix);
@@ -46,8 +69,6 @@ void LearnedNumbers::validate() const {
   if (null.defined()) {
     check("null", null);
   }
-  const auto least = exponent.detach().min().item<double>();
-  require(least > 0, "motet::Learned: 'exponent' has ", least, "; numbers above 0 are wanted");
 }
 
 Learned::Learned(LearnedNumbers numbers, std::string name)
@@ -75,7 +96,11 @@ Learned Learned::load(const std::filesystem::path& path) {
     numbers.null = own("null");
   }
   try {
-    return Learned(std::move(numbers), "learned(" + path.stem().string() + ")");
+    Learned learned(std::move(numbers), "learned(" + name_of(path) + ")");
+    const auto model = file.metadata().find("model_hash");
+    learned.source_ = {sha256(read_file(path)),
+                       model == file.metadata().end() ? "" : model->second};
+    return learned;
   } catch (const Error& error) {
     fail(path.string(), ": ", error.what());
   }
@@ -94,9 +119,19 @@ void Learned::save(const std::filesystem::path& path,
   save_safetensors(path, tensors, about);
 }
 
+void Learned::check(int64_t layers, int64_t heads) const {
+  for (const auto* numbers : all_of(numbers_)) {
+    if (numbers->defined()) {
+      require((numbers->size(0) == 1 || numbers->size(0) == layers) &&
+                  (numbers->size(1) == 1 || numbers->size(1) == heads),
+              name_, ": its numbers are ", numbers->sizes(), ", of another model than this one of ",
+              layers, " layers with ", heads, " heads");
+    }
+  }
+}
+
 std::optional<Tensor> Learned::decide(const PieceScores& scores) const {
-  for (const auto* numbers :
-       {&numbers_.exponent, &numbers_.discount, &numbers_.prefix, &numbers_.null}) {
+  for (const auto* numbers : all_of(numbers_)) {
     if (numbers->defined()) {
       require((numbers->size(0) == 1 || scores.layer < numbers->size(0)) &&
                   (numbers->size(1) == 1 || numbers->size(1) == scores.lse.size(1)),
@@ -115,7 +150,7 @@ std::optional<Tensor> Learned::decide(const PieceScores& scores) const {
     const auto lse = pieces.masked_fill(none, 0);
     const auto b = of_layer(numbers_.exponent, scores.layer, lse);
     const auto c = of_layer(numbers_.discount, scores.layer, lse);
-    const auto total = (b * lse).masked_fill(none, -kInfinity).logsumexp(3, true);
+    const auto total = finite_log_sum((b * lse).masked_fill(none, -kInfinity));
     const auto discount = c * std::log(static_cast<double>(scores.sets.pieces()));
     weight = scores.for_pieces((b - 1) * lse - (1 - 1 / b) * total - discount);
   }
@@ -135,11 +170,11 @@ std::optional<Tensor> Learned::decide(const PieceScores& scores) const {
 
 ReadingKind learned_kind() {
   return {.name = "learned", .usage = "learned:FILE", .make = [](const ReadingText& text) {
-            text.at_most(1);
-            if (text.word(0).empty()) {
+            const auto path = text.rest(0);
+            if (path.empty()) {
               text.fail("a file of motet-finetune --tune reading is wanted");
             }
-            return std::make_shared<Learned>(Learned::load(text.word(0)));
+            return std::make_shared<Learned>(Learned::load(path));
           }};
 }
 

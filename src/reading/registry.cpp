@@ -81,6 +81,14 @@ std::string ReadingText::word(int64_t option, const std::string& otherwise) cons
   return option < count() ? options_[option] : otherwise;
 }
 
+std::string ReadingText::rest(int64_t option) const {
+  std::string text;
+  for (auto i = option; i < count(); ++i) {
+    text += (i > option ? ":" : "") + options_[i];
+  }
+  return text;
+}
+
 std::vector<std::string> ReadingText::words(int64_t option, char delimiter) const {
   return option < count() ? parts_of(options_[option], delimiter) : std::vector<std::string>();
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "attention/infinity.h"
+#include "attention/merging.h"
 #include "motet/error.h"
 #include "motet/reading/registry.h"
 #include "reading/shipped.h"
@@ -25,9 +26,8 @@ Tensor sum_of_largest(const Tensor& x, int64_t count) {
 Tensor piece_scores(const PieceScores& scores, int64_t top) {
   // A piece with a score of NaN is NaN, which is above all others, but no other piece is.
   const auto sets = scores.lse.masked_fill(scores.lse.isnan(), -kInfinity);
-  const auto lse = sets.logsumexp(3, true).unsqueeze(-1);
   // A row that sees no key at all has probability 0 everywhere.
-  const auto from = lse.masked_fill(lse == -kInfinity, 0);
+  const auto from = finite_log_sum(sets).unsqueeze(-1);
   return sum_of_largest((scores.sets.pieces_in(scores.top) - from).exp(), top);
 }
 

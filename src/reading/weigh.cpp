@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "attention/infinity.h"
+#include "attention/merging.h"
 #include "motet/error.h"
 #include "motet/reading/registry.h"
 #include "motet/reading/select.h"
@@ -44,7 +45,7 @@ Decision Soft::decide(const PieceScores& scores) const {
   const auto none = lse == -kInfinity;
   const auto logits = ((piece_scores(scores, kTop) + kLeast).log() / temperature_)
                           .masked_fill(none, -kInfinity);  // what has no keys takes no share
-  return scores.for_pieces(logits.log_softmax(3) + lse.logsumexp(3, true) - lse);
+  return scores.for_pieces(logits.log_softmax(3) + finite_log_sum(lse) - lse);
 }
 
 Sharpen::Sharpen(double exponent) : exponent_(exponent) {
@@ -55,7 +56,7 @@ std::string Sharpen::name() const { return "sharpen(b=" + text_of(exponent_) + "
 
 Decision Sharpen::decide(const PieceScores& scores) const {
   const auto lse = scores.piece_lse();
-  const auto total = (exponent_ * lse).logsumexp(3, true);
+  const auto total = finite_log_sum(exponent_ * lse);
   return scores.for_pieces((exponent_ - 1) * lse - (1 - 1 / exponent_) * total);
 }
 
@@ -89,7 +90,7 @@ KeySets Temper::prepare(KeySets sets, const PieceSets& meaning) const {
 
 Decision Temper::decide(const PieceScores& scores) const {
   const auto lse = scores.piece_lse();
-  const auto shift = (scale_ * temperature_ - 1) * lse.logsumexp(3, true);
+  const auto shift = (scale_ * temperature_ - 1) * finite_log_sum(lse);
   return scores.for_pieces(shift.expand_as(lse));
 }
 

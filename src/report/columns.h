@@ -61,7 +61,7 @@ Grid grid_of_runs(const std::vector<Run>& runs, const GridOf& grid_of) {
     grids.push_back(grid_of(run));
     names.push_back(fmt::format("{}, {}", run.provenance.model.name, run.provenance.data.name));
   }
-  return joined(grids, names);
+  return joined(grids, told_apart(names));
 }
 
 /// Every figure of these rows that is a single value, in full precision, behind the names of model

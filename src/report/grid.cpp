@@ -38,6 +38,16 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
+std::vector<std::string> told_apart(std::vector<std::string> names) {
+  const auto given = names;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (std::count(given.begin(), given.end(), given[i]) > 1) {
+      names[i] += fmt::format(" (run {})", i + 1);
+    }
+  }
+  return names;
+}
+
 Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs) {
   require(!grids.empty(), "motet: a table of no run");
   Grid all{grids[0].columns, {}, grids[0].words, grids[0].widths};
@@ -103,15 +113,15 @@ std::string latex_of(const Grid& grid) {
 
 std::string html_of(const Grid& grid) {
   std::string text = "<table>\n<thead><tr>";
-  for (const auto& column : grid.columns) {
-    text += "<th>" + svg::escaped(column) + "</th>";
+  const auto of_word = [&](std::size_t i) { return i < grid.words ? " class=\"word\"" : ""; };
+  for (std::size_t i = 0; i < grid.columns.size(); ++i) {
+    text += fmt::format("<th{}>{}</th>", of_word(i), svg::escaped(grid.columns[i]));
   }
   text += "</tr></thead>\n<tbody>\n";
   for (const auto& row : grid.rows) {
     text += "<tr>";
     for (std::size_t i = 0; i < row.size(); ++i) {
-      text += fmt::format("<td{}>{}</td>", i < grid.words ? " class=\"word\"" : "",
-                          svg::escaped(row[i]));
+      text += fmt::format("<td{}>{}</td>", of_word(i), svg::escaped(row[i]));
     }
     text += "</tr>\n";
   }

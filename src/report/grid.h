@@ -13,6 +13,9 @@ struct Grid {
   std::vector<std::size_t> widths;  ///< of columns in plain text, characters
 };
 
+/// Names, those that come more than once with their place behind them: "GPT-2, books (run 2)".
+std::vector<std::string> told_apart(std::vector<std::string> names);
+
 /// The rows of one or more tables of the same columns, behind a column with the names of the runs
 /// that they are of where there are several.
 Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs);

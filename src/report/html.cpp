@@ -24,14 +24,10 @@ std::string summary_of(const CompareRun& run) {
           "{} of {} tokens, {} scored{}", options.segments, options.length, options.scored,
           run.complete() ? "" : fmt::format("; {} done so far", run.segments_done().size())));
   add("positions", std::string(name_of(options.positions)));
-  add("numbers", fmt::format("{}, {} threads, {}, kernel {}, products {}", run.provenance.dtype,
-                             run.provenance.threads, run.provenance.device, run.provenance.kernel,
-                             run.provenance.products));
-  add("motet", fmt::format("{} ({})", run.provenance.version, run.provenance.revision));
   for (const auto& left_out : run.left_out) {
     add("left out", fmt::format("{}, P = {}: {}", left_out.mode, left_out.pieces, left_out.reason));
   }
-  summary.add_command(run.provenance.command);
+  summary.add_provenance(run.provenance);
   return summary.html();
 }
 

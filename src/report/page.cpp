@@ -13,12 +13,13 @@ body { font: 15px/1.45 Helvetica, Arial, "DejaVu Sans", sans-serif; color: #111;
        max-width: 1160px; margin: 28px auto 60px; padding: 0 24px; }
 h1 { font-size: 24px; margin: 0 0 4px; }
 h2 { font-size: 18px; margin: 44px 0 10px; }
+h3 { font-size: 15px; margin: 22px 0 6px; }
 svg { width: 100%; height: auto; display: block; }
 p.caption, p.note { color: #444; margin: 8px 0 0; max-width: 900px; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 9px; text-align: right; }
 th { border-bottom: 1px solid #111; font-weight: 600; }
-td.word, th:first-child { text-align: left; }
+td.word, th.word, th:first-child { text-align: left; }
 tbody tr:hover { background: #f2f2f2; }
 dl { display: grid; grid-template-columns: max-content auto; gap: 2px 14px; font-size: 13px; }
 dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
@@ -31,9 +32,14 @@ void Summary::add(std::string_view term, const std::string& text) {
   lines_ += fmt::format("<dt>{}</dt><dd>{}</dd>\n", term, svg::escaped(text));
 }
 
-void Summary::add_command(const std::vector<std::string>& command) {
+void Summary::add_provenance(const Provenance& provenance) {
+  add("numbers",
+      fmt::format("{}, {} {}, {}, kernel {}, products {}, seed {}", provenance.dtype,
+                  provenance.threads, provenance.threads == 1 ? "thread" : "threads",
+                  provenance.device, provenance.kernel, provenance.products, provenance.seed));
+  add("motet", fmt::format("{} ({})", provenance.version, provenance.revision));
   lines_ += "<dt>command</dt><dd><code>" +
-            svg::escaped(fmt::format("{}", fmt::join(command, " "))) + "</code></dd>\n";
+            svg::escaped(fmt::format("{}", fmt::join(provenance.command, " "))) + "</code></dd>\n";
 }
 
 std::string Summary::html() const { return "<dl>\n" + lines_ + "</dl>\n"; }

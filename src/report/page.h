@@ -13,7 +13,8 @@ namespace motet::report {
 class Summary {
  public:
   void add(std::string_view term, const std::string& text);
-  void add_command(const std::vector<std::string>& command);
+  /// What numbers are made of, motet's version, and the command.
+  void add_provenance(const Provenance& provenance);
   std::string html() const;
 
  private:

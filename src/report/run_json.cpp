@@ -1,6 +1,7 @@
 #include "report/run_json.h"
 
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "motet/error.h"
 #include "motet/files/mapped.h"
@@ -48,6 +49,9 @@ ordered_json document_of(const std::string& program, int64_t schema, const Prove
     document[name] = source;
   }
   document["configuration"] = head.configuration;
+  for (const auto& reading : provenance.readings) {  // only where there are some
+    document["configuration"]["reading_files"].push_back(json_of(reading));
+  }
   document["seed"] = provenance.seed;
   document["dtype"] = provenance.dtype;
   document["threads"] = provenance.threads;
@@ -59,12 +63,20 @@ ordered_json document_of(const std::string& program, int64_t schema, const Prove
 }
 
 Provenance provenance_of(const Given& document) {
+  std::vector<Source> readings;
+  const auto configuration = document.at("configuration");
+  if (configuration.contains("reading_files")) {
+    for (const auto& reading : configuration.at("reading_files").elements()) {
+      readings.push_back(source_of(reading));
+    }
+  }
   return {.command = document.at("command").get<std::vector<std::string>>(),
           .version = document.at("version"),
           .revision = document.at("revision"),
           .model = source_of(document.at("model")),
           .data = source_of(document.at("data")),
           .data_tokens = document.at("data").at("tokens"),
+          .readings = std::move(readings),
           .seed = document.at("seed"),
           .dtype = document.at("dtype"),
           .device = document.at("device"),

@@ -20,6 +20,7 @@ namespace {
 using torch::Tensor;
 
 constexpr const char* kReadingFile = "reading.safetensors";
+constexpr double kFarthestStart = 1000;  // steps lead on from there, and Learned has bounds, too
 constexpr Names<NumbersOf, 3> kNames({{NumbersOf::kModel, "model"},
                                       {NumbersOf::kLayers, "layers"},
                                       {NumbersOf::kHeads, "heads"}});
@@ -27,14 +28,6 @@ constexpr Names<NumbersOf, 3> kNames({{NumbersOf::kModel, "model"},
 std::vector<int64_t> ids_of(const Tensor& tokens) {
   const auto dense = tokens.contiguous();
   return {dense.const_data_ptr<int64_t>(), dense.const_data_ptr<int64_t>() + dense.numel()};
-}
-
-/// Mean over rows of the divergence of predictions from the teacher's, sum p ln(p / q), nats. Rows
-/// are [rows, width] of the last norm.
-Tensor divergence(const Decoder& model, const Tensor& teacher, const Tensor& rows) {
-  const auto wanted = model.logits(teacher).log_softmax(-1);
-  const auto found = model.logits(rows).log_softmax(-1);
-  return (wanted.exp() * (wanted - found)).sum(-1).mean();
 }
 
 }  // namespace
@@ -52,10 +45,13 @@ void ReadingFitOptions::validate() const {
   require(!pieces.empty(), Field("pieces"), ": at least one degree is wanted");
   for (const auto degree : pieces) {
     require(degree >= 2, Field("pieces"), " ", degree, ": degrees of at least 2 are wanted");
+    require(std::count(pieces.begin(), pieces.end(), degree) == 1, Field("pieces"), ": the degree ",
+            degree, " is given twice");
   }
-  require(std::isfinite(exponent) && exponent > 0, Field("exponent"), " ", exponent,
-          ": a number above 0 is wanted");
-  require(std::isfinite(discount), Field("discount"), " ", discount, ": a number is wanted");
+  require(exponent >= 1 / kFarthestStart && exponent <= kFarthestStart, Field("exponent"), " ",
+          exponent, ": b within ", 1 / kFarthestStart, " and ", kFarthestStart, " is wanted");
+  require(std::abs(discount) <= kFarthestStart, Field("discount"), " ", discount, ": c within ",
+          -kFarthestStart, " and ", kFarthestStart, " is wanted");
   require(!prefix_weight || !prefix.empty(), Field("prefix_weight"),
           ": there is no prefix to weigh");
 }
@@ -79,9 +75,7 @@ ReadingFit::ReadingFit(std::shared_ptr<Decoder> model, Tensor rows, ReadingFitOp
   };
   cut(1, {});
   for (const auto degree : options_.pieces) {
-    if (!cuts_.contains(degree)) {
-      cut(degree, options_.prefix);
-    }
+    cut(degree, options_.prefix);
   }
   const auto& config = model_->config();
   const auto layers = options_.numbers == NumbersOf::kModel ? 1 : config.layers;
@@ -151,7 +145,7 @@ Tensor ReadingFit::loss(const Tensor& row, int64_t pieces, bool teach_full) cons
     const at::NoGradGuard no_grad;
     return read(cuts_.at(1), All());
   }();
-  return divergence(*model_, teacher, hidden);
+  return divergence_loss(*model_, teacher, hidden);
 }
 
 TrainStep ReadingFit::step() {
@@ -213,7 +207,9 @@ uint64_t ReadingFit::bytes() const {
 }
 
 void ReadingFit::save_result(const std::filesystem::path& directory) const {
-  reading().save(directory / kReadingFile, about_);
+  auto about = about_;
+  about["step"] = std::to_string(done_);
+  reading().save(directory / kReadingFile, about);
 }
 
 void ReadingFit::save(const std::filesystem::path& directory) const {

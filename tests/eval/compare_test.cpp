@@ -68,6 +68,20 @@ TEST(Plan, KeepsTheLargestKeysAtEveryDegree) {
   EXPECT_EQ(message([&] { options.validate(); }), "readings: topk:4 is given twice");
 }
 
+/// Statistics and pictures go by a mode's name.
+TEST(Plan, TellsTwoSelectionsApart) {
+  auto options = small_options();
+  options.pieces = {4};
+  options.readings = {"select", "select:1"};
+  const auto config = golden("llama_default", torch::kFloat32)->config();
+  Names labels;
+  for (const auto& mode : plan_compare(config, options).modes) {
+    labels.push_back(mode_label(mode.name, mode.reading->name(), mode.selected, mode.prefix));
+  }
+  EXPECT_EQ(labels, (Names{"parallel", "sink", "selective", "both", "select(K=1, r=5)",
+                           "select(K=1, r=5) + prefix"}));
+}
+
 TEST(Plan, LeavesOutWhatPositionsCannotHold) {
   const auto config = golden("gpt2_published", torch::kFloat32)->config();  // 40 positions
   auto options = small_options();

@@ -102,8 +102,7 @@ TEST_F(TaskModes, AnItemIsReadAsByHand) {
     EXPECT_EQ(row.pieces_filled, static_cast<int64_t>(one.dealt.size()));
     const auto context = encode(*model_, tokens, make_layout(prefix, lengths));
     const auto reading = reading_named(one.reading);
-    const auto nll_of = [&](const std::string& answer) {
-      const auto gold = ids(" " + answer);
+    const auto nll_of = [&](const Tokens& gold) {
       Reader reader(*model_, context, *reading);
       auto hidden = reader.read(ids(record_.query)).slice(0, -1);
       if (gold.size() > 1) {
@@ -112,7 +111,7 @@ TEST_F(TaskModes, AnItemIsReadAsByHand) {
       const auto log_p = model_->logits(hidden).log_softmax(-1);
       return -log_p.gather(1, torch::tensor(gold).unsqueeze(1)).squeeze(1);
     };
-    const auto nlls = nll_of(record_.gold);
+    const auto nlls = nll_of(ids(" " + record_.gold));
     ASSERT_EQ(static_cast<int64_t>(row.answer_nlls.size()), nlls.numel());
     for (std::size_t i = 0; i < row.answer_nlls.size(); ++i) {
       EXPECT_NEAR(row.answer_nlls[i], nlls[i].item<double>(), 1e-4);  // fp32, other shapes
@@ -126,17 +125,21 @@ TEST_F(TaskModes, AnItemIsReadAsByHand) {
       hidden = torch::cat({hidden, reader.read(Tokens(gold.begin(), gold.end() - 1))});
       return torch::equal(model_->logits(hidden).argmax(-1), torch::tensor(gold));
     }());
+    const auto ended = [&](const std::string& candidate) {  // one of them begins another
+      auto tokens = ids(" " + candidate);
+      tokens.push_back(ids("\n")[0]);
+      return nll_of(tokens).sum().item<double>();
+    };
     int64_t better = 1;
     double other = INFINITY;
     for (const auto& candidate : record_.candidates) {
       if (candidate != record_.gold) {
-        const auto nll = nll_of(candidate).sum().item<double>();
-        other = std::min(other, nll);
-        better += nll <= nlls.sum().item<double>() ? 1 : 0;
+        other = std::min(other, ended(candidate));
+        better += ended(candidate) <= ended(record_.gold) ? 1 : 0;
       }
     }
     EXPECT_EQ(row.candidate_rank, better);
-    EXPECT_NEAR(*row.candidate_margin, other - nlls.sum().item<double>(), 1e-3);
+    EXPECT_NEAR(*row.candidate_margin, other - ended(record_.gold), 1e-3);
     EntropyProbe entropy;
     Reader reader(*model_, context, *reading, {&entropy});
     auto hidden = reader.read(ids(record_.query));
@@ -150,6 +153,22 @@ TEST_F(TaskModes, AnItemIsReadAsByHand) {
     EXPECT_NEAR(*row.entropy_pce, entropy.mean_of_calls(), 1e-5);  // 1 + 5 calls
     EXPECT_NEAR(*row.entropy_tok, entropy.entropy().mean().item<double>(), 1e-5);
   }
+}
+
+TEST_F(TaskModes, CandidatesAreEndedWhereOneBeginsAnother) {
+  const auto of = [&](const std::vector<std::string>& candidates) {
+    record_.candidates = candidates;
+    record_.gold = candidates[0];
+    return item_of(record_, tokenizer_, model_->config(), options_, plan_tasks(options_))
+        .candidates;
+  };
+  EXPECT_EQ(of({"a word", "all"}), (std::vector<Tokens>{ids(" a word"), ids(" all")}));
+  EXPECT_NEAR(
+      *item_of(record_, tokenizer_, model_->config(), options_, plan_tasks(options_)).record.depth,
+      2.0 / 3, 1e-12);  // of unit 2 of 4
+  record_.stop = {"."};
+  EXPECT_EQ(of({"a word", "a", "all"}),
+            (std::vector<Tokens>{ids(" a word."), ids(" a."), ids(" all.")}));
 }
 
 TEST_F(TaskModes, AnOutputEndsWhereItIsToldUnlessItIsOfFullLength) {
@@ -208,12 +227,24 @@ TEST_F(TaskModes, ItemsThatDoNotFitAreLeftOutByName) {
   EXPECT_EQ(item.left_out[0].reason, "it needs 250 positions, the model has 200");
   EXPECT_TRUE(std::any_of(item.modes.begin(), item.modes.end(),
                           [](const Mode& mode) { return mode.name == "parallel"; }));
+  record_.units = {"A unit."};
+  record_.candidates = {record_.gold, ""};
+  for (int i = 0; i < 200; ++i) {
+    record_.candidates[1] += "on and ";
+  }
+  const auto wide = item_of(record_, tokenizer_, model_->config(), options_, plan);
+  EXPECT_TRUE(wide.modes.empty());  // a candidate needs more positions than there are
+  record_.units.assign(40, " A unit of several words.");
+  record_.candidates = {};
+  record_.depth = 0;
   options_.truncate = true;
   const auto cut = item_of(record_, tokenizer_, model_->config(), options_, plan);
   EXPECT_EQ(cut.modes[0].name, "full");
   EXPECT_EQ(cut.dropped, 9);
   EXPECT_EQ(cut.units.size(), 31u);
   EXPECT_TRUE(cut.record.gold_units.empty());  // it was in what is left out
+  EXPECT_TRUE(cut.gold_dropped);
+  EXPECT_FALSE(cut.record.depth.has_value());
   record_.query = "";
   EXPECT_EQ(message([&] { item_of(record_, tokenizer_, model_->config(), options_, plan); }),
             "the item 1 of the task t: its query has no tokens");
@@ -233,6 +264,10 @@ TEST_F(TaskModes, ARunIsReadBackAsItWasWritten) {
   save_run(run, directory / "run.json");
   const auto back = load_tasks_run(directory / "run.json");
   EXPECT_EQ(json_of(back), json_of(run));
+  auto items = json_of(run);
+  items.erase("rows");
+  items.erase("correlations");
+  EXPECT_EQ(json_of(run, TasksPart::kItems), items);
   const auto json = json_of(run);
   const auto& row = json["rows"][1];
   EXPECT_EQ(row["mode"], "parallel");

@@ -43,6 +43,7 @@ TEST_F(Eval, KilledAndResumedIsTheSameRun) {
   ASSERT_EQ(saves.stop(Process(directory_.path(), command(resumed)), 4, SIGKILL).code, -SIGKILL);
   const auto partial = load_tasks_run(out_ + "/run.json");
   EXPECT_FALSE(partial.complete());
+  EXPECT_FALSE(json::parse(read_file(out_ + "/run.json")).contains("rows"));  // while it goes on
   const auto done = partial.done().size();
   EXPECT_GE(done, 3u);
   ASSERT_LT(done, 24u);
@@ -77,6 +78,44 @@ TEST_F(Eval, ItemsMayGrowAndNothingElseMayChange) {
   EXPECT_NE(with("3", {"--resume", "--seed", "1"}).err.find("is a run with another seed"),
             std::string::npos);
   EXPECT_NE(with("3").err.find(": holds a run already"), std::string::npos);
+}
+
+TEST_F(Eval, AnItemThatIsNotWholeIsReadAgain) {
+  std::vector<std::string> words{"--tasks", "kv:pairs=4", "--items", "2",     "--pieces",
+                                 "2",       "--outputs",  "0",       "--out", out_};
+  ASSERT_EQ(run(words).code, 0);
+  const auto whole = document(out_);
+  auto damaged = json::parse(read_file(out_ + "/run.json"));
+  damaged["item_rows"].erase(1);
+  write_file(out_ + "/run.json", damaged.dump());
+  for (const auto* name :
+       {"/run.json.partial-17", "/own.partial-x"}) {  // the first of a killed one
+    write_file(out_ + name, "x");
+  }
+  words.push_back("--resume");
+  const auto outcome = run(words);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("/run.json has 2 rows of the item 0 of the task kv:pairs=4, which is "
+                             "read in 3 modes: it is read again"),
+            std::string::npos)
+      << outcome.err;
+  auto again = document(out_);
+  EXPECT_EQ(again["rows"].size(), whole["rows"].size());
+  EXPECT_EQ(again["rows"][0]["nll"], whole["rows"][0]["nll"]);
+  EXPECT_FALSE(std::filesystem::exists(out_ + "/run.json.partial-17"));
+  EXPECT_TRUE(std::filesystem::exists(out_ + "/own.partial-x"));
+  damaged["item_rows"][0]["answer_nlls"].push_back(1);
+  write_file(out_ + "/run.json", damaged.dump());
+  EXPECT_NE(run(words).err.find(" tokens in its answer, and likelihoods of "), std::string::npos);
+}
+
+TEST_F(Eval, SelectAsksForSelection) {
+  const auto outcome = run({"--tasks", "kv:pairs=4", "--items", "1", "--outputs", "0", "--pieces",
+                            "4", "--readings", "discount:1", "--select", "3", "--quiet"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  for (const auto* mode : {"\nselect(K=3, ", "\ndiscount(c=1)"}) {
+    EXPECT_NE(outcome.out.find(mode), std::string::npos) << mode << outcome.out;
+  }
 }
 
 TEST_F(Eval, SaysWhereItemsAreLongerAndShowsAPrompt) {
@@ -174,15 +213,19 @@ TEST_F(Eval, RecordsAreReadAndWhatIsLeftOutIsSaid) {
   const auto rows = over_items(load_tasks_run(out_ + "/run.json").item_rows);
   EXPECT_EQ(rows[0].mode, "full");
   EXPECT_EQ(rows[0].items, 1);
-  for (const auto* picture : {"task-scores", "task-entropy"}) {
+  for (const auto* picture : {"task-scores", "task-entropy", "task-entropy-score"}) {
     EXPECT_TRUE(std::filesystem::exists(out_ + "/pictures/" + picture + ".png")) << picture;
   }
-  EXPECT_NE(read_file(out_ + "/index.html").find("<h2>Score x 100</h2>"), std::string::npos);
+  EXPECT_NE(read_file(out_ + "/index.html").find("<h3>Score x 100</h3>"), std::string::npos);
   EXPECT_EQ(
       run({"--tasks", "record:" + records, "--pieces", "2", "--truncate", "units", "--quiet"}).code,
       0);
-  expect_error({"--tasks", "record:" + records + ",record:" + records, "--quiet"}, 1,
-               "--tasks: the item short of the task own is there twice");
+  const auto twice = "record:" + records;
+  expect_error(
+      {"--tasks", twice + "," + twice, "--quiet"}, 1,
+      fmt::format("the tasks '{0}' and '{0}' would both be 'own' in the results, and joined; "
+                  "{0}:name=NAME gives the second a name of its own",
+                  twice));
 }
 
 TEST_F(Eval, ATaskOfOnesOwnIsLoaded) {

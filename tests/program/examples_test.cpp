@@ -118,6 +118,27 @@ TEST_F(Examples, FitReadingStepsItsTwoParameters) {
   EXPECT_NE(outcome.out.find("\n3: "), std::string::npos) << outcome.out;
 }
 
+/// Of 25 rows that are scored most see none of the pieces.
+TEST_F(Examples, FitReadingLearnsBehindAWindow) {
+  const std::string path = directory_ / "window", text = directory_ / "letters.txt";
+  std::filesystem::copy(MOTET_GOLDEN "/mistral_window", path);
+  nlohmann::json vocabulary;
+  std::string letters;
+  for (char letter = 'a'; letter <= 'z'; ++letter) {
+    vocabulary[std::string(1, letter)] = letter - 'a';
+  }
+  for (int i = 0; i < 300; ++i) letters += static_cast<char>('a' + (i * i + 3 * i) % 26);
+  write_file(path + "/vocab.json", vocabulary.dump());
+  write_file(path + "/merges.txt", "#version: 0.2\n");
+  write_file(text, letters);
+  const auto outcome = run("fit_reading", {path, text, "2"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  double a = 0, b = 0;
+  ASSERT_EQ(std::sscanf(outcome.out.c_str(), "1: %*f nats a token; a %lf, b %lf", &a, &b), 2);
+  EXPECT_NEAR(std::abs(a), 0.05, 1e-4) << outcome.out;
+  EXPECT_NEAR(std::abs(b), 0.05, 1e-4) << outcome.out;
+}
+
 TEST_F(Examples, OwnFamilyComputesWhatTheShippedOneDoes) {
   const auto outcome = run("own_family", {MOTET_GOLDEN "/qwen2_default"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;

@@ -332,8 +332,17 @@ TEST_F(Finetune, FitsAReading) {
   const auto configuration = json::parse(file.metadata().at("configuration"));
   EXPECT_EQ(configuration["pieces"], (std::vector<int64_t>{2, 3}));
   EXPECT_EQ(configuration["lr"], 0.04);
-  EXPECT_EQ(file.metadata().at("model_hash"),
-            json::parse(read_file(whole_ + "/training.json"))["model"]["hash"]);
+  const auto document = json::parse(read_file(whole_ + "/training.json"));
+  const auto& about = file.metadata();
+  EXPECT_EQ(about.at("model_hash"), document["model"]["hash"]);
+  EXPECT_EQ(about.at("texts"), R"(["text.txt"])");
+  for (const auto* field : {"text", "valid", "seed"}) {
+    EXPECT_EQ(json::parse(about.at(field)), document[field]) << field;
+  }
+  for (const auto* field : {"dtype", "device", "kernel", "products", "revision"}) {
+    EXPECT_EQ(about.at(field), document[field]) << field;
+  }
+  EXPECT_EQ(about.at("step"), "8");
   const auto refused = [&](const std::vector<std::string>& more) {
     const auto refused = fit(more);
     EXPECT_NE(refused.code, 0);
@@ -352,8 +361,63 @@ TEST_F(Finetune, FitsAReading) {
   expect_error({"--tune", "weights", "--teach", "full", "--pieces", "2"}, 2,
                "--tune weights: --teach is of the fit of a reading");
   EXPECT_EQ(refused({"--start", "2"}), "motet-finetune: --start 2: two numbers are wanted, b:c");
+  EXPECT_EQ(refused({"--start", "0:1"}),
+            "motet-finetune: --start 0: b within 0.001 and 1000 is wanted");
+  EXPECT_EQ(refused({"--start", "1:1e39"}),
+            "motet-finetune: --start 1e+39: c within -1000 and 1000 is wanted");
+  EXPECT_EQ(refused({"--pieces", "2"}), "motet-finetune: --pieces: the degree 2 is given twice");
   expect_error({"--pieces", "2,3"}, 2,
                "--pieces: weights are trained at one degree; several are of --tune reading");
+}
+
+TEST_F(Finetune, AFitLeavesNoReadingOfAnother) {
+  ASSERT_EQ(run(whole_, {"--steps", "1"}).code, 0);
+  const auto fit = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all{MOTET_FINETUNE,
+                                 "--model",
+                                 whole_,
+                                 "--tune",
+                                 "reading",
+                                 "--text",
+                                 text_,
+                                 "--length",
+                                 "24",
+                                 "--pieces",
+                                 "2",
+                                 "--threads",
+                                 "1",
+                                 "--steps",
+                                 "1",
+                                 "--out",
+                                 out_};
+    all.insert(all.end(), more.begin(), more.end());
+    return Process(directory_.path(), all).wait();
+  };
+  // A reading, or a result in best/, is never overwritten unasked.
+  const auto foreign = out_ +
+                       ": holds a model, a reading or a run, but no training.json, so "
+                       "motet-finetune did not begin it; choose another --out\n";
+  for (const auto* name : {"reading.safetensors", "best/model.safetensors"}) {
+    fs::create_directories(out_ + "/best");
+    write_file(out_ + "/" + name, "somebody's");
+    const auto outcome = fit({"--overwrite"});
+    EXPECT_EQ(outcome.err, "motet-finetune: " + foreign);
+    EXPECT_EQ(read_file(out_ + "/" + name), "somebody's");
+    fs::remove_all(out_);
+  }
+  const auto taught = fit({"--teach", "full", "--valid", valid_});
+  ASSERT_EQ(taught.code, 0) << taught.err;
+  EXPECT_NE(taught.out.find("loss: divergence from full reading; validation: of the text's own "
+                            "tokens\n"),
+            std::string::npos)
+      << taught.out;
+  fs::create_directories(out_ + "/best");
+  write_file(out_ + "/best/reading.safetensors", "of a run that was stopped");
+  write_file(out_ + "/reading.safetensors.partial-12345", "of a process that was killed");
+  ASSERT_EQ(run(out_, {"--steps", "1", "--overwrite"}).code, 0);  // of weights
+  for (const auto& name : files(out_)) {
+    EXPECT_FALSE(name.starts_with("reading") || name == "best" || name == "valid.jsonl") << name;
+  }
 }
 
 TEST_F(Finetune, ResumeRefusesAnotherRunAndNamesTheDifference) {
@@ -450,8 +514,8 @@ TEST_F(Finetune, NeverOverwritesAModel) {
   for (const auto* how : {"--overwrite", "--resume"}) {
     expect_error({"--steps", "3", how}, 1,
                  out_ +
-                     ": holds a model or a run, but no training.json, so motet-finetune did not "
-                     "begin it; choose another --out");
+                     ": holds a model, a reading or a run, but no training.json, so motet-finetune "
+                     "did not begin it; choose another --out");
   }
   EXPECT_EQ(files(out_), std::set<std::string>{"config.json"});
 }

@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import types
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -16,7 +17,7 @@ sys.path[:0] = [str(ROOT / "examples" / "python"), str(ROOT / "tests" / "docs")]
 
 import lm_eval  # noqa: E402
 from lm_eval.tasks import TaskManager  # noqa: E402
-from lm_eval_motet import MotetLM  # noqa: E402
+from lm_eval_motet import MotetLM, paragraphs  # noqa: E402
 import tiny_model  # noqa: E402
 
 PROGRAM = sys.argv[1]
@@ -52,6 +53,60 @@ def by_hand(folder, model, answers):
     return [row for row in rows if row["mode"] == "parallel"]
 
 
+def requests(*arguments):
+    return [types.SimpleNamespace(args=one) for one in arguments]
+
+
+def refusal(model, *arguments):
+    """What a model says to a request that it does not answer."""
+    try:
+        answers = model.loglikelihood(requests(*arguments))
+    except ValueError as error:
+        return str(error)
+    raise AssertionError(f"answered {answers}")
+
+
+def modes(model):
+    """A mode answers for itself, or says why it does not."""
+    def motet(mode="parallel", pieces=2, **more):
+        return MotetLM(PROGRAM, model, mode=mode, pieces=pieces, **more)
+
+    two, three, one = "Red.\n\nGrey.\n\nOnce more:", "Red.\n\nGrey.\n\nBlue.\n\nOnce more:", "Red.\n\nOnce more:"
+    full, parallel = (motet(mode).loglikelihood(requests((two, " grey"))) for mode in ("full", "parallel"))
+    assert full != parallel, full
+    assert refusal(motet("selctive"), (two, " grey")) == ("the mode selctive, P = 2: motet-eval does not read it; "
+                                                          "there are full, parallel")
+    assert "P = 2: K = 2 keeps all of 2 pieces; there are" in refusal(motet("selective"), (two, " grey"))
+    assert "P = 2: motet-eval does not read it" in refusal(motet("sharpen"), (two, " grey"))
+    assert "P = 4: the prefix is empty" in refusal(motet("sink", 4), (one, " grey"))
+    assert "K = 3 is more than its 2 pieces" in refusal(motet("selective", 4, options=["--select", "3"]), (two, " grey"))
+    # A single unit: nothing to select.
+    selective = motet("selective", 4).loglikelihood(requests((one, " grey"), (three, " grey")))
+    assert selective[0] == motet("full").loglikelihood(requests((one, " grey")))[0]
+    assert selective[1] != motet("full").loglikelihood(requests((three, " grey")))[0]
+    # Another reading is the one behind the prefix, where there is one.
+    sharpen = {prefix: motet("sharpen", prefix=prefix, options=["--readings", "sharpen:4"])
+               .loglikelihood(requests((three, " grey"))) for prefix in ("", "Read this:\n\n")}
+    assert sharpen[""] != sharpen["Read this:\n\n"], sharpen
+
+
+def odd_requests(model):
+    """Stops of every form, and texts with nothing in them."""
+    motet = MotetLM(PROGRAM, model, pieces=2)
+    context = "Red.\n\nGrey.\n\nOnce more:"
+    whole, = motet.generate_until(requests((context, {"max_gen_toks": 4})))
+    assert len(whole) > 1, whole
+    # Letter by letter the stop would end the output at once.
+    stop = whole[0] + "zzz"
+    outputs = motet.generate_until(requests(*((context, {"until": until, "max_gen_toks": 4})
+                                              for until in (stop, [], None, [whole[1:], ""]))))
+    assert outputs == [whole, whole, whole, whole[0]], (outputs, whole)
+    # An article alone is an answer, too; a context that is empty, or ends in a blank line, has a query.
+    empty, ended, article = motet.loglikelihood(requests(("", " grey"), ("Red.\n\nGrey.\n\n", " grey"), (context, " A")))
+    assert all(answer[0] < 0 for answer in (empty, ended, article))
+    assert paragraphs("Red.\n\nGrey.\n\n\nOnce\nmore:\n\n") == (["Red.\n\n", "Grey.\n\n\n"], "Once\nmore:\n\n")
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -72,6 +127,8 @@ def main():
         assert results["results"]["local_choice"]["acc,none"] == sum(right) / 2, (results["results"], right)
         outputs = [sample["resps"][0][0] for sample in results["samples"]["local_generate"]]
         assert outputs == [row["output"] for row in rows[::2]], (outputs, rows)
+        modes(str(folder / "model"))
+        odd_requests(str(folder / "model"))
     print("lm-evaluation-harness has what motet-eval answers by itself")
 
 

@@ -16,6 +16,8 @@ import safetensors.numpy
 import tiny
 
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "results"
+sys.path.append(str(RESULTS))
+import paired  # noqa: E402
 TEXT = tiny.DATA / "valid_books.txt"
 COMPARE = EVAL = HEADS = None
 
@@ -133,6 +135,16 @@ class Performance(unittest.TestCase):
                                      "c,higher,15,10.6,,,no", "d,,,1.05e+03,900,1.1e+03,"])
 
 
+class Paired(unittest.TestCase):
+    def test_what_ties_shares_a_rank(self):
+        # Ranks 1.5, 1.5, 3, 4 and 1, 2.5, 2.5, 4: 3.75 / 4.5.
+        for order in ([0, 1, 2, 3], [3, 1, 0, 2], [1, 0, 3, 2]):
+            found = paired.rank_correlation(numpy.array([0, 0, 1, 2])[order], numpy.array([1, 2, 2, 3])[order])
+            self.assertAlmostEqual(found, 5 / 6)
+        self.assertAlmostEqual(paired.rank_correlation([[1, 2], [3, 4]], [[8, 6], [4, 2]]), -1)
+        self.assertTrue(numpy.isnan(paired.rank_correlation([1, 1, 1], [1, 2, 3])))
+
+
 class Looks(unittest.TestCase):
     """A look (--quick) and a result do not mix in one folder; said before anything is set up."""
 
@@ -154,6 +166,12 @@ class Looks(unittest.TestCase):
             (pathlib.Path(directory) / "quick").touch()
             for message in self.refused(directory):
                 self.assertIn("holds a --quick run, whose figures would be taken for results", message)
+
+
+class Pieces(unittest.TestCase):
+    def test_full_reading_is_among_them(self):
+        done = subprocess.run([RESULTS / "readings.sh", "--pieces", "4,16"], capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stderr), (2, "readings: --pieces 4,16 lacks 1, full reading\n"))
 
 
 class Heads(unittest.TestCase):
@@ -243,9 +261,12 @@ class Readings(unittest.TestCase):
             model = tiny.save(root / "model", "llama")
             for text, first in (("one", 0), ("two", 9000)):
                 (root / f"{text}.txt").write_text(TEXT.read_text(encoding="utf-8")[first:first + 9000], encoding="utf-8")
-                run(COMPARE, "--model", model, "--text", root / f"{text}.txt", "--length", 48, "--scored", 12, "--segments", 6, "--pieces",
-                    "1,4", "--prefix", "", "--recall", "--readings", "select,select:1,guess:2:mean,null:0", "--quiet", "--out", root / text)
-                run(sys.executable, RESULTS / "readings_tables.py", "--keep", root / f"{text}.fixed.jsonl.gz", root / text / "run.json")
+                common = ("--model", model, "--text", root / f"{text}.txt", "--length", 48, "--scored", 12, "--prefix", "", "--recall", "--quiet")
+                run(COMPARE, *common, "--segments", 6, "--pieces", "1,4", "--readings", "select,select:1,guess:2:mean,null:0",
+                    "--save-stats", "--out", root / text)
+                run(COMPARE, *common, "--segments", 5, "--pieces", "1,4", "--readings", "guess:1:last", "--out", root / "few" / text)
+                for name, folder in (("fixed", root / text), ("few", root / "few" / text)):
+                    run(sys.executable, RESULTS / "readings_tables.py", "--keep", root / f"{text}.{name}.jsonl.gz", folder / "run.json")
             kept = sorted(root.glob("*.jsonl.gz"))
             markdown = run(sys.executable, RESULTS / "readings_tables.py", *kept)
             document = json.loads((root / "two" / "run.json").read_text(encoding="utf-8"))
@@ -256,7 +277,8 @@ class Readings(unittest.TestCase):
             heads = run(sys.executable, RESULTS / "learned_heads.py", root / "reading.safetensors", root / "one" / "run.json",
                         root / "heads" / "run.json")
         rows = {row[0]: row for row in table(markdown, "attention's entropy, nats")}
-        self.assertEqual(set(rows), {"parallel", "selective", "select(K=1, r=5)", "guess(K=2, mean)", "null(b=0)"})
+        self.assertEqual(set(rows), {"parallel", "selective", "select(K=1, r=5)", "guess(K=2, mean)", "null(b=0)",
+                                     "guess(K=1, last) (5 segments)"})
 
         def losses(mode, pieces, selected=0):
             return [round(row["nll"], 6) for row in document["segment_rows"]  # as they are kept
@@ -270,9 +292,41 @@ class Readings(unittest.TestCase):
         self.assertEqual(rows["parallel"][6], "")
         choices = {(row[0], row[1]): row for row in table(markdown, "the loss above full, nats a token")}
         self.assertEqual(choices["4", "selective"][2], "1.00")
+        self.assertIn(("4", "guess(K=1, last) (5 segments)"), choices)
         self.assertNotIn(("4", "null(b=0)"), choices)
         self.assertIn("| null(b=0) | ", markdown.split("**In one piece**")[1])
         self.assertIn("1.50 (1.50, 1.50)", heads)
+        # Numbers that are all equal have no rank; the parts of parallel reading's entropy make up the whole.
+        self.assertIn("| b | – | – | – | – | – |", heads)
+        means = [float(cell.split()[0]) for cell in table(heads, "(tenths, nine tenths)")[0][3:7]]
+        self.assertAlmostEqual(means[0] + means[1], means[2] + means[3], delta=0.02)  # of two digits each
+
+    def test_what_is_kept_and_whole(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = pathlib.Path(directory)
+            model = tiny.save(root / "model", "llama")
+            numbers = {name: numpy.full((1, 1), 1.5, numpy.float32) for name in ("exponent", "discount")}
+            safetensors.numpy.save_file(numbers, root / "a.safetensors", {"model": "tiny"})
+            run(COMPARE, "--model", model, "--text", TEXT, "--length", 48, "--scored", 12, "--segments", 3, "--pieces", "1,2,4", "--prefix", "",
+                "--readings", f"select,null:0,learned:{root}/a.safetensors", "--quiet", "--out", root / "run")
+            document = json.loads((root / "run" / "run.json").read_text(encoding="utf-8"))
+            (root / "interrupted.json").write_text(json.dumps(document | {"complete": False}), encoding="utf-8")
+            for name, path in (("whole", root / "run" / "run.json"), ("interrupted", root / "interrupted.json")):
+                run(sys.executable, RESULTS / "readings_tables.py", "--keep", root / f"{name}.jsonl.gz", path)
+
+            def has(name, readings, pieces, segments):
+                done = subprocess.run([sys.executable, RESULTS / "readings_tables.py", "--has", root / f"{name}.jsonl.gz", readings, pieces,
+                                       str(segments)], capture_output=True, text=True, check=False)
+                self.assertEqual((done.stdout, done.stderr), ("", ""))
+                return done.returncode == 0
+
+            self.assertTrue(has("whole", f"select,learned:{root}/a.safetensors", "1,4", 3))
+            self.assertTrue(has("whole", "null:0,select", "1,2,4", 2))
+            self.assertFalse(has("whole", f"select,learned:{root}/b.safetensors", "1,4", 3))
+            self.assertFalse(has("whole", "select", "1,4,8", 3))
+            self.assertFalse(has("whole", "select", "1,4", 4))
+            self.assertFalse(has("interrupted", "select", "1,4", 3))
+            self.assertFalse(has("nothing", "select", "1,4", 3))
 
     def test_temper_by_a_grid(self):
         loss = {(0.5, 0.5): 3.3, (0.5, 1.0): 3.2, (1.0, 0.5): 3.1, (1.0, 1.0): 3.4}

@@ -295,6 +295,53 @@ TEST(Guess, KeepsWhatASummaryPromisesMostOf) {
   EXPECT_EQ(message([] { Guess(0); }), "motet::Guess: K = 0; at least one piece is kept");
 }
 
+/// Pieces at random are those of the row, however rows come: in one call, in two, or one by one.
+TEST(Guess, AtRandomIsAnewInEachRowAndTheSameInParts) {
+  const Case in;
+  const Guess reading(1, KeySummary::kRandom);
+  const auto chosen = [&](const Tensor& query, int64_t first, int64_t last, int64_t layer) {
+    const auto keys = 5 + 118 + 4 + last;
+    return read_rows(reading, query.slice(2, first, last), in.keys.slice(2, 0, keys),
+                     in.values.slice(2, 0, keys),
+                     read_sets(5, {40, 3, 75}, {last - first}, {4 + first}), {0, last - first}, {},
+                     layer)
+        .bulk->read();
+  };
+  const auto whole = chosen(in.query, 0, 9, 0);  // [1, heads, rows, pieces]
+  std::vector<Tensor> one_by_one;
+  for (int64_t row = 0; row < 9; ++row) {
+    one_by_one.push_back(chosen(in.query, row, row + 1, 0));
+  }
+  EXPECT_TRUE(torch::equal(torch::cat(one_by_one, 2), whole));
+  const auto halves = torch::cat({chosen(in.query, 0, 4, 0), chosen(in.query, 4, 9, 0)}, 2);
+  EXPECT_TRUE(torch::equal(halves, whole));
+  for (int64_t head = 0; head < 6; ++head) {  // nine rows do not all draw one of three pieces
+    EXPECT_GT(whole[0][head].any(0).sum().item<int64_t>(), 1) << head;
+  }
+  // Another layer, another text, and heads that see the same.
+  EXPECT_FALSE(torch::equal(chosen(in.query, 0, 9, 1), whole));
+  EXPECT_FALSE(torch::equal(chosen(in.query.flip({2}), 0, 9, 0), whole));
+  const auto alike = chosen(torch::zeros_like(in.query), 8, 9, 0);  // every lse is that of zeros
+  EXPECT_FALSE(torch::equal(alike, alike.narrow(1, 0, 1).expand_as(alike)));
+}
+
+/// Every piece is as likely as another, and what one row draws says nothing of the next.
+TEST(Guess, AtRandomIsEven) {
+  torch::manual_seed(3);
+  constexpr int64_t kRows = 500, kHeads = 6;
+  const auto query = torch::randn({1, kHeads, kRows, 16}),
+             keys = torch::randn({1, 2, kRows + 8, 16});
+  const auto sets = read_sets(0, {2, 2, 2, 2}, {kRows}, {0});
+  const auto read = read_rows(Guess(1, KeySummary::kRandom), query, keys, keys, sets, {0, kRows})
+                        .bulk->read()
+                        .to(torch::kFloat64);
+  // Of 3,000 draws a quarter falls on each piece, and a quarter of pairs is alike: five standard
+  // deviations of 0.008.
+  EXPECT_LT((read.mean({0, 1, 2}) - 0.25).abs().max().item<double>(), 0.04);
+  const auto alike = (read.slice(2, 1) * read.slice(2, 0, kRows - 1)).sum(3).mean();
+  EXPECT_LT(std::abs(alike.item<double>() - 0.25), 0.04);
+}
+
 TEST(KeyBounds, AreThoseOfTheUnion) {
   torch::manual_seed(1);
   const auto keys = torch::randn({1, 2, 30, 4});

@@ -6,7 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <numeric>
+#include <string>
+#include <tuple>
+#include <vector>
 
 #include "attention/shapes.h"
 #include "kernels.h"
@@ -14,7 +18,9 @@
 #include "motet/attention/rows.h"
 #include "motet/context/layout.h"
 #include "motet/context/piece_sets.h"
+#include "motet/files/mapped.h"
 #include "motet/files/safetensors.h"
+#include "motet/files/sha256.h"
 #include "motet/reading/learned.h"
 #include "motet/reading/read_rows.h"
 #include "motet/reading/registry.h"
@@ -276,12 +282,50 @@ TEST(Learned, IsSavedAndReadAgainAndSaysWhatIsWrong) {
           .find("learned(mine): its numbers are [3, 1], of another model than this one, whose "
                 "layer 5 has"),
       std::string::npos);
-  save_safetensors(path, {{"exponent", torch::zeros({1, 1})}, {"discount", torch::zeros({1, 1})}});
-  EXPECT_EQ(message([&] { Learned::load(path); }),
-            std::string(path) + ": motet::Learned: 'exponent' has 0; numbers above 0 are wanted");
+  for (const auto& [exponent, discount, wrong] :
+       std::vector<std::tuple<double, double, std::string>>{
+           {0, 0, "'exponent' has 0; numbers within 1e-06 and 1e+06 are wanted"},
+           {1, -3e38, "'discount' has -3e+38; numbers within -1e+06 and 1e+06 are wanted"},
+           {1, NAN, "'discount' has nan; numbers within -1e+06 and 1e+06 are wanted"}}) {
+    save_safetensors(path, {{"exponent", torch::full({1, 1}, exponent)},
+                            {"discount", torch::full({1, 1}, discount)}});
+    EXPECT_EQ(message([&] { Learned::load(path); }),
+              std::string(path) + ": motet::Learned: " + wrong);
+  }
+  EXPECT_EQ(message([] { Learned::pair(1e-6, 1e6); }), "no error");
   save_safetensors(path, {{"discount", torch::zeros({1, 1})}});
   EXPECT_EQ(message([&] { Learned::load(path); }),
             std::string(path) + ": has no tensor 'exponent'");
+}
+
+TEST(Learned, IsOfModelsOfItsLayersAndHeads) {
+  const Learned learned({torch::ones({30, 9}), torch::ones({30, 1})}, "mine");
+  EXPECT_EQ(message([&] { learned.check(30, 9); }), "no error");
+  for (const auto& [layers, heads] : {std::pair(20, 9), {40, 9}, {30, 8}}) {
+    EXPECT_EQ(message([&] { learned.check(layers, heads); }),
+              "mine: its numbers are [30, 9], of another model than this one of " +
+                  std::to_string(layers) + " layers with " + std::to_string(heads) + " heads");
+  }
+  EXPECT_EQ(message([] { Learned::pair(1, 1).check(5, 7); }), "no error");
+}
+
+/// What motet-finetune writes is called reading.safetensors, wherever it is.
+TEST(Learned, IsToldFromOthersByItsDirectoryAndItsContents) {
+  const TemporaryDirectory directory;
+  const Learned learned({torch::full({1, 1}, 1.25), torch::zeros({1, 1})});
+  EXPECT_FALSE(learned.source());
+  std::vector<std::shared_ptr<Reading>> readings;
+  for (const auto* name : {"a", "b:2"}) {
+    std::filesystem::create_directory(directory / name);
+    const auto path = directory / name / "reading.safetensors";
+    learned.save(path, {{"model_hash", name}});
+    readings.push_back(reading_named("learned:" + std::string(path)));
+    EXPECT_EQ(readings.back()->name(), "learned(" + std::string(name) + ")");
+    EXPECT_EQ(readings.back()->source()->hash, sha256(read_file(path)));
+    EXPECT_EQ(readings.back()->source()->model_hash, name);
+  }
+  EXPECT_NE(readings[0]->source()->hash, readings[1]->source()->hash);
+  EXPECT_EQ(Learned::load(directory / "a" / "." / "reading.safetensors").name(), "learned(a)");
 }
 
 TEST(Temper, DividesScoresOfPiecesAndMultipliesTheirLse) {
@@ -308,6 +352,22 @@ TEST(Readings, ShiftNothingWhereAPieceHasNoKeys) {
     const auto decided = *reading_named(name)->decide(made.scores);
     EXPECT_TRUE(decided.isfinite().all().item<bool>()) << name;
     EXPECT_TRUE((decided.select(3, 2) == 0).all().item<bool>()) << name;
+  }
+}
+
+/// As rows of a layer with a window: of some rows one piece is hidden, of others all are.
+TEST(Readings, HaveGradientsWhereARowSeesNoPiece) {
+  auto made = make_case();
+  made.scores.lse.select(3, 2).fill_(-kInfinity);
+  made.scores.lse.slice(2, 0, 2).slice(3, 1, 1 + kPieces).fill_(-kInfinity);
+  for (const auto* name : {"soft:0.5", "sharpen:2", "discount:1", "temper:0.9:0.8", "weigh:2:1"}) {
+    auto scores = made.scores;
+    scores.lse = made.scores.lse.clone().requires_grad_();
+    const auto decided = *reading_named(name)->decide(scores);
+    EXPECT_TRUE(decided.isfinite().all().item<bool>()) << name;
+    if (!decided.requires_grad()) continue;  // a constant
+    decided.square().sum().backward();
+    EXPECT_TRUE(scores.lse.grad().isfinite().all().item<bool>()) << name;
   }
 }
 

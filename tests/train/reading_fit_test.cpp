@@ -4,11 +4,19 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "motet/files/safetensors.h"
 #include "motet/model/encode.h"
 #include "motet/model/forward.h"
 #include "motet/model/reader.h"
 #include "motet/model/weights.h"
+#include "motet/reading/registry.h"
 #include "reference/attention.h"
 #include "temporary.h"
 
@@ -38,14 +46,14 @@ std::vector<double> losses(ReadingFit& fit, int64_t steps) {
 
 /// The context is a constant in one, and a part of the packed row in the other.
 TEST(ReadDifferentiable, HasTheGradientsOfForward) {
-  for (const auto* name : {"llama_default", "gpt2_default"}) {
+  for (const auto* name : {"llama_default", "gpt2_default", "mistral_window"}) {
     const auto model = golden(name, torch::kFloat64);
     for (auto& parameter : model->parameters()) {
       parameter.set_requires_grad(false);
     }
     const auto& config = model->config();
-    const Cut cut(20, {.pieces = 3, .scored = 5, .prefix = {1, 2}});
-    const auto tokens = cut.tokens(random_rows(1, 20));
+    const Cut cut(26, {.pieces = 3, .scored = 11, .prefix = {1, 2}});
+    const auto tokens = cut.tokens(random_rows(1, 26));
     const std::vector<int64_t> ids(tokens.const_data_ptr<int64_t>(),
                                    tokens.const_data_ptr<int64_t>() + tokens.numel());
     const auto context = ids.begin() + cut.layout().tokens();
@@ -80,6 +88,47 @@ TEST(ReadDifferentiable, HasTheGradientsOfForward) {
           .item<double>();
     };
     EXPECT_NEAR(found[0][1][0].item<double>(), (at(step) - at(-step)) / (2 * step), 1e-6);
+  }
+}
+
+/// Behind a window of 7 tokens the last rows see no piece at all.
+TEST(ReadDifferentiable, FixedReadingsHaveGradientsBehindAWindow) {
+  const auto model = golden("mistral_window", torch::kFloat64);
+  const Cut cut(30, {.pieces = 3, .scored = 14, .prefix = {1, 2}});
+  const auto tokens = cut.tokens(random_rows(1, 30));
+  auto weight = model->parameters()[0];
+  torch::manual_seed(3);
+  const auto direction = torch::randn_like(weight);
+  for (const auto* name : {"all", "soft:0.5", "sharpen:2", "discount:1", "temper:0.9:0.8",
+                           "weigh:2:0.5", "null:0", "scale:ssmax"}) {
+    SCOPED_TRACE(name);
+    const std::shared_ptr<const Reading> reading = reading_named(name);
+    const auto value = [&] { return forward(*model, tokens, cut.layout(), reading).sum(); };
+    const auto gradient = torch::autograd::grad({value()}, {weight})[0];
+    ASSERT_TRUE(gradient.isfinite().all().item<bool>());
+    if (std::string(name).starts_with("soft")) continue;  // largest scores are constants
+    const at::NoGradGuard no_grad;
+    const double step = 1e-6;
+    const auto moved = [&](double by) {
+      weight.add_(direction, by);
+      const auto found = value().item<double>();
+      weight.sub_(direction, by);
+      return found;
+    };
+    const auto slope = (moved(step) - moved(-step)) / (2 * step);
+    EXPECT_NEAR((gradient * direction).sum().item<double>(), slope, 1e-4 * std::abs(slope));
+  }
+}
+
+TEST(ReadingFit, LearnsWhereAWindowHidesAllPieces) {
+  for (const auto* name : {"mistral_window", "qwen2_window", "gemma2_default", "gemma3_default"}) {
+    for (const bool teach : {false, true}) {
+      SCOPED_TRACE(name);
+      ReadingFit fit(golden(name), random_rows(1, 40),
+                     {.steps = 2, .pieces = {2, 4}, .scored = 20, .teach_full = teach});
+      EXPECT_GT(fit.step().gradient_norm, 0);
+      EXPECT_GT(fit.step().gradient_norm, 0);
+    }
   }
 }
 
@@ -160,6 +209,20 @@ TEST(ReadingFit, GoesOnFromACheckpointToTheSameBits) {
                              ": 'log_exponent' is [2, 4], this reading's [2, 1]");
 }
 
+/// Before a context is encoded.
+TEST(Learned, OfAnotherModelIsRefused) {
+  const auto model = golden("llama_default");
+  const Learned learned({torch::ones({3, 4}), torch::zeros({1, 1})}, "mine");
+  const std::string wrong =
+      "mine: its numbers are [3, 4], of another model than this one of 2 layers with 4 heads";
+  const auto context = encode(*model, {1, 2, 3, 4}, make_layout(0, {2, 2}));
+  EXPECT_EQ(message([&] { Reader(*model, context, learned); }), wrong);
+  EXPECT_EQ(message([&] {
+              forward(*model, random_rows(1, 6), make_layout(0, {2, 2}), learned);
+            }),
+            wrong);
+}
+
 TEST(ReadingFit, ValidatesOverAllDegreesAndLeavesTheModelAlone) {
   const auto rows = random_rows(2, 24);
   const auto model = golden("llama_default");
@@ -182,7 +245,11 @@ TEST(ReadingFit, RefusesOptionsThatCannotBe) {
   };
   EXPECT_EQ(refuse({.steps = 0}), "steps 0: at least 1 is wanted");
   EXPECT_EQ(refuse({.pieces = {4, 1}}), "pieces 1: degrees of at least 2 are wanted");
-  EXPECT_EQ(refuse({.exponent = 0}), "exponent 0: a number above 0 is wanted");
+  EXPECT_EQ(refuse({.pieces = {4, 8, 4}}), "pieces: the degree 4 is given twice");
+  EXPECT_EQ(refuse({.exponent = 0}), "exponent 0: b within 0.001 and 1000 is wanted");
+  EXPECT_EQ(refuse({.exponent = 1e300}), "exponent 1e+300: b within 0.001 and 1000 is wanted");
+  EXPECT_EQ(refuse({.exponent = NAN}), "exponent nan: b within 0.001 and 1000 is wanted");
+  EXPECT_EQ(refuse({.discount = 1e39}), "discount 1e+39: c within -1000 and 1000 is wanted");
   EXPECT_EQ(refuse({.prefix_weight = true}), "prefix_weight: there is no prefix to weigh");
   EXPECT_EQ(message([] { numbers_of_named("rows"); }),
             "numbers of 'rows': one of model, layers, heads is wanted");

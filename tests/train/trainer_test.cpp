@@ -138,6 +138,25 @@ TEST(NextTokenLoss, IsThatOfAllLogitsAtOnce) {
   }
 }
 
+TEST(DivergenceLoss, IsThatOfAllLogitsAtOnce) {
+  const auto model = golden("gpt2_untied", torch::kFloat64);
+  torch::manual_seed(2);
+  const auto rows = [&] { return torch::randn({1200, model->config().width}, torch::kFloat64); };
+  const auto teacher = rows(), hidden = rows().requires_grad_();  // more than at a time
+  const auto p = model->logits(teacher).softmax(-1).detach();
+  const auto all = (p * (p.log() - model->logits(hidden).log_softmax(-1))).sum(-1).mean();
+  const auto loss = divergence_loss(*model, teacher, hidden);
+  EXPECT_LT(reference::max_error(loss, all), 1e-12);
+  const auto expected = torch::autograd::grad({3 * all}, {hidden, model->head()});
+  const auto found = torch::autograd::grad({3 * loss}, {hidden, model->head()});
+  EXPECT_LT(reference::max_error(found[0], expected[0]), 1e-15);
+  EXPECT_LT(reference::max_error(found[1], expected[1]), 1e-14);
+  EXPECT_EQ(divergence_loss(*model, teacher, teacher).item<double>(), 0);
+  EXPECT_EQ(message([&] { divergence_loss(*model, teacher.slice(0, 1), hidden); }),
+            "motet::divergence_loss: rows of " + c10::str(hidden.sizes()) + ", the teacher's of " +
+                c10::str(teacher.slice(0, 1).sizes()));
+}
+
 TEST(NextTokenLoss, LeavesAFrozenHeadAlone) {
   const auto model = golden("gpt2_untied", torch::kFloat64);
   const auto targets = random_rows(1, 6);

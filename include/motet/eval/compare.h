@@ -54,7 +54,8 @@ struct ComparePlan {
   double segment_flops = 0;  ///< of one segment, all modes: products of weights, scores and values
 };
 
-/// What will be run. Throws Error for options that cannot be, and where no mode is left.
+/// What will be run. Throws Error for options that cannot be, for a reading of another model
+/// (Reading::check), and where no mode is left.
 ComparePlan plan_compare(const Config& config, const CompareOptions& options);
 
 /// Told of every step of work, in FLOPs of those that ComparePlan::segment_flops counts. What it

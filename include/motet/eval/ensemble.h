@@ -15,7 +15,8 @@ namespace motet {
 enum class Mixing {
   /// Of the pieces the one whose prediction has the least entropy, against no context at all:
   /// (1 + beta) ln p(piece) - beta ln p(none), normalised. NBCE, Su 2023 ("Naive Bayes-based
-  /// Context Extension").
+  /// Context Extension"). His test.py cuts predictions to a top-p of 0.95 before entropies and
+  /// mixing, and keeps ln p(piece) where ln p(none) is -100 or less; here neither is done.
   kNbce,
   /// The mean of the probabilities. REPLUG, Shi et al. 2023, arXiv 2301.12652, with equal weights.
   kMean,

@@ -20,6 +20,7 @@ struct Provenance {
   Source model;                      ///< what was run
   Source data;                       ///< the text
   int64_t data_tokens = 0;           ///< of the whole text
+  std::vector<Source> readings;      ///< those that were made from a file, and its hash
   int64_t seed = 0;                  ///< of random numbers
   std::string dtype;                 ///< "float32" or "bfloat16"
   std::string device;                ///< "cpu" or "cuda"

@@ -43,7 +43,8 @@ struct TaskRecord {
   std::vector<int64_t> gold_units;      ///< units that hold the answer, from 0; none: not known
   std::vector<std::string> candidates;  ///< that the likelihood chooses from, `gold` among them
   std::vector<std::string> stop;        ///< texts that end an output, and are no part of it
-  std::optional<double> depth;          ///< of the gold unit, 0 (first) to 1 (last)
+  /// Of the gold unit, 0 (first) to 1 (last); by `gold_units`, unless given.
+  std::optional<double> depth;
 
   /// Throws Error naming the first field that cannot be.
   void validate() const;

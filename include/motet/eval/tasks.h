@@ -61,20 +61,26 @@ TasksPlan plan_tasks(const TasksOptions& options);
 
 /// A record in tokens, and what is done with it.
 struct TaskItem {
-  TaskRecord record;                             ///< with the units that are read
-  std::vector<std::vector<int64_t>> units;       ///< each by itself: no token goes over an edge
-  std::vector<int64_t> lead;                     ///< before everything
-  std::vector<int64_t> prefix;                   ///< of modes that have one
-  std::vector<int64_t> query;                    ///< what comes after the context
-  std::vector<int64_t> gold;                     ///< the gold answer, behind a space as a rule
-  std::vector<std::vector<int64_t>> candidates;  ///< in the same way
-  int64_t dropped = 0;                           ///< units, by TasksOptions::truncate
-  std::vector<Mode> modes;                       ///< of the plan's, those that it is read in
-  std::vector<ItemLeftOut> left_out;             ///< the others
+  TaskRecord record;                        ///< with the units that are read
+  std::vector<std::vector<int64_t>> units;  ///< each by itself: no token goes over an edge
+  std::vector<int64_t> lead;                ///< before everything
+  std::vector<int64_t> prefix;              ///< of modes that have one
+  std::vector<int64_t> query;               ///< what comes after the context
+  std::vector<int64_t> gold;                ///< the gold answer, behind a space as a rule
+  /// In the same way; where one's tokens begin another's, each with a token behind it that ends it:
+  /// the first of the record's `stop`, or of a line break. Without it the shorter one could not
+  /// lose.
+  std::vector<std::vector<int64_t>> candidates;
+  int64_t dropped = 0;                ///< units, by TasksOptions::truncate
+  bool gold_dropped = false;          ///< whether one of them holds the answer
+  std::vector<Mode> modes;            ///< of the plan's, those that it is read in
+  std::vector<ItemLeftOut> left_out;  ///< the others
   double flops = 0;  ///< of all modes: products of weights, scores and values, without candidates
 
   /// Tokens of context and query.
   int64_t tokens() const;
+  /// The most tokens that are read behind the query: of an output, the gold answer or a candidate.
+  int64_t longest() const;
 };
 
 /// Tokenises a record and decides which modes it is read in. Throws Error where a part of it has no

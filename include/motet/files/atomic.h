@@ -27,6 +27,11 @@ class AtomicFile {
   int file_;  // the descriptor; below 0 once committed
 };
 
+/// Removes what killed processes left half-written in a directory, such as
+/// `run.json.partial-PROCESS`. Only for one where nobody writes meanwhile (see DirectoryLock).
+/// Throws Error for what cannot be removed.
+void remove_partial_files(const std::filesystem::path& directory);
+
 /// Writes `bytes` to `path` whole or not at all. Throws Error.
 void write_file(const std::filesystem::path& path, std::string_view bytes);
 

@@ -30,7 +30,7 @@ struct ForwardOptions {
 /// [batch, layout.tokens() + query]. The reading decides for the query's rows; blocks that are
 /// computed again keep it. Returns rows after the last norm, [batch, rows, width]; see
 /// Decoder::logits. Throws Error where tokens and layout do not fit each other or the model's
-/// positions.
+/// positions, and where the reading is of another model (Reading::check).
 torch::Tensor forward(const Decoder& model, const torch::Tensor& tokens, const Layout& layout,
                       std::shared_ptr<const Reading> reading = std::make_shared<All>(),
                       const Probes& probes = {}, const ForwardOptions& options = {});

@@ -27,8 +27,9 @@ class Reader {
   using Queries = std::vector<std::vector<int64_t>>;  ///< tokens of each query of a batch
 
   /// Model, context, reading and probes outlive the reader. Throws Error where a piece was encoded
-  /// by another model or behind another prefix (EncodedPiece::origin), and where the ablation names
-  /// a head that the model does not have.
+  /// by another model or behind another prefix (EncodedPiece::origin), where the reading is of
+  /// another model (Reading::check), and where the ablation names a head that the model does not
+  /// have.
   Reader(const Decoder& model, const EncodedContext& context, const Reading& reading,
          Probes probes = {}, Ablation ablation = {});
   /// Goes on from where `other` is, with probes of its own: keys of its query are copied, so that

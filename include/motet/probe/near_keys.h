@@ -10,8 +10,9 @@
 namespace motet {
 
 /// How many keys compete with the best one: those whose effective score lies within a gap of the
-/// row's largest, for several gaps. After arXiv 2605.12697, which bounds attention by the margin
-/// between one key and all others. It looks at every probability, some rows at a time.
+/// row's largest, for several gaps. After Karakida & Hayase 2026, arXiv 2605.12697, where this
+/// count, as a function of the gap, fixes the inverse temperature at which a row's attention
+/// concentrates. It looks at every probability, some rows at a time.
 class NearKeysProbe : public Probe {
  public:
   /// `gaps` in nats. Throws Error for one that is negative or not finite, and for none.

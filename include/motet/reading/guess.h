@@ -15,7 +15,7 @@ enum class KeySummary {
   kFull,      ///< and the whole covariance: a Gaussian
   kBox,       ///< the smallest and largest of each feature: a bound on the largest score
   kLast,      ///< where it stands: the last ones are kept
-  kRandom,    ///< nothing: each row of each head keeps some at random, the same ones in every run
+  kRandom,    ///< nothing: rows of heads keep some at random, by a hash of their other scores
 };
 
 /// Each row keeps the K pieces that a summary of their keys promises most of, and touches no key of

@@ -19,7 +19,8 @@ struct LearnedNumbers {
   torch::Tensor prefix = {};  ///< log weight of the prefix; undefined: 0
   torch::Tensor null = {};    ///< lse of a set without keys, as in NullSet; undefined: none
 
-  /// Throws Error where they are no such tensors.
+  /// Throws Error where they are no such tensors, or have numbers beyond a million (exponents:
+  /// below a millionth, too).
   void validate() const;
 };
 
@@ -34,7 +35,8 @@ class Learned : public Reading {
   /// The same numbers for all heads.
   static Learned pair(double exponent, double discount);
 
-  /// Of a file of `save`, called by the file's name. Throws Error.
+  /// Of a file of `save`, called by the file's name, or, where that is reading.safetensors, by its
+  /// directory's. Throws Error.
   static Learned load(const std::filesystem::path& path);
   /// Writes the numbers to a safetensors file, as `exponent`, `discount`, `prefix` and `null`;
   /// `about` says in its metadata which model they are of and how they were fitted. Throws Error.
@@ -42,14 +44,17 @@ class Learned : public Reading {
             const std::map<std::string, std::string>& about = {}) const;
 
   std::string name() const override { return name_; }
+  std::optional<ReadingSource> source() const override { return source_; }  ///< of `load`
+  void check(int64_t layers, int64_t heads) const override;
   ReadingNeeds needs() const override { return {.scores = true, .null = numbers_.null.defined()}; }
-  /// Throws Error for a model with fewer layers or other heads than the numbers have.
+  /// Throws Error for scores of a layer or of heads that the numbers have not.
   std::optional<torch::Tensor> decide(const PieceScores& scores) const override;
   const LearnedNumbers& numbers() const { return numbers_; }  ///< as given
 
  private:
   LearnedNumbers numbers_;
   std::string name_;
+  std::optional<ReadingSource> source_;
 };
 
 }  // namespace motet

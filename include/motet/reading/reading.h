@@ -94,12 +94,24 @@ struct PieceScores : Scores {
   torch::Tensor for_pieces(const torch::Tensor& pieces) const;
 };
 
+/// The file that a reading was made from.
+struct ReadingSource {
+  std::string hash;        ///< SHA-256 of the file
+  std::string model_hash;  ///< of the model that the file is of; empty where it does not say
+};
+
 /// How a query attends to the pieces: from what is known of each set to a log weight for it.
 class Reading {
  public:
   virtual ~Reading() = default;
   /// The reading with its options, as reports name it: `select(K=2, r=5)`.
   virtual std::string name() const = 0;
+  /// The file behind the name, by which runs tell readings of one name apart. Nothing: the name
+  /// says all.
+  virtual std::optional<ReadingSource> source() const { return {}; }
+  /// Throws Error where a model with so many layers and query heads cannot be read: asked before
+  /// any context is encoded.
+  virtual void check(int64_t /*layers*/, int64_t /*heads*/) const {}
   /// What `decide` is shown; nothing else is computed for it.
   virtual ReadingNeeds needs() const { return {}; }
   /// The same sets with the factors that this reading puts on scores; `decide` sees scores with

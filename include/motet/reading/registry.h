@@ -30,6 +30,9 @@ class ReadingText {
   int64_t number(int64_t option, int64_t otherwise) const;
   /// An option as it was written, or `otherwise` where it is left out.
   std::string word(int64_t option, const std::string& otherwise = {}) const;
+  /// This option and all behind it as they were written, colons included, such as a path; empty
+  /// where they are left out.
+  std::string rest(int64_t option) const;
   /// The parts of an option; none where it is left out.
   std::vector<std::string> words(int64_t option, char delimiter) const;
   /// Throws Error: the text, why it cannot be, and the readings that there are.

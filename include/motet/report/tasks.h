@@ -11,11 +11,18 @@
 
 namespace motet {
 
-/// The `run.json` of motet-eval: `rows` over all items, and `item_rows`.
-nlohmann::ordered_json json_of(const TasksRun& run);
+/// What a run.json of motet-eval has of a run.
+enum class TasksPart {
+  kAll,    ///< `item_rows`, and what follows from them: `rows` over all items, `correlations`
+  kItems,  ///< without those, which take longer the more items there are: while a run goes on
+};
+
+/// The `run.json` of motet-eval.
+nlohmann::ordered_json json_of(const TasksRun& run, TasksPart part = TasksPart::kAll);
 
 /// Writes `run.json`, whole or not at all. Throws Error.
-void save_run(const TasksRun& run, const std::filesystem::path& path);
+void save_run(const TasksRun& run, const std::filesystem::path& path,
+              TasksPart part = TasksPart::kAll);
 
 /// Reads what `save_run` wrote. Throws Error for a file that is damaged, of another schema or of
 /// another program.

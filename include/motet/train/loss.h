@@ -13,4 +13,11 @@ namespace motet {
 torch::Tensor next_token_loss(const Decoder& model, const torch::Tensor& hidden,
                               const torch::Tensor& targets);
 
+/// Mean over rows of the divergence of predictions from a teacher's, sum p ln(p / q), nats (Hinton
+/// et al. 2015, arXiv 1503.02531); differentiable once in `hidden` and the head, the teacher being
+/// constant. Both are rows of the model after the last norm, [rows, width]. Logits as in
+/// next_token_loss. Throws Error where the shapes differ.
+torch::Tensor divergence_loss(const Decoder& model, const torch::Tensor& teacher,
+                              const torch::Tensor& hidden);
+
 }  // namespace motet

@@ -29,17 +29,17 @@ struct ReadingFitOptions {
   double learning_rate = 0.04;               ///< the largest
   int64_t warmup = 0;                        ///< steps, of cosine_schedule
   uint64_t seed = 0;                         ///< of the order of rows
-  std::vector<int64_t> pieces{8};            ///< degrees P, of at least 2, by turns
+  std::vector<int64_t> pieces{8};            ///< degrees P, of at least 2, each once, by turns
   int64_t scored = 256;                      ///< tokens at a row's end, as in CutOptions
   std::vector<int64_t> prefix = {};          ///< tokens before all pieces
   Positions positions = Positions::kSpread;  ///< of the pieces' tokens
   NumbersOf numbers = NumbersOf::kHeads;     ///< who has their own
   bool prefix_weight = false;                ///< the prefix has a log weight, too, from 0 on
   bool null_set = false;                     ///< rows have a set without keys, of lse 0 at first
-  double exponent = 1.5;                     ///< b, to begin with
-  double discount = 0.6;                     ///< c, to begin with
-  /// What is learned from: full reading of the same row by the same model (the divergence of its
-  /// predictions, Hinton et al. 2015, arXiv 1503.02531), or the row's own tokens.
+  double exponent = 1.5;                     ///< b, to begin with, of a thousandth to a thousand
+  double discount = 0.6;                     ///< c, to begin with, of at most a thousand
+  /// What is learned from: full reading of the same row by the same model (divergence_loss), or the
+  /// row's own tokens.
   bool teach_full = false;
 
   /// Throws FieldError naming the first field out of range.
@@ -57,13 +57,14 @@ class ReadingFit : public Training {
   TrainStep step() override;
   int64_t steps_done() const override { return done_; }
   void check() override;
-  /// Of all degrees, of the rows' own tokens.
+  /// Of all degrees, of the rows' own tokens, whatever is learned from.
   double validate(const torch::Tensor& rows) const override;
   /// The reading, as in `save_result`, the optimizer's state and the step.
   void save(const std::filesystem::path& directory) const override;
   uint64_t bytes() const override;
   void load(const std::filesystem::path& directory) override;
-  /// `reading.safetensors`: see Learned::load. What `describe` was told stands in its metadata.
+  /// `reading.safetensors`: see Learned::load. What `describe` was told stands in its metadata, and
+  /// the `step` that it is of.
   void save_result(const std::filesystem::path& directory) const override;
 
   /// What the file of the reading says of itself beside its degrees: model, texts, command.

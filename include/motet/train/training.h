@@ -12,8 +12,10 @@ namespace motet {
 
 /// What one step did.
 struct TrainStep {
-  int64_t step = 0;                    ///< counts from 1
-  double loss = 0;                     ///< of the language model, before the step; nats a token
+  int64_t step = 0;  ///< counts from 1
+  /// Before the step, nats a token: of the language model, or what takes its place, such as
+  /// ReadingFitOptions::teach_full.
+  double loss = 0;
   std::optional<double> penalty = {};  ///< mean l of SparsityOptions::penalty, without its weight
   double weight = 0;                   ///< that the penalty had
   double learning_rate = 0;            ///< of this step

@@ -15,16 +15,21 @@ struct Example {
   std::string text, label;
 };
 
+/// Labels are texts or whole numbers.
 std::vector<Example> read_examples(const std::filesystem::path& path, const std::string& field) {
   std::vector<Example> examples;
   for_each_json_line(path, [&](const nlohmann::json& line, const std::string& where) {
-    const auto text = [&](const std::string& name) {
-      require(line.is_object() && line.contains(name) && line[name].is_string() &&
-                  !line[name].get<std::string>().empty(),
-              where, ": has no text '", name, "'");
-      return line[name].get<std::string>();
+    const auto is_text = [&](const std::string& name) {
+      return line[name].is_string() && !line[name].get<std::string>().empty();
     };
-    examples.push_back({text("text"), text(field)});
+    for (const auto& name : {std::string("text"), field}) {
+      require(line.is_object() && line.contains(name), where, ": has no '", name, "'");
+    }
+    require(is_text("text"), where, ": 'text' is no text, or an empty one");
+    require(is_text(field) || line[field].is_number_integer(), where, ": '", field,
+            "' is neither a text nor a whole number");
+    examples.push_back(
+        {line["text"], is_text(field) ? line[field].get<std::string>() : line[field].dump()});
   });
   return examples;
 }
@@ -113,7 +118,20 @@ MadeTask make_icl(const TaskText& text, const TaskSettings& settings, const Toke
   const auto known = [&](const std::string& label) {
     return std::find(labels.begin(), labels.end(), label) != labels.end();
   };
+  MadeTask made{{}, settings.layout, {file}, {}};
+  if (!same) {
+    made.files.push_back(demos);
+  }
+  const auto never_shown =
+      std::erase_if(tests, [&](const Example& test) { return !by_label.contains(test.label); });
+  if (never_shown > 0) {
+    made.notes.push_back(file.string() + ": " + std::to_string(never_shown) +
+                         " lines with a label that no demonstration has are left out");
+  }
   std::erase_if(tests, [&](const Example& test) { return !known(test.label); });
+  if (tests.empty()) {
+    text.fail("no line has a label that demonstrations have");
+  }
   std::size_t rounds_there = by_label[labels[0]].size();
   for (const auto& label : labels) {
     rounds_there = std::min(rounds_there, by_label[label].size());
@@ -153,10 +171,6 @@ MadeTask make_icl(const TaskText& text, const TaskSettings& settings, const Toke
     while (rounds < static_cast<int64_t>(rounds_there) && tokens(rounds + 1) <= settings.length) {
       ++rounds;
     }
-  }
-  MadeTask made{{}, settings.layout, {file}, {}};
-  if (!same) {
-    made.files.push_back(demos);
   }
   const auto drawn = rounds_of(rounds);
   for (int64_t item = 0;

@@ -7,6 +7,7 @@
 
 #include "eval/tasks/shipped.h"
 #include "motet/files/mapped.h"
+#include "text/unicode.h"
 
 namespace motet {
 namespace {
@@ -156,6 +157,17 @@ TaskRecord niah_record(const Needles& needles, const TaskText& text, const TaskS
   return record;
 }
 
+/// How many needles a hay can have, of which words are drawn.
+int64_t most_hay(const Needles& needles) {
+  auto most = int64_t{1} << 40;
+  if (needles.hay == "needles") {
+    const auto own = std::max(needles.keys, needles.queries);
+    most = needles.key_kind == "words" ? std::min(most, kPairs - own) : most;
+    most = needles.value_kind == "words" ? std::min(most, kPairs - own * needles.values - 8) : most;
+  }
+  return most;
+}
+
 MadeTask make_niah(const TaskText& text, const TaskSettings& settings, const Tokenizer& tokenizer) {
   Needles needles;
   needles.keys = text.number("keys", 1);
@@ -176,18 +188,31 @@ MadeTask make_niah(const TaskText& text, const TaskSettings& settings, const Tok
   MadeTask made{{}, settings.layout, {}, {}};
   if (needles.hay != "noise" && needles.hay != "needles") {
     made.files.emplace_back(needles.hay);
-    needles.sentences = sentences_of(read_file(needles.hay));
+    auto hay = read_file(needles.hay);
+    const auto invalid = text::first_invalid_byte(hay);
+    require(invalid == std::string::npos, needles.hay, ": byte ", invalid, " of ", hay.size(),
+            " is not UTF-8; a text is wanted");
+    hay.resize(hay.size() - text::trailing_space(hay));
+    needles.sentences = sentences_of(hay);
     if (needles.sentences.empty()) {
       text.fail(needles.hay + " has no sentence");
     }
   }
+  const int64_t step = needles.sentences.empty() ? 5 : 1, most = most_hay(needles);
   for (int64_t item = 0; item < settings.items; ++item) {
     const auto size = largest_that_fits(
-        settings.length, needles.sentences.empty() ? 5 : 1, "the task " + text.label(),
+        settings.length, step, "the task " + text.label(),
         [&](int64_t lines) {
           return tokens_of(niah_record(needles, text, settings, item, lines), tokenizer);
-        });
+        },
+        most);
     made.records.push_back(niah_record(needles, text, settings, item, size));
+    if (size > most - step && made.notes.empty()) {
+      made.notes.push_back("the task " + text.label() + ": there are words for a hay of " +
+                           std::to_string(size) + " needles, which is shorter than " +
+                           std::to_string(settings.length) +
+                           " tokens; numbers and uuids have more");
+    }
   }
   return made;
 }
@@ -208,12 +233,14 @@ TaskRecord kv_record(const TaskText& text, const TaskSettings& settings, int64_t
     return "Key: " + a + "\nValue that goes with it:" + (b.empty() ? "" : " " + b);
   };
   std::string demonstrations;
+  int64_t shown = 0;
   for (int64_t i = 0; i < pairs; ++i) {
     const auto name = random.uuid();
     values.push_back(random.uuid());
     record.units.push_back("    \"" + name + "\": \"" + values.back() + "\",\n");
     key = i == gold ? name : key;
-    if (i != gold && i < 3 && settings.layout == "helmet") {
+    if (i != gold && shown < 2 && settings.layout == "helmet") {
+      ++shown;
       demonstrations += pair(name, values.back()) + "\n\n";
     }
   }

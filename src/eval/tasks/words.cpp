@@ -53,7 +53,7 @@ constexpr std::array<std::string_view, 12> kNoise{
 }  // namespace
 
 std::vector<std::string> draw_pairs(ItemRandom& random, int64_t count) {
-  constexpr auto kPairs = static_cast<int64_t>(kAdjectives.size() * kNouns.size());
+  static_assert(kPairs == kAdjectives.size() * kNouns.size());
   require(count <= kPairs, "motet: ", count, " pairs of words are wanted, there are ", kPairs);
   std::vector<std::string> pairs;
   std::set<int64_t> drawn;
@@ -91,8 +91,11 @@ std::vector<std::string> sentences_of(const std::string& text) {
     sentences.push_back(text.substr(first, stop + 1 - first));
     first = stop + 1;
   }
-  if (text::leading_space(std::string_view(text).substr(first)) < text.size() - first) {
-    sentences.push_back(text.substr(first));
+  const auto rest = text.substr(first);
+  if (text::leading_space(rest) < rest.size()) {
+    sentences.push_back(rest);
+  } else if (!sentences.empty()) {
+    sentences.back() += rest;
   }
   return sentences;
 }

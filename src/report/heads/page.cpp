@@ -66,11 +66,7 @@ std::string summary_of(const HeadsRun& run) {
   if (!run.calibration.name.empty()) {
     summary.add("static heads", "calibrated on " + run.calibration.name);
   }
-  summary.add("numbers", fmt::format("{}, {} threads, {}, kernel {}, seed {}", run.provenance.dtype,
-                                     run.provenance.threads, run.provenance.device,
-                                     run.provenance.kernel, options.seed));
-  summary.add("motet", fmt::format("{} ({})", run.provenance.version, run.provenance.revision));
-  summary.add_command(run.provenance.command);
+  summary.add_provenance(run.provenance);
   return summary.html();
 }
 

@@ -63,7 +63,8 @@ std::vector<Picture> depth_pictures(const Shown& run) {
         drawing.text({4, y + 10}, task.name, Anchor::kStart, 13, "font-weight=\"bold\"");
         for (std::size_t bin = 0; bin < kBins; ++bin) {
           drawing.text({kLabel + kCell * (static_cast<double>(bin) + 0.5), y + 10},
-                       fmt::format("{}–{} %", 100 * bin / kBins, 100 * (bin + 1) / kBins),
+                       fmt::format("{}–{} % ({})", 100 * bin / kBins, 100 * (bin + 1) / kBins,
+                                   deep.items[bin]),
                        Anchor::kMiddle, 11);
         }
         y += 18;
@@ -72,6 +73,10 @@ std::vector<Picture> depth_pictures(const Shown& run) {
         const auto depths = depths_of(*run.run, *row);
         for (std::size_t bin = 0; bin < kBins; ++bin) {
           if (depths.items[bin] == 0) {
+            if (pass == 1) {
+              drawing.rectangle({kLabel + kCell * static_cast<double>(bin), y}, kCell - 1, kRow - 1,
+                                "#f4f4f4");
+            }
             continue;
           }
           const auto nll = depths.nll[bin] / depths.tokens[bin];
@@ -106,10 +111,12 @@ std::vector<Picture> depth_pictures(const Shown& run) {
   draw_scale(drawing, {kLabel + kCell * kBins + 24, 24}, 160, range, [&](double value) {
     return svg::sequential_color(value / std::max(range.high, 1e-9));
   });
-  return {{"task-depth", "Where the answer lies in the context",
-           "Loss of the gold answer, nats a token, by the depth of the unit that holds it: 0 % is "
-           "the first unit, 100 % the one before the query.",
-           drawing.document(kWidth, y)}};
+  return {
+      {"task-depth", "Where the answer lies in the context",
+       "Loss of the gold answer, nats a token, by the depth of the unit that holds it: 0 % is "
+       "the first unit, 100 % the one before the query. In brackets: items so deep; light grey: "
+       "none.",
+       drawing.document(kWidth, y)}};
 }
 
 }  // namespace motet::report::tasks

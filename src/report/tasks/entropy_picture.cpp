@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <vector>
 
 #include "report/panel.h"
 #include "report/tasks/shown.h"
@@ -21,9 +23,25 @@ std::string said(const Interval& correlation) {
                          : fmt::format("ρ = {:.2f}", *correlation.value);
 }
 
-}  // namespace
+/// What is drawn against an entropy, and their correlation.
+struct Axes {
+  Measured TaskRow::*entropy;
+  Measured TaskRow::*figure;
+  Interval TaskCorrelation::*correlation;
+  const char* name;    // of the figure, in tips
+  const char* y_axis;  // with its unit
+};
 
-Picture entropy_picture(const Shown& run, const Styles& styles) {
+/// The rows of a task that have both.
+std::vector<const TaskRow*> rows_with(const ShownTask& task, const Axes& axes) {
+  std::vector<const TaskRow*> rows;
+  std::copy_if(
+      task.rows.begin(), task.rows.end(), std::back_inserter(rows),
+      [&](const TaskRow* row) { return (row->*axes.entropy).value && (row->*axes.figure).value; });
+  return rows;
+}
+
+std::string drawn(const Shown& run, const Styles& styles, const Axes& axes) {
   constexpr double kHeight = 210;
   constexpr std::size_t kColumns = 3;
   const auto width = (kWidth - kColumns * (kMargin + 14)) / kColumns;
@@ -31,49 +49,77 @@ Picture entropy_picture(const Shown& run, const Styles& styles) {
   auto y = draw_legend(drawing, {kMargin, 12}, run.labels, styles) + 4;
   std::size_t column = 0;
   for (const auto& task : run.tasks) {
-    Range x, loss;
-    for (const auto* row : task.rows) {
-      x.add(*row->entropy_query.value);
-      loss.add(*row->nll.value);
+    const auto rows = rows_with(task, axes);
+    if (rows.empty()) {
+      continue;
     }
-    const auto wide = std::max(0.06 * (x.high - x.low), 1e-3);
-    const auto room = std::max(0.08 * (loss.high - loss.low), 1e-3);
-    const Panel panel{{kMargin + static_cast<double>(column) * (width + kMargin + 14), y + 24},
+    if (column == kColumns) {
+      column = 0;
+      y += kHeight + 88;
+    }
+    Range entropies, figures;
+    for (const auto* row : rows) {
+      entropies.add(*(row->*axes.entropy).value);
+      figures.add(*(row->*axes.figure).value);
+    }
+    const auto wide = std::max(0.06 * (entropies.high - entropies.low), 1e-3);
+    const auto room = std::max(0.08 * (figures.high - figures.low), 1e-3);
+    const Panel panel{{kMargin + static_cast<double>(column) * (width + kMargin + 14), y + 38},
                       width,
                       kHeight,
-                      {x.low - wide, x.high + wide},
-                      {loss.low - room, loss.high + room}};
+                      {entropies.low - wide, entropies.high + wide},
+                      {figures.low - room, figures.high + room}};
     std::string correlation;
     for (const auto& one : run.correlations) {
       if (one.task == task.name) {
-        correlation = said(one.nll);
+        correlation = said(one.*axes.correlation);
       }
     }
-    drawing.text({panel.corner.x, panel.corner.y - 10}, task.name, Anchor::kStart, 13,
+    drawing.text({panel.corner.x, panel.corner.y - 24}, task.name, Anchor::kStart, 13,
                  "font-weight=\"bold\"");
-    drawing.text({panel.corner.x + panel.width, panel.corner.y + 6}, correlation, Anchor::kEnd, 12);
-    draw_y_axis(drawing, panel, "loss of the answer (nats a token)", 4);
+    drawing.text({panel.corner.x, panel.corner.y - 8}, correlation);
+    draw_y_axis(drawing, panel, axes.y_axis, 4);
     draw_x_axis(drawing, panel, "attention entropy (nats)", 5);
-    for (const auto* row : task.rows) {
-      drawing.marker(panel.at(*row->entropy_query.value, *row->nll.value),
-                     styles.of(label_of(*row)),
-                     fmt::format("{}, {}, P = {}: entropy {:.3f}, loss {:.3f} nats a token",
-                                 task.name, label_of(*row), degree_text(row->pieces),
-                                 *row->entropy_query.value, *row->nll.value));
-      const auto beside = panel.at(*row->entropy_query.value, *row->nll.value);
-      drawing.text({beside.x + 8, beside.y + 4}, degree_text(row->pieces), Anchor::kStart, 9);
+    for (const auto* row : rows) {
+      const auto entropy = *(row->*axes.entropy).value;
+      const auto figure = *(row->*axes.figure).value;
+      const auto at = panel.at(entropy, figure);
+      const auto degree = degree_text(row->pieces);
+      drawing.marker(at, styles.of(label_of(*row)),
+                     fmt::format("{}, {}, P = {}: entropy {:.3f}, {} {:.3f}", task.name,
+                                 label_of(*row), degree, entropy, axes.name, figure));
+      drawing.text({at.x + 8, at.y + 4}, degree, Anchor::kStart, 9);
     }
-    if (++column == kColumns || &task == &run.tasks.back()) {
-      column = 0;
-      y += kHeight + 74;
-    }
+    ++column;
   }
-  return {"task-entropy", "Does less entropy go with a better answer?",
-          "Each mark is one mode at one degree, which stands beside it. ρ: Spearman's rank "
-          "correlation of entropy and "
-          "loss over the modes, with its 95 % interval over items; 1 where the entropies order the "
-          "losses, as Zhang et al. 2025 (arXiv 2412.16545) have it, 0 where they say nothing.",
-          drawing.document(kWidth, y)};
+  return drawing.document(kWidth, y + kHeight + 88);
+}
+
+}  // namespace
+
+std::vector<Picture> entropy_pictures(const Shown& run, const Styles& styles) {
+  std::vector<Picture> pictures;
+  pictures.push_back(
+      {"task-entropy", "Does less entropy go with a better answer?",
+       "Each mark is one mode at one degree, which stands beside it. ρ: Spearman's rank "
+       "correlation of entropy and "
+       "loss over the modes, with its 95 % interval over items; 1 where the entropies order the "
+       "losses, as Zhang et al. 2025 (arXiv 2412.16545) have it, 0 where they say nothing.",
+       drawn(run, styles,
+             {&TaskRow::entropy_query, &TaskRow::nll, &TaskCorrelation::nll, "loss",
+              "loss of the answer (nats a token)"})});
+  const Axes scores{&TaskRow::entropy_pce, &TaskRow::score, &TaskCorrelation::score, "score",
+                    "score"};
+  if (std::any_of(run.tasks.begin(), run.tasks.end(),
+                  [&](const ShownTask& task) { return !rows_with(task, scores).empty(); })) {
+    pictures.push_back(
+        {"task-entropy-score", "And with a better score?",
+         "The same of the items with an output: their score against the mean entropy "
+         "of the query's call and those of their tokens, as the paper takes it. Here "
+         "ρ is -1 where less entropy goes with a better score.",
+         drawn(run, styles, scores)});
+  }
+  return pictures;
 }
 
 }  // namespace motet::report::tasks

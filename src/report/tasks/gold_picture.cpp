@@ -46,9 +46,9 @@ std::vector<Picture> gold_pictures(const Shown& run) {
                                            h, 100 * (*row->gold_heads)[l][h]);
                       }});
     }
-    draw_scale(drawing, {width + 10, y + 20}, kHeight, {0, 1}, svg::sequential_color);
-    y = draw_maps(drawing, y, maps.size() == 1 ? width / 2 : width, kHeight, layers, heads, maps) +
-        10;
+    const auto wide = maps.size() == 1 ? width / 2 : width;
+    draw_scale(drawing, {wide + 10, y + 20}, kHeight, {0, 1}, svg::sequential_color);
+    y = draw_maps(drawing, y, wide, kHeight, layers, heads, maps) + 10;
   }
   return {{"gold-heads", "Heads that find the piece with the answer",
            "Parallel reading: share of the rows that predict the gold answer whose piece with the "

@@ -68,13 +68,16 @@ TasksRun tasks_run_of(const Given& json) {
     require(row.pieces >= 0 && row.pieces_filled >= 1 && row.answer_tokens >= 1,
             "item_rows: a row has ", row.pieces, " pieces, ", row.pieces_filled, " filled, and ",
             row.answer_tokens, " tokens in its answer");
+    require(static_cast<int64_t>(row.answer_nlls.size()) == row.answer_tokens,
+            "item_rows: a row has ", row.answer_tokens,
+            " tokens in its answer, and likelihoods of ", row.answer_nlls.size());
   }
   return run;
 }
 
 }  // namespace
 
-ordered_json json_of(const TasksRun& run) {
+ordered_json json_of(const TasksRun& run, TasksPart part) {
   auto json = report::document_of(TasksRun::kProgram, TasksRun::kSchema, run.provenance,
                                   {{}, configuration_of(run)}, run.complete());
   json["items"] = run.items;
@@ -93,25 +96,27 @@ ordered_json json_of(const TasksRun& run) {
                                       {"pieces", one.pieces},
                                       {"reason", one.reason}});
   }
-  json["rows"] = report::json_of(over_items(run.item_rows));
-  json["correlations"] = ordered_json::array();
-  for (const auto& one : entropy_correlations(run.item_rows)) {
-    const auto put = [](const Interval& x) {
-      return ordered_json::array(
-          {report::json_of(x.value), report::json_of(x.low), report::json_of(x.high)});
-    };
-    json["correlations"].push_back({{"task", one.task},
-                                    {"modes", one.modes},
-                                    {"items", one.items},
-                                    {"entropy_nll", put(one.nll)},
-                                    {"entropy_score", put(one.score)}});
+  if (part == TasksPart::kAll) {
+    json["rows"] = report::json_of(over_items(run.item_rows));
+    json["correlations"] = ordered_json::array();
+    for (const auto& one : entropy_correlations(run.item_rows)) {
+      const auto put = [](const Interval& x) {
+        return ordered_json::array(
+            {report::json_of(x.value), report::json_of(x.low), report::json_of(x.high)});
+      };
+      json["correlations"].push_back({{"task", one.task},
+                                      {"modes", one.modes},
+                                      {"items", one.items},
+                                      {"entropy_nll", put(one.nll)},
+                                      {"entropy_score", put(one.score)}});
+    }
   }
   json["item_rows"] = report::json_of(run.item_rows);
   return json;
 }
 
-void save_run(const TasksRun& run, const std::filesystem::path& path) {
-  report::save(json_of(run), path);
+void save_run(const TasksRun& run, const std::filesystem::path& path, TasksPart part) {
+  report::save(json_of(run, part), path);
 }
 
 TasksRun load_tasks_run(const std::filesystem::path& path) {

@@ -1,11 +1,16 @@
 // Files that other projects' scorers read.
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "motet/error.h"
+#include "motet/eval/task.h"
 #include "motet/files/atomic.h"
 #include "motet/report/tasks.h"
 
@@ -25,11 +30,12 @@ struct Answered {
 using Group = std::pair<std::pair<std::string, std::string>, std::vector<Answered>>;
 
 /// Letters, digits and single underscores: RULER takes `NAME-5.jsonl` for a part of NAME.jsonl.
-std::string file_name(const std::string& text) {
+/// `others` stay as they are, too.
+std::string file_name(const std::string& text, std::string_view others = "") {
   std::string name;
   for (const char c : text) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (plain) {
+    if (plain || others.find(c) != std::string_view::npos) {
       name += c;
     } else if (!name.empty() && name.back() != '_') {
       name += '_';
@@ -108,17 +114,93 @@ const char* metric_of(AnswerRule rule) {
   return "";
 }
 
+/// RULER's tasks, as its scorer and HELMET's call them.
+constexpr std::array<std::pair<const char*, const char*>, 13> kRulerTasks{
+    {{"niah_single_1", "ruler_niah_s_1"},
+     {"niah_single_2", "ruler_niah_s_2"},
+     {"niah_single_3", "ruler_niah_s_3"},
+     {"niah_multikey_1", "ruler_niah_mk_1"},
+     {"niah_multikey_2", "ruler_niah_mk_2"},
+     {"niah_multikey_3", "ruler_niah_mk_3"},
+     {"niah_multivalue", "ruler_niah_mv"},
+     {"niah_multiquery", "ruler_niah_mq"},
+     {"vt", "ruler_vt"},
+     {"cwe", "ruler_cwe"},
+     {"fwe", "ruler_fwe"},
+     {"qa_1", "ruler_qa_1"},
+     {"qa_2", "ruler_qa_2"}}};
+
+/// A task of a run, and how files for others call it.
+struct NamedTask {
+  std::optional<TaskText> entry;  // of the run's tasks; nothing: it is called by its records
+  std::string name;               // RULER's, where it has one
+  bool given() const { return entry && entry->task() == entry->short_name(); }  // by `name`
+};
+
+NamedTask named(const TasksRun& run, const std::string& task) {
+  NamedTask one{std::nullopt, task};
+  for (const auto& text : run.tasks) {
+    const TaskText entry(text, "");
+    if (entry.task() == task) {
+      const auto& kind = entry.name();
+      const bool of_others = kind == "ruler" || kind == "helmet" || kind == "kvpress";
+      one = {entry, of_others ? entry.short_name() : task};
+      break;
+    }
+  }
+  for (const auto& [ruler, helmet] : kRulerTasks) {
+    one.name = one.name == helmet ? ruler : one.name;
+  }
+  return one;
+}
+
+/// The tasks of groups; where two would have one name, each keeps what results call it.
+std::map<std::string, NamedTask> named_tasks(const TasksRun& run,
+                                             const std::vector<Group>& groups) {
+  std::map<std::string, NamedTask> tasks;
+  std::map<std::string, int64_t> counts;
+  for (const auto& [key, unused] : groups) {
+    const auto [task, is_new] = tasks.emplace(key.second, named(run, key.second));
+    counts[file_name(task->second.name)] += is_new ? 1 : 0;
+  }
+  for (auto& [task, one] : tasks) {
+    if (counts[file_name(one.name)] > 1) {
+      one.name = task;
+    }
+  }
+  return tasks;
+}
+
 /// What collect_results.py looks for in a file's name: HELMET's own for the tasks that it has.
-std::string helmet_name(const std::string& task) {
-  const auto kind = task.substr(0, task.find(':'));
-  if (kind == "kv") {
-    return "json_kv";
+std::string helmet_name(const NamedTask& task) {
+  if (task.entry && !task.given()) {
+    const auto kind = task.entry->name();
+    if (kind == "niah" || kind == "vt" || kind == "cwe" || kind == "fwe") {
+      return "ruler_" + file_name(task.name);
+    }
+    const auto file = task.entry->has_file() ? task.entry->file() : fs::path();
+    const auto folder = file.parent_path().filename();
+    if (kind == "kv" || folder == "json_kv") {
+      return "json_kv";
+    }
+    if (folder == "kilt") {
+      const auto stem = file.stem().string();
+      return "kilt_" + stem.substr(0, stem.find_first_of("-_"));
+    }
   }
-  if (kind == "niah" || kind == "vt" || kind == "cwe" || kind == "fwe") {
-    return "ruler_" + file_name(task);
+  const auto name = task.name.substr(task.name.find(':') + 1);
+  for (const auto& [ruler, helmet] : kRulerTasks) {
+    if (name == ruler) {
+      return helmet;
+    }
   }
-  const auto colon = task.find(':');
-  return file_name(colon == std::string::npos ? task : task.substr(colon + 1));
+  return file_name(name);
+}
+
+/// What collect_results.py calls a task's file.
+std::string test_name(const NamedTask& task) {
+  return task.entry && task.entry->has_file() ? file_name(task.entry->file().stem().string(), "-.")
+                                              : file_name(task.name);
 }
 
 }  // namespace
@@ -126,6 +208,7 @@ std::string helmet_name(const std::string& task) {
 int64_t save_for_ruler(const TasksRun& run, const std::vector<TaskRecord>& records,
                        const fs::path& directory) {
   const auto groups = groups_of(run, records);
+  const auto tasks = named_tasks(run, groups);
   for (const auto& [key, answered] : groups) {
     std::string lines;
     int64_t index = 0;
@@ -139,7 +222,7 @@ int64_t save_for_ruler(const TasksRun& run, const std::vector<TaskRecord>& recor
                      {"length", row->tokens}},
                     -1);
     }
-    write(directory / key.first / (file_name(key.second) + ".jsonl"), lines);
+    write(directory / key.first / (file_name(tasks.at(key.second).name) + ".jsonl"), lines);
   }
   return static_cast<int64_t>(groups.size());
 }
@@ -147,8 +230,11 @@ int64_t save_for_ruler(const TasksRun& run, const std::vector<TaskRecord>& recor
 int64_t save_for_helmet(const TasksRun& run, const std::vector<TaskRecord>& records,
                         const fs::path& directory) {
   const auto groups = groups_of(run, records);
+  const auto tasks = named_tasks(run, groups);
+  std::set<std::array<std::string, 3>> files;
   for (const auto& [key, answered] : groups) {
-    const auto& [mode, task] = key;
+    const auto& mode = key.first;
+    const auto& task = tasks.at(key.second);
     auto data = ordered_json::array();
     ordered_json metrics = ordered_json::object();
     int64_t most = 0;
@@ -177,11 +263,18 @@ int64_t save_for_helmet(const TasksRun& run, const std::vector<TaskRecord>& reco
       const auto percent = name.ends_with("_len") ? 1.0 : 100.0;
       averages[name] = percent * sum / static_cast<double>(values.size());
     }
-    const auto shots = answered[0].row->layout.starts_with("helmet") ? 2 : 0;
+    const auto& first = *answered[0].record;
+    const bool is_kv = first.group == "recall" && first.rule == AnswerRule::kSubstring;
+    const bool is_qa = task.entry && task.entry->name() == "qa";
+    const bool shown = answered[0].row->layout.starts_with("helmet") && (is_kv || is_qa);
+    const auto shots = shown ? 2 : 0;
     const auto dataset = helmet_name(task);
+    const auto own_file = test_name(task);  // which two tasks may have
+    const auto test =
+        files.insert({mode, dataset, own_file}).second ? own_file : file_name(key.second);
     const ordered_json args{{"tag", "motet_" + mode},
                             {"datasets", dataset},
-                            {"test_files", file_name(task)},
+                            {"test_files", test},
                             {"model_name_or_path", run.provenance.model.name},
                             {"input_max_length", run.length},
                             {"max_test_samples", answered.size()},
@@ -194,11 +287,11 @@ int64_t save_for_helmet(const TasksRun& run, const std::vector<TaskRecord>& reco
                             {"use_chat_template", run.chat.has_value()},
                             {"seed", run.provenance.seed},
                             {"layout", answered[0].row->layout}};
-    const auto name = dataset + "_motet_" + mode + "_" + file_name(task) + "_in" +
-                      std::to_string(run.length) + "_size" + std::to_string(answered.size()) +
-                      "_shots" + std::to_string(shots) + "_sampFalsemax" + std::to_string(most) +
-                      "min0t0.0p1.0_chat" + (run.chat ? "True" : "False") + "_" +
-                      std::to_string(run.provenance.seed) + ".json";
+    const auto name = dataset + "_motet_" + mode + "_" + test + "_in" + std::to_string(run.length) +
+                      "_size" + std::to_string(answered.size()) + "_shots" + std::to_string(shots) +
+                      "_sampFalsemax" + std::to_string(most) + "min0t0.0p1.0_chat" +
+                      (run.chat ? "True" : "False") + "_" + std::to_string(run.provenance.seed) +
+                      ".json";
     write(
         directory / mode / name,
         dump({{"args", args}, {"data", data}, {"metrics", metrics}, {"averaged_metrics", averages}},

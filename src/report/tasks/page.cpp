@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "motet/report/tasks.h"
 #include "report/tasks/shown.h"
@@ -75,32 +77,55 @@ std::vector<std::pair<std::string, Grid>> paper_grids(const TasksRun& run) {
 
 namespace {
 
+/// What stands below the table of figures.
+std::string figures_explained(const TasksRun& run) {
+  std::string text;
+  std::set<std::string> told;
+  for (const auto& row : over_items(run.item_rows)) {
+    if (told.insert(row.task).second) {
+      text += svg::escaped(title_of(row)) + "<br>\n";
+    }
+  }
+  return "<p class=\"caption\">" + text + svg::escaped(columns_explained()) + "</p>\n";
+}
+
 std::string summary_of(const TasksRun& run) {
   Summary summary;
   summary.add("model", run.provenance.model.name);
   summary.add("tasks", fmt::format("{}", fmt::join(run.tasks, ", ")));
-  summary.add("items", fmt::format("{} of each{}{}", run.items,
-                                   run.outputs ? fmt::format(", {} with an output", *run.outputs)
+  std::map<std::string, std::set<std::string>> items;
+  std::set<std::string> layouts;
+  for (const auto& row : run.item_rows) {
+    items[row.task].insert(row.id);
+    layouts.insert(row.layout);
+  }
+  std::vector<std::string> counts;
+  for (const auto& [task, ids] : items) {
+    counts.push_back(fmt::format("{} of {}", ids.size(), task));
+  }
+  summary.add("items", fmt::format("{}{}{}", fmt::join(counts, ", "),
+                                   run.outputs ? fmt::format("; at most {} of each with an output",
+                                                             *run.outputs)
                                                : std::string(),
                                    run.complete() ? "" : "; not all of them done so far"));
-  summary.add("layout", fmt::format("{}; items that are made have {} tokens at most", run.layout,
-                                    run.length));
+  summary.add("layout", fmt::format("{}; items that are made have {} tokens at most",
+                                    fmt::join(layouts, ", "), run.length));
   summary.add("positions", std::string(name_of(run.options.positions)));
   summary.add("decoding", run.options.full_length ? "greedy, of full length" : "greedy");
-  summary.add("numbers", fmt::format("{}, {} threads, {}, kernel {}, seed {}", run.provenance.dtype,
-                                     run.provenance.threads, run.provenance.device,
-                                     run.provenance.kernel, run.provenance.seed));
-  summary.add("motet", fmt::format("{} ({})", run.provenance.version, run.provenance.revision));
   for (const auto& one : run.left_out) {
     summary.add("left out", fmt::format("{}, P = {}: {}", one.mode, one.pieces, one.reason));
   }
   if (!run.items_left_out.empty()) {
     const auto& first = run.items_left_out[0];
-    summary.add("left out", fmt::format("{} items in some mode, the first: {} {}, {}, P = {}: {}",
-                                        run.items_left_out.size(), first.task, first.id, first.mode,
-                                        first.pieces, first.reason));
+    std::set<std::pair<std::string, std::string>> items;
+    for (const auto& one : run.items_left_out) {
+      items.emplace(one.task, one.id);
+    }
+    summary.add("left out",
+                fmt::format("{} items in some mode, the first: {} {}, {}, P = {}: {}", items.size(),
+                            first.task, first.id, first.mode, first.pieces, first.reason));
   }
-  summary.add_command(run.provenance.command);
+  summary.add_provenance(run.provenance);
   return summary.html();
 }
 
@@ -120,8 +145,9 @@ std::vector<Picture> pictures_of(const TasksRun& run) {
   using namespace report::tasks;
   const auto all = shown(run);
   const report::Styles styles(all.labels);
-  std::vector<Picture> pictures{score_picture(all, styles), entropy_picture(all, styles)};
-  for (const auto& more : {depth_pictures(all), gold_pictures(all)}) {
+  std::vector<Picture> pictures{score_picture(all, styles)};
+  for (const auto& more :
+       {entropy_pictures(all, styles), depth_pictures(all), gold_pictures(all)}) {
     pictures.insert(pictures.end(), more.begin(), more.end());
   }
   return pictures;
@@ -139,21 +165,21 @@ std::string paper_tables_of(const TasksRun& run, const std::string& format) {
 }
 
 std::string html_of(const TasksRun& run) {
-  std::string rest;
+  std::string rest =
+      "<h2>The paper's tables</h2>\n<p class=\"caption\">Rows are degrees P, columns groups of "
+      "tasks, with K pieces kept and with the prefix; cells are unweighted means over the tasks of "
+      "a group, with 95 % intervals over items. Other readings are in the figures below.</p>\n";
   for (const auto& [title, grid] : report::tasks::paper_grids(run)) {
-    rest += "<h2>" + title + "</h2>\n" + scrolling(report::html_of(grid));
+    rest += "<h3>" + title + "</h3>\n" + scrolling(report::html_of(grid));
   }
-  rest +=
-      "<p class=\"caption\">The paper's tables: rows are degrees, columns groups of tasks, "
-      "selection (K) and prefix; cells are unweighted means over the tasks of a group, with 95 % "
-      "intervals over items.</p>\n";
   return report::page_of(fmt::format("{} in tasks", run.provenance.model.name),
                          "What reading a context in pieces does to answers, and whether attention "
                          "entropy tells. Point "
                          "at a mark for its values.",
                          pictures_of(run),
                          rest + "<h2>Figures</h2>\n" + scrolling(html_table_of(run)) +
-                             "<h2>The run</h2>\n" + report::tasks::summary_of(run));
+                             report::tasks::figures_explained(run) + "<h2>The run</h2>\n" +
+                             report::tasks::summary_of(run));
 }
 
 }  // namespace motet

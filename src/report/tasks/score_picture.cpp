@@ -39,6 +39,17 @@ std::vector<Curve> curves_of(const ShownTask& task) {
   return curves;
 }
 
+/// What is of one degree stands on one band.
+void draw_bands(Drawing& drawing, const Panel& panel, const Shown& run) {
+  constexpr double kHalf = 0.36;
+  for (const auto degree : run.degrees) {
+    const auto place = place_of(run, degree);
+    const auto corner = panel.at(std::max(place - kHalf, panel.x.low), panel.y.high);
+    const auto end = panel.at(std::min(place + kHalf, panel.x.high), panel.y.high);
+    drawing.rectangle(corner, end.x - corner.x, panel.height, "#f4f4f4");
+  }
+}
+
 void draw_degrees(Drawing& drawing, const Panel& panel, const Shown& run) {
   for (const auto degree : run.degrees) {
     const auto x = panel.at(place_of(run, degree), panel.y.low).x;
@@ -84,6 +95,7 @@ Picture score_picture(const Shown& run, const Styles& styles) {
                         kHeight,
                         {-0.4, static_cast<double>(run.degrees.size()) - 0.6},
                         {range.low - room, range.high + room}};
+      draw_bands(drawing, panel, run);
       draw_y_axis(drawing, panel, curve.title, 4);
       draw_degrees(drawing, panel, run);
       const auto at = [&](const TaskRow& row) {

@@ -40,12 +40,17 @@ std::string degree_text(int64_t degree);
 
 /// Score, loss and entropy of every mode against the degree.
 Picture score_picture(const Shown& run, const Styles& styles);
-/// Loss and score of every mode against its entropy.
-Picture entropy_picture(const Shown& run, const Styles& styles);
+/// Loss of every mode against its entropy, and score where items have one.
+std::vector<Picture> entropy_pictures(const Shown& run, const Styles& styles);
 /// The loss by the depth of the answer, where items say it; no picture where none does.
 std::vector<Picture> depth_pictures(const Shown& run);
 /// Heads whose best piece holds the answer, where items say it; no picture where none does.
 std::vector<Picture> gold_pictures(const Shown& run);
+
+/// "niah: score found, prompt pce".
+std::string title_of(const TaskRow& row);
+/// What the columns of the table of figures are, in lines.
+std::string columns_explained();
 
 /// The paper's three tables.
 std::vector<std::pair<std::string, Grid>> paper_grids(const TasksRun& run);

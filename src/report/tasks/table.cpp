@@ -4,6 +4,7 @@
 
 #include "motet/report/tasks.h"
 #include "report/columns.h"
+#include "report/tasks/shown.h"
 
 namespace motet {
 namespace {
@@ -58,25 +59,25 @@ std::vector<Column<TaskRow>> columns(const std::vector<TaskRow>& rows) {
     return std::any_of(rows.begin(), rows.end(),
                        [&](const Row& row) { return (row.*figure).value.has_value(); });
   };
+  // A figure, of how many items where not all have it, and less that of `parallel` and of `full`.
+  const auto add = [&](const std::string& name, Measured Row::*figure, int64_t Row::*there) {
+    const auto plain = value(name, 20, figure, "{:.3f}");
+    all.push_back({name, 20, [plain, there](const Row& row) {
+                     const auto text = plain.cell(row);
+                     return row.*there == 0 || row.*there == row.items
+                                ? text
+                                : fmt::format("{} ({} items)", text, row.*there);
+                   }});
+    all.push_back(minus_parallel(name + " - parallel", 23, figure, "{:+.3f}"));
+    all.push_back(minus_full(name + " - full", 23, figure, "{:+.3f}"));
+  };
+  add("nll", &Row::nll, &Row::items);
   if (any(&Row::score)) {
-    all.push_back(value("score", 20, &Row::score, "{:.3f}"));
-    all.push_back(minus_full("- full", 23, &Row::score, "{:+.3f}"));
-    all.push_back(minus_parallel("- parallel", 23, &Row::score, "{:+.3f}"));
+    add("score", &Row::score, &Row::outputs);
   }
   if (any(&Row::candidate_accuracy)) {
-    const auto accuracy = value("candidates", 20, &Row::candidate_accuracy, "{:.3f}");
-    all.push_back({"candidates", 20, [accuracy](const Row& row) {
-                     const auto text = accuracy.cell(row);
-                     return row.chosen == 0 || row.chosen == row.items
-                                ? text
-                                : fmt::format("{} ({} items)", text, row.chosen);
-                   }});
-    all.push_back(minus_full("- full", 23, &Row::candidate_accuracy, "{:+.3f}"));
-    all.push_back(minus_parallel("- parallel", 23, &Row::candidate_accuracy, "{:+.3f}"));
+    add("candidates", &Row::candidate_accuracy, &Row::chosen);
   }
-  all.push_back(value("nll", 20, &Row::nll, "{:.3f}"));
-  all.push_back(minus_full("- full", 23, &Row::nll, "{:+.3f}"));
-  all.push_back(minus_parallel("- parallel", 23, &Row::nll, "{:+.3f}"));
   all.push_back(value("entropy", 20, &Row::entropy_query, "{:.3f}"));
   if (any(&Row::mass_gold)) {
     all.push_back(value("gold mass", 20, &Row::mass_gold, "{:.2f}"));
@@ -104,6 +105,23 @@ report::Grid grid_of(const std::vector<TasksRun>& runs) {
 
 }  // namespace
 
+namespace report::tasks {
+
+std::string title_of(const TaskRow& row) {
+  return fmt::format("{}: score {}, prompt {}", row.task, row.rule, row.layout);
+}
+
+std::string columns_explained() {
+  return "Means over items, [95 % intervals] by bootstrap over items, of five items and more; - "
+         "parallel, - full:\nthe figure less that of the same items in that mode, and the same "
+         "degree.\nnll of gold answers in nats a token; entropy of attention in nats, over the "
+         "query's rows; gold mass:\nprobability of the pieces with the answer; best is gold: share "
+         "of rows whose piece with the most\nprobability is one of them, and what chance makes "
+         "it.\n";
+}
+
+}  // namespace report::tasks
+
 std::string table_of(const TasksRun& run) {
   std::string text;
   const auto rows = over_items(run.item_rows);
@@ -123,8 +141,7 @@ std::string table_of(const TasksRun& run) {
         grid.widths[i] = std::max(grid.widths[i], row[i].size());
       }
     }
-    text += fmt::format("{}: score {}, prompt {}\n", task[0].task, task[0].rule, task[0].layout) +
-            report::text_of(grid) + "\n";
+    text += report::tasks::title_of(task[0]) + "\n" + report::text_of(grid) + "\n";
     first = last;
   }
   for (const auto& one : entropy_correlations(run.item_rows)) {
@@ -133,14 +150,7 @@ std::string table_of(const TasksRun& run) {
                         one.modes, said(one.nll));
     text += one.score.value ? ", of entropy and score " + said(one.score) + "\n" : "\n";
   }
-  return text +
-         "\nMeans over items, [95 % intervals] by bootstrap over items, of five items and more; - "
-         "full, - parallel:\nthe figure before them less that of the same items in that mode, and "
-         "the same degree.\nnll of gold answers in nats a token; entropy of attention in nats, "
-         "over "
-         "the query's rows; gold mass:\nprobability of the pieces with the answer; best is gold: "
-         "share of rows whose piece with the most\nprobability is one of them, and what chance "
-         "makes it.\n";
+  return text + "\n" + report::tasks::columns_explained();
 }
 
 std::string markdown_of(const std::vector<TasksRun>& runs) {
