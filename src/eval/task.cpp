@@ -41,6 +41,27 @@ void rename(std::vector<TaskRecord>& records, const TaskText& text, bool named) 
   }
 }
 
+/// Says of how many records a reference normalises to nothing: every output holds that.
+void note_empty_references(MadeTask& made) {
+  std::string first;
+  const auto count =
+      std::count_if(made.records.begin(), made.records.end(), [&](const TaskRecord& record) {
+        const auto found = std::find_if(
+            record.answers.begin(), record.answers.end(),
+            [](const std::string& answer) { return normalized_answer(answer).empty(); });
+        const bool holds = record.rule == AnswerRule::kSubstring && found != record.answers.end();
+        first =
+            holds && first.empty() ? record.task + " " + record.id + ", '" + *found + "'" : first;
+        return holds;
+      });
+  if (count > 0) {
+    made.notes.push_back(
+        std::to_string(count) +
+        " items have a reference of nothing but articles and punctuation (the first: " + first +
+        "), which every output holds by the rule substring");
+  }
+}
+
 /// Figures of a task are joined, so they have to be of one kind.
 void require_uniform(const std::string& text, const std::vector<TaskRecord>& records) {
   std::map<std::string, const TaskRecord*> first;
@@ -234,6 +255,7 @@ MadeTask make_task(const std::string& text, const TaskSettings& settings,
   }
   rename(made.records, parsed, !parsed.word("name", "").empty());
   require_uniform(text, made.records);
+  note_empty_references(made);
   if (made.left_out > 0 && !made.files.empty()) {
     const auto all = made.left_out + static_cast<int64_t>(made.records.size());
     made.notes.push_back(made.files[0].string() + ": " + std::to_string(made.left_out) + " of " +

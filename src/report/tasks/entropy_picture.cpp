@@ -28,8 +28,9 @@ struct Axes {
   Measured TaskRow::*entropy;
   Measured TaskRow::*figure;
   Interval TaskCorrelation::*correlation;
-  const char* name;    // of the figure, in tips
-  const char* y_axis;  // with its unit
+  const char* name;       // of the figure, in tips
+  const char* y_axis;     // with its unit
+  bool is_share = false;  // from 0 to 1
 };
 
 /// The rows of a task that have both.
@@ -61,6 +62,10 @@ std::string drawn(const Shown& run, const Styles& styles, const Axes& axes) {
     for (const auto* row : rows) {
       entropies.add(*(row->*axes.entropy).value);
       figures.add(*(row->*axes.figure).value);
+    }
+    if (axes.is_share) {
+      figures.add(0);
+      figures.add(0.1);  // so that all zeros are a line at the floor
     }
     const auto wide = std::max(0.06 * (entropies.high - entropies.low), 1e-3);
     const auto room = std::max(0.08 * (figures.high - figures.low), 1e-3);
@@ -108,8 +113,8 @@ std::vector<Picture> entropy_pictures(const Shown& run, const Styles& styles) {
        drawn(run, styles,
              {&TaskRow::entropy_query, &TaskRow::nll, &TaskCorrelation::nll, "loss",
               "loss of the answer (nats a token)"})});
-  const Axes scores{&TaskRow::entropy_pce, &TaskRow::score, &TaskCorrelation::score, "score",
-                    "score"};
+  const Axes scores{
+      &TaskRow::entropy_pce, &TaskRow::score, &TaskCorrelation::score, "score", "score", true};
   if (std::any_of(run.tasks.begin(), run.tasks.end(),
                   [&](const ShownTask& task) { return !rows_with(task, scores).empty(); })) {
     pictures.push_back(
