@@ -16,7 +16,7 @@ DRAWS, FLIPS, SEED = 10_000, 20_000, 42
 def short(value):
     """Files are named as in options, without their folders."""
     if isinstance(value, str):
-        return re.sub(r"(?<![^:=])/[^:=]*/", "", value)
+        return re.sub(r"(?:(?<=[:=])|^(?=/))[^:=]*/", "", value)
     if isinstance(value, dict):
         return {name: short(one) for name, one in value.items()}
     return [short(one) for one in value] if isinstance(value, list) else value

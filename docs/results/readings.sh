@@ -68,12 +68,13 @@ read_one() {  # TEXT KEPT READINGS OPTION...
   }
   "$MOTET_PYTHON" "$here/readings_tables.py" --keep "$kept" "$out/runs/$run/run.json"
 }
-read_text() {  # NAME READINGS OPTION...
-  local name=$1; shift
+read_text() {  # NAME READINGS OPTION..., kept in $into or $out
+  local name=$1 at=${into:-$out}; shift
   wanted "$name" || return 0
+  mkdir -p "$at"
   for text in test_books wikitext2_test; do
-    read_one $text "$out/$text.$name.jsonl.gz" "$@"
-    tables
+    read_one $text "$at/$text.$name.jsonl.gz" "$@"
+    tables "$at"
   done
 }
 search_temper() {  # the pair that reads the texts of a mixture best
@@ -85,9 +86,9 @@ search_temper() {  # the pair that reads the texts of a mixture best
   done
   "$MOTET_PYTHON" "$here/readings_tables.py" --temper "$out"/grid/*.temper.jsonl.gz > "$out/grid/temper.md"
 }
-tables() {
-  compgen -G "$out/*.jsonl.gz" > /dev/null || return 0
-  "$MOTET_PYTHON" "$here/readings_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"
+tables() {  # of a folder
+  compgen -G "$1/*.jsonl.gz" > /dev/null || return 0
+  "$MOTET_PYTHON" "$here/readings_tables.py" "$1"/*.jsonl.gz > "$1/tables.md"
 }
 learned() {  # [seed]: of the fits that are kept, those of seed 0, or the first one and its like of other seeds
   local all="" name of
@@ -115,12 +116,13 @@ read_text fixed $fixed,null:0,scale:ssmax,scale:infoscale,scale:entropy,guess:2:
   --prefix "" --recall
 read_text controls select,guess:2:last,guess:2:random --prefix "" --recall
 [ -z "$(learned)" ] || read_text learned "weigh:1.5:0.6,$(learned)" --prefix ""
-$quick || [ -z "$(learned seed)" ] || read_text seeds "$(learned seed)" --prefix ""
+# Fits that differ in their seed are one reading: they have tables of their own, corrected among themselves.
+$quick || [ -z "$(learned seed)" ] || into=$out/seeds read_text seeds "sharpen:4,weigh:2:0.3,$(learned seed)" --prefix ""
 pieces=1,8 read_text ensembles select --prefix "" --ensembles nbce,mean
 read_text prefix $fixed
 read_text choices \
   select:1,guess:1:mean,guess:1:diagonal,guess:1:full,guess:1:box,select:4,guess:4:mean,guess:4:diagonal,guess:4:full,guess:4:box \
   --prefix "" --recall
-tables
+tables "$out"
 [ ! -e "$out/tables.md" ] || cat "$out/tables.md"
 say "tables: $out/tables.md; a page of each run: $out/runs/*/index.html"

@@ -121,10 +121,10 @@ def kind(mode):
 def between(texts, pieces, others, of_kind):
     """Readings of a kind against some of them, in pairs by segment."""
     names = [mode for mode in dict.fromkeys(mode for modes in texts.values() for p, mode in modes if p == pieces) if kind(mode) == of_kind]
-    if not names:
-        return
     tests = [(text, mode, other, pairs(modes[pieces, mode], modes[pieces, other])) for text, modes in texts.items() for other in others
              for mode in names if mode != other and (pieces, mode) in modes and (pieces, other) in modes]
+    if not tests:
+        return
     adjusted = holm([p_value(values) for *_, values in tests])
     cells = {(text, mode, other): "{:+.3f} [{:+.3f}, {:+.3f}]".format(*interval(values)) + ("*" if p < 0.05 else "")
              for (text, mode, other, values), p in zip(tests, adjusted)}

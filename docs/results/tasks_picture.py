@@ -53,7 +53,7 @@ def main():
         sys.exit("wanted: tasks_picture.py OUT.svg RUN ...")
     runs = [read(path) for path in sys.argv[2:]]
     tasks = by_mode([row for run in runs for row in run["item_rows"]])
-    orders = {one["task"]: one["entropy_nll"][0] for run in runs for one in run["correlations"]}
+    orders = {one["task"]: one["entropy_nll"][0] for run in runs for one in run.get("correlations", [])}
     tasks = dict(sorted(tasks.items(), key=lambda task: -(orders.get(task[0]) or 0)))
     pieces = max(p for modes in tasks.values() for p, _ in modes)
     names = [mode for mode in dict.fromkeys(mode for modes in tasks.values() for p, mode in modes if p == pieces) if mode != "parallel"]

@@ -134,7 +134,7 @@ def main():
     show = lambda x: "–" if x[0] is None else f"{x[0]:.2f}" + (f" [{x[1]:.2f}, {x[2]:.2f}]" if x[1] is not None else "")
     table(["task", "modes", "entropy and loss", "entropy and score"], [
         [one["task"], str(one["modes"]), show(one["entropy_nll"]), show(one["entropy_score"])]
-        for run in runs for one in run["correlations"]])
+        for run in runs for one in run.get("correlations", [])])
     print("**What a reading does to entropy and to loss**, against parallel of the same degree, mean over tasks\n")
     rows = []
     for mode in dict.fromkeys(mode for modes in tasks.values() for mode in modes):

@@ -389,13 +389,11 @@ void eval(const Options& options) {
   }
   program::note_usual_prefix(options, tokenizer, options.bos);
   tell_left_out(options, plan, items);
-  motet::require(
-      std::any_of(items.items.begin(), items.items.end(),
-                  [](const motet::TaskItem& item) { return !item.modes.empty(); }),
-      fmt::format("no item can be read in any mode: the model has {} positions; fewer "
-                  "tokens (--length, of tasks that are made), or --truncate units, would "
-                  "fit",
-                  config.positions));
+  const auto none = std::all_of(items.items.begin(), items.items.end(),
+                                [](const motet::TaskItem& item) { return item.modes.empty(); });
+  motet::require(!none,
+                 "no item can be read in any mode; the first: ", items.items[0].left_out[0].reason,
+                 options.truncate.empty() ? "; --truncate units would leave out whole units" : "");
   const auto model = motet::load_model(options.model, options.load());
 
   motet::TasksRun run;
@@ -427,7 +425,9 @@ void eval(const Options& options) {
   if (!options.out.empty()) {
     lock = program::claim_directory(options);
     go_on(options, items, run);
-    save(motet::TasksPart::kItems);
+    if (!run.complete()) {
+      save(motet::TasksPart::kItems);
+    }
   }
 
   const auto done = run.done();
@@ -458,16 +458,15 @@ void eval(const Options& options) {
             run.item_rows.insert(run.item_rows.end(), rows.begin(), rows.end());
             run.items_left_out.insert(run.items_left_out.end(), item.left_out.begin(),
                                       item.left_out.end());
-            save(motet::TasksPart::kItems);
+            save(run.complete() ? motet::TasksPart::kAll : motet::TasksPart::kItems);
           },
       .kept = [&] { return fmt::format("{} of {} items", run.done().size(), items.items.size()); }};
   try {
     program::run_items(options, work);
-  } catch (...) {
+  } catch (const program::Interrupted&) {
     save(motet::TasksPart::kAll);
     throw;
   }
-  save(motet::TasksPart::kAll);
   fmt::print("{}", program::for_output(fmt::format("{}, layout {}, positions {}\n\n{}",
                                                    run.provenance.model.name, options.layout,
                                                    options.positions, motet::table_of(run))));

@@ -20,7 +20,6 @@
 #include "motet/attention/kernel.h"
 #include "motet/eval/extension.h"
 #include "motet/eval/memory.h"
-#include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
 #include "motet/model/hub.h"
 #include "motet/model/products.h"
@@ -331,9 +330,7 @@ std::unique_ptr<motet::DirectoryLock> claim_directory(const Options& options,
   motet::require(std::filesystem::is_directory(where), where.string(),
                  ": cannot be made: ", error.message());
   auto lock = std::make_unique<motet::DirectoryLock>(where);
-  if (lock->held()) {
-    motet::remove_partial_files(where);
-  } else {
+  if (!lock->held()) {
     note(options, fmt::format("note: the file system of {} knows no locks; see to it that no other "
                               "program writes there",
                               where.string()));

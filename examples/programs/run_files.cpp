@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "motet/attention/kernel.h"
+#include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
 #include "motet/model/products.h"
 #include "motet/model/weights.h"
@@ -124,6 +125,8 @@ motet::Provenance provenance_here(const Options& options) {
 
 bool goes_on(const Options& options, const ordered_json& wanted,
              const std::vector<std::string>& also) {
+  motet::remove_partial_files(options.out,
+                              {"run.json", "stats.safetensors", "static.json", "index.html"});
   if (options.overwrite) {
     remove_run(options.out);
   }

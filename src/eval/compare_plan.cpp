@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -15,18 +14,8 @@ namespace {
 
 using namespace compare;
 
-/// Of two readings of one kind, `select` and `select:4`, the first has the modes' names of its own
-/// (selective, both), the other that of the kind: statistics and pictures go by names.
 std::vector<ReadingMode> modes_of(const CompareOptions& options) {
-  auto modes = reading_modes(options.readings, "select:" + std::to_string(options.select));
-  std::set<std::string> own;
-  for (std::size_t i = 0; i < modes.size(); ++i) {
-    const auto kind = options.readings[i].substr(0, options.readings[i].find(':'));
-    if (modes[i].without_prefix != kind && !own.insert(modes[i].without_prefix).second) {
-      modes[i].without_prefix = modes[i].with_prefix = kind;
-    }
-  }
-  return modes;
+  return reading_modes(options.readings, "select:" + std::to_string(options.select));
 }
 
 /// Throws FieldError where two of these have the same name.

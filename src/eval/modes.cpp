@@ -16,12 +16,24 @@ std::vector<ReadingMode> reading_modes(const std::vector<std::string>& readings,
     const auto name = text.substr(0, text.find(':'));
     require(name != "all", Field("readings"), " ", text, ": parallel and sink read all already");
     for (const auto& earlier : modes) {
-      require(earlier.reading->name() != reading->name(), Field("readings"), ": ", text,
-              " is given twice");
+      if (earlier.reading->name() == reading->name()) {
+        const auto there = earlier.reading->source(), here = reading->source();
+        require(there && here && there->hash != here->hash, Field("readings"), ": ", text,
+                " is given twice");
+        fail(Field("readings"), ": ", text, " and one before it are both called ", reading->name(),
+             " in results; give the file, or its directory, another name");
+      }
     }
     const auto needs = reading->needs();
     const auto& kind = *find_reading(name);
-    const auto called = [&](const std::string& mode) { return mode.empty() ? name : mode; };
+    // Of `select` and `select:4` the first has the modes of its own (selective, both), the other
+    // is called by its kind: figures of two readings have two names.
+    const bool first = std::none_of(modes.begin(), modes.end(), [&](const ReadingMode& earlier) {
+      return !kind.mode.empty() && earlier.without_prefix == kind.mode;
+    });
+    const auto called = [&](const std::string& mode) {
+      return mode.empty() || !first ? name : mode;
+    };
     modes.push_back({called(kind.mode), called(kind.mode_with_prefix), needs.kept, reading,
                      needs.budget.wanted() || (needs.bulk && needs.kept == 0) || needs.null ||
                          needs.factor != RowFactor::kNone});

@@ -44,16 +44,18 @@ void rename(std::vector<TaskRecord>& records, const TaskText& text, bool named) 
 /// Says of how many records a reference normalises to nothing: every output holds that.
 void note_empty_references(MadeTask& made) {
   std::string first;
-  const auto count =
-      std::count_if(made.records.begin(), made.records.end(), [&](const TaskRecord& record) {
-        const auto found = std::find_if(
-            record.answers.begin(), record.answers.end(),
-            [](const std::string& answer) { return normalized_answer(answer).empty(); });
-        const bool holds = record.rule == AnswerRule::kSubstring && found != record.answers.end();
-        first =
-            holds && first.empty() ? record.task + " " + record.id + ", '" + *found + "'" : first;
-        return holds;
-      });
+  int64_t count = 0;
+  for (const auto& record : made.records) {
+    if (record.rule != AnswerRule::kSubstring) {
+      continue;
+    }
+    for (const auto& answer : record.answers) {
+      if (normalized_answer(answer).empty()) {
+        first = ++count == 1 ? record.task + " " + record.id + ", '" + answer + "'" : first;
+        break;
+      }
+    }
+  }
   if (count > 0) {
     made.notes.push_back(
         std::to_string(count) +
@@ -274,8 +276,9 @@ void require_distinct_tasks(const std::string& text, const MadeTask& made,
   for (const auto& task : tasks) {
     const auto [owner, is_new] = owners.emplace(task, text);
     require(is_new, "the tasks '", owner->second, "' and '", text, "' would both be '", task,
-            "' in the results, and joined; ", text,
-            ":name=NAME gives the second a name of its own");
+            "' in the results, and joined; ",
+            text.find(":name=") == std::string::npos ? text + ":name=NAME" : "another name=",
+            " gives the second a name of its own");
   }
 }
 

@@ -31,14 +31,15 @@ int64_t positions_of(const TaskItem& item, const TasksOptions& options, const Mo
          item.longest();
 }
 
-/// Leaves out units from the far end until `full` fits.
+/// Leaves out units from the far end until `full` fits, where a token is a position.
 void truncate(TaskItem& item, const Config& config, const TasksOptions& options) {
-  const Mode full{"full"};
-  while (positions_of(item, options, full) > config.positions && item.units.size() > 1) {
-    item.units.erase(item.units.begin());
-    item.record.units.erase(item.record.units.begin());
-    ++item.dropped;
+  auto over = positions_of(item, options, {"full"}) - config.positions;
+  const auto last = static_cast<int64_t>(item.units.size()) - 1;  // one stays
+  for (; over > 0 && item.dropped < last; ++item.dropped) {
+    over -= static_cast<int64_t>(item.units[item.dropped].size());
   }
+  item.units.erase(item.units.begin(), item.units.begin() + item.dropped);
+  item.record.units.erase(item.record.units.begin(), item.record.units.begin() + item.dropped);
   auto& gold = item.record.gold_units;
   for (auto& unit : gold) {
     unit -= item.dropped;
@@ -176,10 +177,14 @@ TaskItem item_of(const TaskRecord& record, const Tokenizer& tokenizer, const Con
     item.candidates.push_back(ids(space + candidate, "the candidate '" + candidate + "'"));
   }
   if (one_begins_another(item.candidates)) {
-    const auto end =
-        ids(record.stop.empty() ? "\n" : record.stop[0], "what ends a candidate").front();
+    // As it stands behind a word: by itself a line break is two tokens to SentencePiece.
+    const auto end = record.stop.empty() ? "\n" : record.stop[0];
+    const auto word = ids("x", "a word"), ended = ids("x" + end, "a word and what ends it");
+    require(ended.size() > word.size() && std::equal(word.begin(), word.end(), ended.begin()),
+            where, ": one candidate begins another, and '", end,
+            "' has no token of its own behind them; another first 'stop' would end them");
     for (auto& candidate : item.candidates) {
-      candidate.push_back(end);
+      candidate.push_back(ended[word.size()]);
     }
   }
   if (options.truncate) {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -62,13 +63,19 @@ void AtomicFile::commit() {
   }
 }
 
-void remove_partial_files(const std::filesystem::path& directory) {
+void remove_partial_files(const std::filesystem::path& directory,
+                          std::initializer_list<std::string_view> names) {
+  const auto is_partial = [&](const std::string& file) {
+    return std::any_of(names.begin(), names.end(), [&](std::string_view name) {
+      const auto process = name.size() + kPartial.size();
+      return file.size() > process && file.starts_with(name) &&
+             file.compare(name.size(), kPartial.size(), kPartial) == 0 &&
+             file.find_first_not_of("0123456789", process) == std::string::npos;
+    });
+  };
   std::vector<std::filesystem::path> found;
   for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    const auto name = entry.path().filename().string();
-    const auto mark = name.rfind(kPartial);
-    if (entry.is_regular_file() && mark != std::string::npos && mark > 0 &&
-        name.find_first_not_of("0123456789", mark + kPartial.size()) == std::string::npos) {
+    if (entry.is_regular_file() && is_partial(entry.path().filename().string())) {
       found.push_back(entry.path());
     }
   }

@@ -169,6 +169,12 @@ TEST_F(TaskModes, CandidatesAreEndedWhereOneBeginsAnother) {
   record_.stop = {"."};
   EXPECT_EQ(of({"a word", "a", "all"}),
             (std::vector<Tokens>{ids(" a word."), ids(" a."), ids(" all.")}));
+  // By itself "." is two tokens to SentencePiece.
+  tokenizer_ = Tokenizer::load(std::filesystem::path(MOTET_TEST_DATA) / "tokenizers" / "llama2");
+  const auto ended = of({"12", "1"});
+  EXPECT_EQ(ended[0].back(), ids("x.").back());
+  EXPECT_EQ(ended[1].back(), ids("x.").back());
+  EXPECT_EQ(ids("x.").size(), 3u);
 }
 
 TEST_F(TaskModes, AnOutputEndsWhereItIsToldUnlessItIsOfFullLength) {

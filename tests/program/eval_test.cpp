@@ -89,7 +89,7 @@ TEST_F(Eval, AnItemThatIsNotWholeIsReadAgain) {
   damaged["item_rows"].erase(1);
   write_file(out_ + "/run.json", damaged.dump());
   for (const auto* name :
-       {"/run.json.partial-17", "/own.partial-x"}) {  // the first of a killed one
+       {"/run.json.partial-17", "/own.partial-1"}) {  // the first of a killed one
     write_file(out_ + name, "x");
   }
   words.push_back("--resume");
@@ -103,7 +103,7 @@ TEST_F(Eval, AnItemThatIsNotWholeIsReadAgain) {
   EXPECT_EQ(again["rows"].size(), whole["rows"].size());
   EXPECT_EQ(again["rows"][0]["nll"], whole["rows"][0]["nll"]);
   EXPECT_FALSE(std::filesystem::exists(out_ + "/run.json.partial-17"));
-  EXPECT_TRUE(std::filesystem::exists(out_ + "/own.partial-x"));
+  EXPECT_TRUE(std::filesystem::exists(out_ + "/own.partial-1"));
   damaged["item_rows"][0]["answer_nlls"].push_back(1);
   write_file(out_ + "/run.json", damaged.dump());
   EXPECT_NE(run(words).err.find(" tokens in its answer, and likelihoods of "), std::string::npos);

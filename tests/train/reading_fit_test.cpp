@@ -209,7 +209,6 @@ TEST(ReadingFit, GoesOnFromACheckpointToTheSameBits) {
                              ": 'log_exponent' is [2, 4], this reading's [2, 1]");
 }
 
-/// Before a context is encoded.
 TEST(Learned, OfAnotherModelIsRefused) {
   const auto model = golden("llama_default");
   const Learned learned({torch::ones({3, 4}), torch::zeros({1, 1})}, "mine");

@@ -137,9 +137,9 @@ MadeTask make_task(const std::string& text, const TaskSettings& settings,
 void require_distinct_tasks(const std::string& text, const MadeTask& made,
                             std::map<std::string, std::string>& owners);
 
-/// The largest `size` for which `tokens_of` is at most `length`, a multiple of `step`, at least one
-/// step and at most `most`. Throws Error, which begins with `where`, where a single step is too
-/// long already.
+/// The largest `size` for which `tokens_of` is at most `length`, a multiple of `step`: at least one
+/// step, and otherwise at most `most`. Throws Error, which begins with `where`, where a single step
+/// is too long already.
 int64_t largest_that_fits(int64_t length, int64_t step, const std::string& where,
                           const std::function<int64_t(int64_t size)>& tokens_of,
                           int64_t most = int64_t{1} << 40);

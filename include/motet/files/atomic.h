@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <string_view>
 
 namespace motet {
@@ -27,10 +28,11 @@ class AtomicFile {
   int file_;  // the descriptor; below 0 once committed
 };
 
-/// Removes what killed processes left half-written in a directory, such as
+/// Removes what killed processes left half-written of files of these names in a directory, such as
 /// `run.json.partial-PROCESS`. Only for one where nobody writes meanwhile (see DirectoryLock).
 /// Throws Error for what cannot be removed.
-void remove_partial_files(const std::filesystem::path& directory);
+void remove_partial_files(const std::filesystem::path& directory,
+                          std::initializer_list<std::string_view> names);
 
 /// Writes `bytes` to `path` whole or not at all. Throws Error.
 void write_file(const std::filesystem::path& path, std::string_view bytes);

@@ -109,8 +109,8 @@ class Reading {
   /// The file behind the name, by which runs tell readings of one name apart. Nothing: the name
   /// says all.
   virtual std::optional<ReadingSource> source() const { return {}; }
-  /// Throws Error where a model with so many layers and query heads cannot be read: asked before
-  /// any context is encoded.
+  /// Throws Error where a model with so many layers and query heads cannot be read: asked by
+  /// plans, Reader and forward, before any row is.
   virtual void check(int64_t /*layers*/, int64_t /*heads*/) const {}
   /// What `decide` is shown; nothing else is computed for it.
   virtual ReadingNeeds needs() const { return {}; }

@@ -84,14 +84,13 @@ void ask_niah(TaskRecord& record, const HelmetLine& item) {
 void ask_ruler(TaskRecord& record, const HelmetLine& item, const RulerKind& kind) {
   record.units = units_of(kind, item.text("context"));
   const auto count = std::to_string(record.answers.size());
-  const std::string name = kind.name;
   std::string task, question;
-  if (name == "vt") {
+  if (kind.name == "vt") {
     task =
         "Variables get values in the text " + item.place() + ", some of them from other variables.";
     question =
         "Which variables have the value " + item.text("query") + "? There are " + count + ":";
-  } else if (name == "cwe") {
+  } else if (kind.name == "cwe") {
     task =
         "Some words of the numbered list " + item.place() + " stand in it more often than others.";
     question = "The " + count + " words that stand in it most often:";
@@ -107,7 +106,7 @@ void ask_ruler(TaskRecord& record, const HelmetLine& item, const RulerKind& kind
   } else {
     record.query = "\n" + task + "\n" + question;
   }
-  record.tokens = name == "cwe" ? 100 : 50;
+  record.tokens = kind.name == "cwe" ? 100 : 50;
 }
 
 void ask_qa(TaskRecord& record, const HelmetLine& item, const RulerKind& kind) {
@@ -127,7 +126,7 @@ MadeTask make_helmet(const TaskText& text, const TaskSettings& settings, const T
   const auto file = text.file();
   const auto* called = ruler_kind_of(text.short_name());
   const auto told = text.one_of("kind", {"kv", "niah", "vt", "cwe", "fwe", "qa"},
-                                called == nullptr ? "" : called->name);
+                                called == nullptr ? "" : std::string(called->name));
   const auto tokens = text.number("tokens", 0);
   text.no_more();
   MadeTask made{{}, settings.layout, {file}, {}};

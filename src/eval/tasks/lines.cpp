@@ -128,11 +128,10 @@ const RulerKind* ruler_kind_of(std::string_view task) {
 }
 
 std::size_t lead_bytes(const RulerKind& kind, const std::string& context) {
-  const std::string name = kind.name;
-  if (name == "fwe") {  // whose words stand in the line that says what to do
+  if (kind.name == "fwe") {  // whose words stand in the line that says what to do
     return sentence_before_words(context);
   }
-  if (name == "qa") {
+  if (kind.name == "qa") {
     const auto documents = documents_in(context);
     if (!documents.empty()) {
       return documents[0];
@@ -148,14 +147,13 @@ std::size_t lead_bytes(const RulerKind& kind, const std::string& context) {
 }
 
 std::vector<std::string> units_of(const RulerKind& kind, const std::string& context) {
-  const std::string name = kind.name;
-  if (name == "cwe") {
+  if (kind.name == "cwe") {
     return cut(context, entries_in(context));
   }
-  if (name == "fwe") {
+  if (kind.name == "fwe") {
     return cut(context, words_in(context));
   }
-  if (name == "qa") {
+  if (kind.name == "qa") {
     const auto documents = documents_in(context);
     if (!documents.empty()) {
       return cut(context, documents);

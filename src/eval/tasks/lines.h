@@ -14,10 +14,10 @@ namespace motet {
 
 /// A kind of RULER's tasks (Hsieh et al. 2024, arXiv 2404.06654).
 struct RulerKind {
-  const char* name;   ///< its tasks begin with it: niah_single_1, qa_2
-  const char* group;  ///< of its tasks
-  int64_t tokens;     ///< of an output
-  AnswerRule rule;    ///< of an output
+  std::string_view name;  ///< its tasks begin with it: niah_single_1, qa_2
+  const char* group;      ///< of its tasks
+  int64_t tokens;         ///< of an output
+  AnswerRule rule;        ///< of an output
 };
 
 /// All kinds, niah first.

@@ -12,6 +12,8 @@
 namespace motet {
 namespace {
 
+constexpr int64_t kOthers = 8;  // values that no needle has, for candidates
+
 std::string list_of(const std::vector<std::string>& words) {
   std::string text;
   for (std::size_t i = 0; i < words.size(); ++i) {
@@ -77,8 +79,8 @@ TaskRecord niah_record(const Needles& needles, const TaskText& text, const TaskS
   const auto own = std::max(needles.keys, needles.queries);
   // What is asked is drawn first: it stays the same, whatever the length.
   const auto keys = draw_names(random, needles.key_kind, own + (of_needles ? size : 0));
-  const auto values =
-      draw_names(random, needles.value_kind, own * needles.values + (of_needles ? size : 0) + 8);
+  const auto values = draw_names(random, needles.value_kind,
+                                 own * needles.values + (of_needles ? size : 0) + kOthers);
   TaskRecord record;
   record.task = text.label();
   record.group = "recall";
@@ -163,7 +165,8 @@ int64_t most_hay(const Needles& needles) {
   if (needles.hay == "needles") {
     const auto own = std::max(needles.keys, needles.queries);
     most = needles.key_kind == "words" ? std::min(most, kPairs - own) : most;
-    most = needles.value_kind == "words" ? std::min(most, kPairs - own * needles.values - 8) : most;
+    most = needles.value_kind == "words" ? std::min(most, kPairs - own * needles.values - kOthers)
+                                         : most;
   }
   return most;
 }

@@ -232,26 +232,28 @@ MadeTask make_qa(const TaskText& text, const TaskSettings& settings, const Token
     const auto there = static_cast<int64_t>(question.passages.size());
     const auto gold = static_cast<int64_t>(question.gold.size());
     const auto least = wanted > 0 ? wanted : std::max<int64_t>(1, gold);
-    auto passages = wanted > 0 ? wanted : there;
-    while (passages > least && !fits(passages)) {
-      --passages;  // the last one of the file that is not gold
-    }
-    if (!fits(passages)) {
+    if (!fits(least)) {
       ++too_long;
       continue;
+    }
+    // As many as fit: what goes is the last ones of the file that are not gold.
+    auto passages = least, most = wanted > 0 ? wanted : there;
+    while (passages < most) {
+      const auto middle = (passages + most + 1) / 2;
+      fits(middle) ? passages = middle : most = middle - 1;
     }
     if (wanted == 0 && passages < there) {
       ++shortened;
       left_out += there - passages;
     }
-    without_gold += gold == 0 ? 1 : 0;
+    without_gold += gold == 0 && place != "file" && place != "random" ? 1 : 0;
     made.records.push_back(record(passages));
   }
   const auto length = std::to_string(settings.length) + " tokens";
   note(too_long, "questions that are longer than " + length + " are left out");
   note(left_out, "passages of " + std::to_string(shortened) +
                      " questions, the last that are not gold, are left out to fit " + length);
-  note(told ? without_gold : 0, "questions have no gold passage for gold=" + place);
+  note(without_gold, "questions have no gold passage for gold=" + place);
   return made;
 }
 

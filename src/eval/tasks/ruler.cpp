@@ -18,7 +18,7 @@ std::size_t question_in(const RulerKind& kind, const std::string& input) {
     return first;
   }
   auto start = input.rfind('\n', last);
-  if (kind.name == std::string("qa")) {
+  if (kind.name == "qa") {
     const auto again = input.rfind(input.substr(first, input.find('\n', first) - first));
     if (again > first && input[again - 1] == '\n') {
       return again;
@@ -34,8 +34,8 @@ MadeTask make_ruler(const TaskText& text, const TaskSettings& settings, const To
     names.emplace_back(one.name);
   }
   const auto* called = ruler_kind_of(text.short_name());
-  const auto& kind =
-      *ruler_kind_of(text.one_of("kind", names, called == nullptr ? "niah" : called->name));
+  const auto& kind = *ruler_kind_of(
+      text.one_of("kind", names, called == nullptr ? "niah" : std::string(called->name)));
   const auto tokens = text.number("tokens", kind.tokens);
   text.no_more();
   MadeTask made{{}, "ruler", {file}, {}};

@@ -81,7 +81,7 @@ namespace {
 std::string figures_explained(const TasksRun& run) {
   std::string text;
   std::set<std::string> told;
-  for (const auto& row : over_items(run.item_rows)) {
+  for (const auto& row : run.item_rows) {
     if (told.insert(row.task).second) {
       text += svg::escaped(title_of(row)) + "<br>\n";
     }

@@ -47,8 +47,11 @@ std::vector<Picture> depth_pictures(const Shown& run);
 /// Heads whose best piece holds the answer, where items say it; no picture where none does.
 std::vector<Picture> gold_pictures(const Shown& run);
 
-/// "niah: score found, prompt pce".
-std::string title_of(const TaskRow& row);
+/// "niah: score found, prompt pce", of a row of a task or of an item.
+template <class Row>
+std::string title_of(const Row& row) {
+  return row.task + ": score " + row.rule + ", prompt " + row.layout;
+}
 /// What the columns of the table of figures are, in lines.
 std::string columns_explained();
 

@@ -107,10 +107,6 @@ report::Grid grid_of(const std::vector<TasksRun>& runs) {
 
 namespace report::tasks {
 
-std::string title_of(const TaskRow& row) {
-  return fmt::format("{}: score {}, prompt {}", row.task, row.rule, row.layout);
-}
-
 std::string columns_explained() {
   return "Means over items, [95 % intervals] by bootstrap over items, of five items and more; - "
          "parallel, - full:\nthe figure less that of the same items in that mode, and the same "
