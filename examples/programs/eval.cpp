@@ -226,39 +226,23 @@ void go_on(const Options& options, const Items& items, motet::TasksRun& run) {
   auto earlier = motet::load_tasks_run(path);
   motet::require(earlier.items <= run.items, path.string(), ": has ", earlier.items,
                  " items of each task, this command ", run.items, "; --items may only grow");
-  using Name = std::pair<std::string, std::string>;
-  std::map<Name, std::vector<const motet::ItemRow*>> rows;
+  std::map<std::pair<std::string, std::string>, std::string> hashes;
   for (const auto& row : earlier.item_rows) {
-    rows[{row.task, row.id}].push_back(&row);
+    hashes[{row.task, row.id}] = row.prompt_hash;
   }
-  std::set<Name> again;  // items that lack a mode, or have one twice
   for (const auto& item : items.items) {
-    const Name name{item.record.task, item.record.id};
-    const auto& there = rows[name];
-    for (const auto* row : there) {
-      motet::require(row->prompt_hash == item.record.prompt_hash(), path.string(), ": its item ",
-                     name.second, " of the task ", name.first,
-                     " has another prompt than this command's; choose another --out");
-    }
-    std::set<std::pair<std::string, int64_t>> modes;
-    for (const auto* row : there) {
-      modes.emplace(row->reading + (row->prefix_tokens > 0 ? " + prefix" : ""), row->pieces);
-    }
-    if (!there.empty() &&
-        (there.size() != item.modes.size() || modes.size() != item.modes.size())) {
-      note(options,
-           fmt::format("note: {} has {} rows of the item {} of the task {}, which is read "
-                       "in {} modes: it is read again",
-                       path.string(), there.size(), name.second, name.first, item.modes.size()));
-      again.insert(name);
-    }
+    const auto& record = item.record;
+    const auto found = hashes.find({record.task, record.id});
+    motet::require(found == hashes.end() || found->second == record.prompt_hash(), path.string(),
+                   ": its item ", record.id, " of the task ", record.task,
+                   " has another prompt than this command's; choose another --out");
   }
-  std::erase_if(earlier.item_rows, [&](const motet::ItemRow& row) {
-    return again.contains({row.task, row.id});
-  });
-  std::erase_if(earlier.items_left_out, [&](const motet::ItemLeftOut& one) {
-    return again.contains({one.task, one.id});
-  });
+  for (const auto* item : earlier.drop_incomplete(items.items)) {
+    note(options,
+         fmt::format("note: {} does not have one row of each of {} modes of the item {} "
+                     "of the task {}: it is read again",
+                     path.string(), item->modes.size(), item->record.id, item->record.task));
+  }
   run.item_rows = std::move(earlier.item_rows);
   run.items_left_out = std::move(earlier.items_left_out);
 }

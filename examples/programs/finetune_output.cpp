@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
@@ -32,26 +33,35 @@ bool lies_in(const fs::path& path, const fs::path& directory) {
   return *plain_path(path).lexically_relative(plain_path(directory)).begin() != "..";
 }
 
-/// Files of the directory and its best/ that a run makes; or those that it was writing when it was
-/// killed.
-std::vector<fs::path> files(const fs::path& directory, bool partial) {
+/// The directory, and its best/ where there is one.
+std::vector<fs::path> places(const fs::path& directory) {
+  return fs::is_directory(directory / kBest) ? std::vector{directory, directory / kBest}
+                                             : std::vector{directory};
+}
+
+/// Files that a run makes, as far as they are there.
+std::vector<fs::path> files(const fs::path& directory) {
   std::vector<fs::path> found;
-  for (const auto& place : {directory, directory / kBest}) {
-    if (!fs::is_directory(place)) {
-      continue;
-    }
-    for (const auto& entry : fs::directory_iterator(place)) {
-      const auto file = entry.path().filename().string();
-      const auto matches = [&](const std::string& name) {
-        return partial ? file.starts_with(name + ".partial-") : file == name;
-      };
-      if (std::any_of(kMade.begin(), kMade.end(), matches) ||
-          std::any_of(kCopied.begin(), kCopied.end(), matches) || (partial && matches(kDocument))) {
-        found.push_back(entry.path());
+  for (const auto& place : places(directory)) {
+    for (const auto& names :
+         {std::span<const char* const>(kMade), std::span<const char* const>(kCopied)}) {
+      for (const auto* name : names) {
+        if (fs::exists(place / name)) {
+          found.push_back(place / name);
+        }
       }
     }
   }
   return found;
+}
+
+/// What a killed run was writing.
+void remove_partial(const fs::path& directory) {
+  for (const auto& place : places(directory)) {
+    motet::remove_partial_files(place, kMade);
+    motet::remove_partial_files(place, kCopied);
+    motet::remove_partial_files(place, std::array{kDocument});
+  }
 }
 
 /// Throws Error where `document` is a run with other settings than `run`.
@@ -113,14 +123,12 @@ std::unique_ptr<motet::DirectoryLock> claim_training(const FinetuneOptions& opti
   const auto where = options.out.string();
   const motet::Checkpoints checkpoints(options.out);
   if (!fs::exists(document)) {
-    motet::require(!checkpoints.last() && files(options.out, false).empty(), where,
+    motet::require(!checkpoints.last() && files(options.out).empty(), where,
                    ": holds a model, a reading or a run, but no training.json, so motet-finetune "
                    "did not begin it; choose another --out");
   } else if (options.resume) {
     check_same(options, document, run);
-    for (const auto& path : files(options.out, true)) {
-      fs::remove(path);
-    }
+    remove_partial(options.out);
     return lock;
   } else {
     motet::require(options.overwrite, where,
@@ -130,11 +138,10 @@ std::unique_ptr<motet::DirectoryLock> claim_training(const FinetuneOptions& opti
                      path.string(), ", which this run begins with; choose another --out");
     }
     checkpoints.remove_all();
-    for (const auto partial : {false, true}) {
-      for (const auto& path : files(options.out, partial)) {
-        fs::remove(path);
-      }
+    for (const auto& path : files(options.out)) {
+      fs::remove(path);
     }
+    remove_partial(options.out);
     if (fs::is_directory(options.out / kBest) && fs::is_empty(options.out / kBest)) {
       fs::remove(options.out / kBest);
     }

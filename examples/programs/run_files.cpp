@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -20,6 +21,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
+
+/// What programs write into --out itself, run.json last.
+constexpr std::array kFiles{"stats.safetensors", "static.json", "index.html", "run.json"};
 
 json read_run(const fs::path& path) {
   auto run = json::parse(motet::read_file(path), nullptr, /*allow_exceptions=*/false);
@@ -57,7 +61,7 @@ void remove_run(const fs::path& directory) {
       remove_one(folder);
     }
   }
-  for (const auto* name : {"stats.safetensors", "static.json", "index.html", "run.json"}) {
+  for (const auto* name : kFiles) {
     remove_one(directory / name);
   }
 }
@@ -125,8 +129,7 @@ motet::Provenance provenance_here(const Options& options) {
 
 bool goes_on(const Options& options, const ordered_json& wanted,
              const std::vector<std::string>& also) {
-  motet::remove_partial_files(options.out,
-                              {"run.json", "stats.safetensors", "static.json", "index.html"});
+  motet::remove_partial_files(options.out, kFiles);
   if (options.overwrite) {
     remove_run(options.out);
   }

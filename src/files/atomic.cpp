@@ -64,7 +64,7 @@ void AtomicFile::commit() {
 }
 
 void remove_partial_files(const std::filesystem::path& directory,
-                          std::initializer_list<std::string_view> names) {
+                          std::span<const char* const> names) {
   const auto is_partial = [&](const std::string& file) {
     return std::any_of(names.begin(), names.end(), [&](std::string_view name) {
       const auto process = name.size() + kPartial.size();

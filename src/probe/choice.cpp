@@ -24,8 +24,8 @@ void ChoiceProbe::observe(const Observation& seen) {
   }
   const PieceScores scores{score(seen.query, seen.keys, *seen.visible, kTop, {.rule = seen.rule}),
                            PieceSets(seen.sets.pieces()), seen.queries, seen.layer};
-  // A row that a layer's window hides all pieces from chooses nothing. What is hidden is the same
-  // for all heads and another in each layer, so that rows of all layers stand in one list.
+  // A row that a layer's window hides all pieces from chooses nothing; it is the same for all
+  // heads.
   const auto all_lse = scores.piece_lse();
   const auto rows = (all_lse != -kInfinity).any(3).flatten(0, 1).any(0).nonzero().squeeze(1);
   if (rows.numel() == 0) {
@@ -40,9 +40,9 @@ void ChoiceProbe::observe(const Observation& seen) {
   const auto rank = order.argsort(/*stable=*/true, 3, /*descending=*/false);
   const auto count = kept.sum(3, true);
   const auto exact = rank < count;
-  recall_.add(0, exact.logical_and(kept).sum(3).to(torch::kFloat32) /
-                     count.squeeze(3).clamp_min(1).to(torch::kFloat32));
-  mass_.add(0, ((lse - lse.logsumexp(3, true)).exp() * kept).sum(3));
+  recall_.add(seen.layer, exact.logical_and(kept).sum(3).to(torch::kFloat32) /
+                              count.squeeze(3).clamp_min(1).to(torch::kFloat32));
+  mass_.add(seen.layer, ((lse - lse.logsumexp(3, true)).exp() * kept).sum(3));
 }
 
 }  // namespace motet

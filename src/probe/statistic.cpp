@@ -7,6 +7,12 @@
 #include "motet/error.h"
 
 namespace motet {
+namespace {
+
+constexpr const char* kUneven =
+    "motet::RowStatistic: layers have different numbers of rows; their mean is all that there is";
+
+}  // namespace
 
 void RowStatistic::add(int64_t layer, const torch::Tensor& rows) {
   if (layer >= static_cast<int64_t>(layers_.size())) {
@@ -28,7 +34,9 @@ torch::Tensor RowStatistic::rows() const {
   require(!layers_.empty(), "motet::RowStatistic: nothing was observed");
   std::vector<torch::Tensor> layers;
   for (const auto& passes : layers_) {
+    require(!passes.empty(), kUneven);
     layers.push_back(torch::cat(passes, 2));
+    require(layers.back().size(2) == layers[0].size(2), kUneven);
   }
   return torch::stack(layers);
 }
@@ -44,7 +52,16 @@ torch::Tensor RowStatistic::last() const {
 
 torch::Tensor RowStatistic::heads() const { return rows().to(torch::kFloat64).mean({1, 3}); }
 
-torch::Tensor RowStatistic::mean() const { return rows().to(torch::kFloat64).mean({0, 1, 2, 3}); }
+torch::Tensor RowStatistic::mean() const {
+  require(!layers_.empty(), "motet::RowStatistic: nothing was observed");
+  std::vector<torch::Tensor> all;
+  for (const auto& passes : layers_) {
+    for (const auto& rows : passes) {
+      all.push_back(rows.to(torch::kFloat64).flatten(0, 2));
+    }
+  }
+  return torch::cat(all).mean(0);
+}
 
 double RowStatistic::mean_of_passes() const {
   require(!layers_.empty(), "motet::RowStatistic: nothing was observed");

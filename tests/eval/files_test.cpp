@@ -6,24 +6,13 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "motet/eval/task.h"
-#include "motet/files/atomic.h"
-#include "temporary.h"
+#include "eval/made_tasks.h"
 
 namespace motet {
 namespace {
 
 using nlohmann::json;
 using Texts = std::vector<std::string>;
-
-const Tokenizer& gpt2() {
-  static const auto tokenizer = Tokenizer::load(std::filesystem::path(MOTET_TEST_DATA) / "gpt2");
-  return tokenizer;
-}
-
-MadeTask made(const std::string& text, const TaskSettings& settings = {.length = 600, .items = 3}) {
-  return make_task(text, settings, gpt2());
-}
 
 std::string joined(const Texts& texts) {
   std::string text;
@@ -33,22 +22,11 @@ std::string joined(const Texts& texts) {
   return text;
 }
 
-class Files : public testing::Test {
+class Files : public WithFiles {
  protected:
-  /// A file, in a folder of its own where its name has one.
-  std::string write(const std::string& name, const std::vector<json>& lines) const {
-    std::string text;
-    for (const auto& line : lines) {
-      text += line.dump() + "\n";
-    }
-    std::filesystem::create_directories((directory_ / name).parent_path());
-    write_file(directory_ / name, text);
-    return (directory_ / name).string();
-  }
   std::string error(const std::string& text) const {
     return message([&] { made(text); });
   }
-  TemporaryDirectory directory_;
 };
 
 json ruler_line(const std::string& input, const Texts& outputs) {

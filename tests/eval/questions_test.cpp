@@ -6,10 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "motet/eval/task.h"
-#include "motet/files/atomic.h"
+#include "eval/made_tasks.h"
 #include "motet/files/sha256.h"
-#include "temporary.h"
 
 namespace motet {
 namespace {
@@ -17,19 +15,11 @@ namespace {
 using nlohmann::json;
 using Passages = std::vector<int64_t>;
 
-class Questions : public testing::Test {
+class Questions : public WithFiles {
  protected:
-  std::string write(const std::string& name, const std::vector<json>& lines) const {
-    std::string text;
-    for (const auto& line : lines) {
-      text += line.dump() + "\n";
-    }
-    write_file(directory_ / name, text);
-    return (directory_ / name).string();
-  }
-  MadeTask made(const std::string& text,
-                const TaskSettings& settings = {.length = 600, .items = 20}) const {
-    return make_task(text, settings, tokenizer_);
+  static MadeTask made(const std::string& text,
+                       const TaskSettings& settings = {.length = 600, .items = 20}) {
+    return motet::made(text, settings);
   }
   /// Its notes, without the file's name.
   static std::vector<std::string> notes(const MadeTask& task) {
@@ -64,9 +54,6 @@ class Questions : public testing::Test {
     }
     return all;
   }
-
-  TemporaryDirectory directory_;
-  Tokenizer tokenizer_ = Tokenizer::load(std::filesystem::path(MOTET_TEST_DATA) / "gpt2");
 };
 
 TEST_F(Questions, ReferencesThatEveryOutputHoldsAreLeftOut) {
@@ -108,7 +95,7 @@ TEST_F(Questions, GoldPassagesAreKeptWhereAllDoNotFit) {
     ASSERT_EQ(task.records.size(), 3u);
     int64_t left_out = 0;
     for (const auto& record : task.records) {
-      EXPECT_LE(tokens_of(record, tokenizer_), 150);
+      EXPECT_LE(tokens_of(record, gpt2()), 150);
       auto there = passages(record);
       const auto count = static_cast<int64_t>(there.size());
       left_out += (record.id == "2" ? 2 : 20) - count;

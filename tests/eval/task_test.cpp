@@ -9,23 +9,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "motet/files/atomic.h"
+#include "eval/made_tasks.h"
 #include "motet/files/sha256.h"
-#include "temporary.h"
 
 namespace motet {
 namespace {
 
 using nlohmann::json;
-
-const Tokenizer& gpt2() {
-  static const auto tokenizer = Tokenizer::load(std::filesystem::path(MOTET_TEST_DATA) / "gpt2");
-  return tokenizer;
-}
-
-MadeTask made(const std::string& text, const TaskSettings& settings = {.length = 600, .items = 3}) {
-  return make_task(text, settings, gpt2());
-}
 
 std::string joined(const TaskRecord& record) {
   std::string text = record.lead;
@@ -170,18 +160,7 @@ TEST(Tasks, WordsThatComeOftenDo) {
   }
 }
 
-class TaskFiles : public testing::Test {
- protected:
-  std::string write(const std::string& name, const std::vector<json>& lines) const {
-    std::string text;
-    for (const auto& line : lines) {
-      text += line.dump() + "\n";
-    }
-    write_file(directory_ / name, text);
-    return (directory_ / name).string();
-  }
-  TemporaryDirectory directory_;
-};
+using TaskFiles = WithFiles;
 
 TEST_F(TaskFiles, InContextLearningIsBalancedAndMapsLabelsAnew) {
   std::vector<json> lines;

@@ -95,8 +95,8 @@ TEST_F(Eval, AnItemThatIsNotWholeIsReadAgain) {
   words.push_back("--resume");
   const auto outcome = run(words);
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_NE(outcome.err.find("/run.json has 2 rows of the item 0 of the task kv:pairs=4, which is "
-                             "read in 3 modes: it is read again"),
+  EXPECT_NE(outcome.err.find("/run.json does not have one row of each of 3 modes of the item 0 of "
+                             "the task kv:pairs=4: it is read again"),
             std::string::npos)
       << outcome.err;
   auto again = document(out_);

@@ -76,6 +76,15 @@ class Finetune : public testing::Test {
   Outcome run(const std::string& out, const std::vector<std::string>& more) const {
     return Process(directory_.path(), command(out, more)).wait();
   }
+  /// A reading is fitted to the model in `model`.
+  Outcome fit(const std::string& model, const std::string& out,
+              const std::vector<std::string>& more) const {
+    std::vector<std::string> words{
+        MOTET_FINETUNE, "--model", model,       "--tune", "reading", "--text", text_,
+        "--length",     "24",      "--threads", "1",      "--out",   out};
+    words.insert(words.end(), more.begin(), more.end());
+    return Process(directory_.path(), words).wait();
+  }
   void expect_error(const std::vector<std::string>& more, int code,
                     const std::string& error) const {
     const auto outcome = run(out_, more);
@@ -293,31 +302,10 @@ TEST_F(Finetune, ALossThatIsNotANumberStopsItBeforeItIsSaved) {
 /// A reading is fitted to a model's texts, says so in its file, and is read by name.
 TEST_F(Finetune, FitsAReading) {
   ASSERT_EQ(run(out_, {"--steps", "20", "--lr", "0.01"}).code, 0);
-  const std::vector<std::string> words{MOTET_FINETUNE,
-                                       "--model",
-                                       out_,
-                                       "--tune",
-                                       "reading",
-                                       "--text",
-                                       text_,
-                                       "--length",
-                                       "24",
-                                       "--scored",
-                                       "6",
-                                       "--pieces",
-                                       "2,3",
-                                       "--valid",
-                                       valid_,
-                                       "--valid-every",
-                                       "4",
-                                       "--threads",
-                                       "1",
-                                       "--out",
-                                       whole_};
-  const auto fit = [&](const std::vector<std::string>& more) {
-    auto all = words;
-    all.insert(all.end(), more.begin(), more.end());
-    return Process(directory_.path(), all).wait();
+  const auto fit = [&](std::vector<std::string> more) {
+    more.insert(more.begin(),
+                {"--scored", "6", "--pieces", "2,3", "--valid", valid_, "--valid-every", "4"});
+    return Finetune::fit(out_, whole_, more);
   };
   const auto outcome =
       fit({"--steps", "8", "--prefix", "A", "--prefix-weight", "--valid-rows", "2"});
@@ -372,26 +360,9 @@ TEST_F(Finetune, FitsAReading) {
 
 TEST_F(Finetune, AFitLeavesNoReadingOfAnother) {
   ASSERT_EQ(run(whole_, {"--steps", "1"}).code, 0);
-  const auto fit = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> all{MOTET_FINETUNE,
-                                 "--model",
-                                 whole_,
-                                 "--tune",
-                                 "reading",
-                                 "--text",
-                                 text_,
-                                 "--length",
-                                 "24",
-                                 "--pieces",
-                                 "2",
-                                 "--threads",
-                                 "1",
-                                 "--steps",
-                                 "1",
-                                 "--out",
-                                 out_};
-    all.insert(all.end(), more.begin(), more.end());
-    return Process(directory_.path(), all).wait();
+  const auto fit = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"--pieces", "2", "--steps", "1"});
+    return Finetune::fit(whole_, out_, more);
   };
   // A reading, or a result in best/, is never overwritten unasked.
   const auto foreign = out_ +

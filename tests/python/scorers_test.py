@@ -63,32 +63,43 @@ def helmet_file(dataset, mode, test, size, shots, tokens, length=2048):
             "_chatFalse_42.json")
 
 
-class Scorers(unittest.TestCase):
+class OnATinyModel(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         directory = tempfile.TemporaryDirectory()
         cls.addClassCleanup(directory.cleanup)
         cls.root = pathlib.Path(directory.name)
         cls.model = tiny.save(cls.root / "model", "llama")
+
+    @classmethod
+    def eval(cls, out, tasks, *more):
+        subprocess.run([EVAL, "--model", cls.model, "--tasks", ",".join(tasks), "--pieces", "2", "--readings", "sharpen:4",
+                        "--quiet", *more, "--out", cls.root / out], check=True, stdout=subprocess.DEVNULL)
+
+    @classmethod
+    def write(cls, name, *lines):
+        path = cls.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return path
+
+
+class Scorers(OnATinyModel):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
         records = [{"task": f"own:{rule}", "id": i, "units": ["One unit. ", f"Unit {i} of many. "], "query": "Which?",
                     "answers": ["none"], "score": rule, "tokens": 6, "stop": [f"{i}"]}
                    for rule in ("found", "any", "substring", "exact") for i in range(4)]
-        cls.eval(records, "first")
+        cls.eval("first", [f"record:{cls.write('records.jsonl', *records)}"])
         rows = json.loads((cls.root / "first" / "run.json").read_text(encoding="utf-8"))["item_rows"]
         said = {(row["task"], row["id"]): row["output"] for row in rows if row["mode"] == "full"}
         for record in records:  # references that some outputs hold, in part
             output = said[record["task"], str(record["id"])]
             part = output if record["score"] == "exact" else re.findall(r"\w+", output + " x")[0]
             record["answers"] = [["nowhere"], [part.upper()], ["nowhere", part], [part, "elsewhere"]][record["id"]]
-        cls.eval(records, "second", "--also", "ruler,helmet")
+        cls.eval("second", [f"record:{cls.write('records.jsonl', *records)}"], "--also", "ruler,helmet")
         cls.rows = json.loads((cls.root / "second" / "run.json").read_text(encoding="utf-8"))["rows"]
-
-    @classmethod
-    def eval(cls, records, out, *more):
-        path = cls.root / "records.jsonl"
-        path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        subprocess.run([EVAL, "--model", cls.model, "--tasks", f"record:{path}", "--pieces", "2", "--readings", "sharpen:4",
-                        "--quiet", *more, "--out", cls.root / out], check=True, stdout=subprocess.DEVNULL)
 
     def score(self, task, folder):
         place = MODES.index(folder)
@@ -123,35 +134,20 @@ class Scorers(unittest.TestCase):
         self.assertGreater(len(seen), 2)
 
 
-class Names(unittest.TestCase):
+class Names(OnATinyModel):
     """Files that lie as RULER and HELMET write them come out by the names that their scorers look for."""
 
-    @classmethod
-    def setUpClass(cls):
-        directory = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(directory.cleanup)
-        cls.root = pathlib.Path(directory.name)
-        cls.model = tiny.save(cls.root / "model", "llama")
-
-    def eval(self, out, tasks, *more):
-        subprocess.run([EVAL, "--model", self.model, "--tasks", ",".join(tasks), "--pieces", "2", "--readings", "sharpen:4",
-                        "--quiet", "--also", "ruler,helmet", *more, "--out", self.root / out], check=True,
-                       stdout=subprocess.DEVNULL)
+    def names(self, out, tasks, *more):
+        self.eval(out, tasks, "--also", "ruler,helmet", *more)
         names = [sorted(path.name for path in (self.root / out / also / "full").iterdir()) for also in ("ruler", "helmet")]
         return names[0], [name for name in names[1] if not name.endswith(".score")]
-
-    def write(self, name, *lines):
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        return path
 
     def test_ruler(self):
         line = {"index": 0, "input": "Do it.\nOne.\nTwo 7.\nThree.\nWhich?", "outputs": ["7"], "answer_prefix": ""}
         tasks = [f"ruler:{self.write(f'{name}/validation.jsonl', line)}:tokens=4" for name in RULER if name != "fwe"]
         line["input"] = "Count the words. abcdef ... ghijkl\nWhich?"
         tasks.append(f"ruler:{self.write('coded.jsonl', line)}:kind=fwe:tokens=4:name=fwe")
-        ruler, helmet = self.eval("ruler", tasks)
+        ruler, helmet = self.names("ruler", tasks)
         self.assertEqual(ruler, sorted(f"{name}.jsonl" for name in RULER))
         self.assertEqual(helmet, sorted(helmet_file(f"ruler_{short}", "full", "coded" if name == "fwe" else "validation", 1, 0, 4)
                                         for name, short in RULER.items()))
@@ -165,7 +161,7 @@ class Names(unittest.TestCase):
                  f"helmet:{self.write('other.jsonl', needle)}:name=ruler_niah_mv:tokens=4",
                  f"helmet:{self.write('json_kv/test_k2_dep6.jsonl', pairs)}:tokens=4",
                  f"qa:{self.write('kilt/nq-dev-multikilt_1000_k1_dep6.jsonl', *kilt)}"]
-        ruler, helmet = self.eval("helmet", tasks, "--layout", "helmet")
+        ruler, helmet = self.names("helmet", tasks, "--layout", "helmet")
         self.assertEqual(helmet, sorted([
             helmet_file("ruler_niah_mk_2", "full", "validation_100", 1, 0, 4),
             helmet_file("ruler_niah_mv", "full", "other", 1, 0, 4),
@@ -177,12 +173,12 @@ class Names(unittest.TestCase):
         """Neither is lost where two tasks have one short name."""
         line = {"index": 0, "input": "Do it.\nOne.\nTwo 7.\nThree.\nWhich?", "outputs": ["7"], "answer_prefix": ""}
         path = self.write("vt/validation.jsonl", line)
-        ruler, helmet = self.eval("two", [f"ruler:{path}:tokens=4", f"ruler:{path}:tokens=5"])
+        ruler, helmet = self.names("two", [f"ruler:{path}:tokens=4", f"ruler:{path}:tokens=5"])
         self.assertEqual(ruler, ["ruler_vt_tokens_4.jsonl", "ruler_vt_tokens_5.jsonl"])
         self.assertEqual(helmet, [helmet_file(f"vt_tokens_{n}", "full", "validation", 1, 0, n) for n in (4, 5)])
         kilt = [{"question": f"Who {i}?", "answers": ["Anna"], "ctxs": [{"title": "T", "text": "Anna."}]} for i in range(3)]
         path = self.write("kilt/popqa_test.jsonl", *kilt)
-        ruler, helmet = self.eval("kilt", [f"qa:{path}", f"qa:{path}:passages=1"])
+        ruler, helmet = self.names("kilt", [f"qa:{path}", f"qa:{path}:passages=1"])
         self.assertEqual(helmet, [helmet_file("kilt_popqa", "full", "popqa_test", 3, 0, 20),
                                   helmet_file("kilt_popqa", "full", "qa_popqa_test_passages_1", 3, 0, 20)])
 

@@ -14,7 +14,8 @@ namespace motet {
 
 /// Everything that motet-eval leaves behind.
 struct TasksRun {
-  static constexpr int64_t kSchema = 1;                  ///< the version of the document
+  /// The version of the document; 2: candidates are ended, as TaskItem::candidates says.
+  static constexpr int64_t kSchema = 2;
   static constexpr const char* kProgram = "motet-eval";  ///< whose document it is
 
   Provenance provenance;                    ///< how it came about; its data are the files of tasks
@@ -32,6 +33,9 @@ struct TasksRun {
 
   /// Task and id of the items that are done.
   std::set<std::pair<std::string, std::string>> done() const;
+  /// Takes out what there is of items that lack a row of a mode, or have one twice: a file that was
+  /// edited, not one that was interrupted. Returns the items, for their names.
+  std::vector<const TaskItem*> drop_incomplete(const std::vector<TaskItem>& items);
   /// Whether all items are there: false while it runs, and after an interruption.
   bool complete() const { return static_cast<int64_t>(done().size()) == items_there; }
 };

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <filesystem>
-#include <initializer_list>
+#include <span>
 #include <string_view>
 
 namespace motet {
@@ -32,7 +32,7 @@ class AtomicFile {
 /// `run.json.partial-PROCESS`. Only for one where nobody writes meanwhile (see DirectoryLock).
 /// Throws Error for what cannot be removed.
 void remove_partial_files(const std::filesystem::path& directory,
-                          std::initializer_list<std::string_view> names);
+                          std::span<const char* const> names);
 
 /// Writes `bytes` to `path` whole or not at all. Throws Error.
 void write_file(const std::filesystem::path& path, std::string_view bytes);

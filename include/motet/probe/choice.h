@@ -7,8 +7,8 @@ namespace motet {
 
 /// How the pieces that a reading keeps agree with an exact choice of as many for the same row:
 /// those with the largest sums of their five largest probabilities, as Select makes it. It scores
-/// all keys anew. Rows from which a layer's window hides every piece are left out, so that rows of
-/// all layers stand in one list, [1, batch, heads, rows].
+/// all keys anew. Rows from which a layer's window hides every piece are left out: where layers
+/// differ in that, only means can be had.
 class ChoiceProbe : public Probe {
  public:
   ProbeNeeds needs() const override { return {.rows = true, .query_keys_values = true}; }

@@ -18,7 +18,8 @@ class RowStatistic {
   RowStatistic map(const std::function<torch::Tensor(const torch::Tensor&)>& make) const;
   /// Whether nothing was seen.
   bool empty() const { return layers_.empty(); }
-  /// [layers, batch, heads, rows(, ...)], rows of all passes. Throws Error where nothing was seen.
+  /// [layers, batch, heads, rows(, ...)], rows of all passes. Throws Error where nothing was seen,
+  /// and where layers have different numbers of rows.
   torch::Tensor rows() const;
   /// The last row of the last pass, [layers, batch, heads(, ...)]. Throws Error where nothing was
   /// seen.

@@ -25,7 +25,6 @@ ordered_json configuration_of(const TasksRun& run) {
           {"full_length", options.full_length},
           {"end", options.end},
           {"truncate", options.truncate},
-          {"candidates", "ended where one begins another"},  // earlier runs did not
           {"ablation", report::json_of(options.ablation)}};
 }
 

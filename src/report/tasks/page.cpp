@@ -117,13 +117,13 @@ std::string summary_of(const TasksRun& run) {
   }
   if (!run.items_left_out.empty()) {
     const auto& first = run.items_left_out[0];
-    std::set<std::pair<std::string, std::string>> items;
+    std::set<std::pair<std::string, std::string>> short_of_a_mode;
     for (const auto& one : run.items_left_out) {
-      items.emplace(one.task, one.id);
+      short_of_a_mode.emplace(one.task, one.id);
     }
-    summary.add("left out",
-                fmt::format("{} items in some mode, the first: {} {}, {}, P = {}: {}", items.size(),
-                            first.task, first.id, first.mode, first.pieces, first.reason));
+    summary.add("left out", fmt::format("{} items in some mode, the first: {} {}, {}, P = {}: {}",
+                                        short_of_a_mode.size(), first.task, first.id, first.mode,
+                                        first.pieces, first.reason));
   }
   summary.add_provenance(run.provenance);
   return summary.html();
