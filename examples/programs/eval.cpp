@@ -451,9 +451,9 @@ void eval(const Options& options) {
     save(motet::TasksPart::kAll);
     throw;
   }
-  fmt::print("{}", program::for_output(fmt::format("{}, layout {}, positions {}\n\n{}",
-                                                   run.provenance.model.name, options.layout,
-                                                   options.positions, motet::table_of(run))));
+  fmt::print("{}",
+             program::for_output(fmt::format("{}, positions {}\n\n{}", run.provenance.model.name,
+                                             options.positions, motet::table_of(run))));
   if (!options.out.empty()) {
     fmt::print("Results: {}\n", (options.out / "run.json").string());
     write_also(options, items, run);
