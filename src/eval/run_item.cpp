@@ -50,6 +50,7 @@ ItemRow row_of(const TaskItem& item, const Mode& mode, const std::string& layout
   row.units = static_cast<int64_t>(item.units.size());
   row.units_dropped = item.dropped;
   row.tokens = item.tokens();
+  row.answers = record.answers;
   return row;
 }
 

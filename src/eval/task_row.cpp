@@ -125,9 +125,8 @@ TaskRow row_of(const Resamples& draws, const ModeRows& mode, const Others& other
   return row;
 }
 
-}  // namespace
-
-std::string label_of(const TaskRow& row) {
+template <class Row>
+std::string label(const Row& row) {
   if (row.selected == 0) {
     return mode_label(row.mode, row.reading, 0, row.prefix_tokens > 0);
   }
@@ -135,6 +134,11 @@ std::string label_of(const TaskRow& row) {
   return row.reading == usual.name() ? row.mode
                                      : row.reading + (row.prefix_tokens > 0 ? " + prefix" : "");
 }
+
+}  // namespace
+
+std::string label_of(const TaskRow& row) { return label(row); }
+std::string label_of(const ItemRow& row) { return label(row); }
 
 std::vector<TaskRow> over_items(const std::vector<ItemRow>& item_rows) {
   std::vector<TaskRow> rows;

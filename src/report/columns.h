@@ -21,14 +21,13 @@ namespace motet::report {
 template <class Row>
 struct Column {
   std::string title;
-  std::size_t width;  ///< in plain text, characters
   std::function<std::string(const Row&)> cell;
 };
 
 /// A column of one figure; `-` where it cannot be had.
 template <class Row, class Value>
-Column<Row> column(std::string title, std::size_t width, Value Row::*value, std::string format) {
-  return {std::move(title), width, [value, format = std::move(format)](const Row& row) {
+Column<Row> column(std::string title, Value Row::*value, std::string format) {
+  return {std::move(title), [value, format = std::move(format)](const Row& row) {
             const std::optional one = row.*value;
             return one ? fmt::format(fmt::runtime(format), *one) : std::string("-");
           }};
@@ -40,7 +39,6 @@ Grid grid_of(const std::vector<Column<Row>>& columns, const std::vector<Row>& ro
   Grid grid;
   for (const auto& column : columns) {
     grid.columns.push_back(column.title);
-    grid.widths.push_back(column.width);
   }
   for (const auto& row : rows) {
     auto& cells = grid.rows.emplace_back();

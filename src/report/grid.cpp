@@ -30,6 +30,13 @@ std::string latex(std::string text) {
   return replaced(replaced(text, "Δ", "$\\Delta$"), "±", "$\\pm$");
 }
 
+/// How many characters a UTF-8 text has.
+std::size_t characters(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char byte) {
+    return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80;
+  }));
+}
+
 std::string quoted(const std::string& text) {
   return text.find_first_of(",\"\n") == std::string::npos
              ? text
@@ -50,11 +57,10 @@ std::vector<std::string> told_apart(std::vector<std::string> names) {
 
 Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs) {
   require(!grids.empty(), "motet: a table of no run");
-  Grid all{grids[0].columns, {}, grids[0].words, grids[0].widths};
+  Grid all{grids[0].columns, {}, grids[0].words};
   const bool several = grids.size() > 1;
   if (several) {
     all.columns.insert(all.columns.begin(), "run");
-    all.widths.insert(all.widths.begin(), 0);
     ++all.words;
   }
   for (std::size_t i = 0; i < grids.size(); ++i) {
@@ -69,15 +75,19 @@ Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs
 }
 
 std::string text_of(const Grid& grid) {
+  std::vector<std::size_t> widths(grid.columns.size());
+  const auto widen = [&](const std::vector<std::string>& cells) {
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      widths[i] = std::max(widths[i], characters(cells[i]));
+    }
+  };
+  widen(grid.columns);
+  std::for_each(grid.rows.begin(), grid.rows.end(), widen);
   std::string text;
-  auto widths = grid.widths;
-  for (const auto& row : grid.rows) {
-    widths[0] = std::max(widths[0], row[0].size());
-  }
   const auto add = [&](const std::vector<std::string>& cells) {
     text += fmt::format("{:<{}}", cells[0], widths[0]);
     for (std::size_t i = 1; i < cells.size(); ++i) {
-      text += fmt::format(" {:>{}}", cells[i], widths[i]);  // fmt pads by display width
+      text += fmt::format("  {:>{}}", cells[i], widths[i]);  // fmt pads by display width
     }
     text += '\n';
   };

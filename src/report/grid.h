@@ -9,8 +9,7 @@ namespace motet::report {
 struct Grid {
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;
-  std::size_t words = 1;            ///< columns with words, at the left; the others are numbers
-  std::vector<std::size_t> widths;  ///< of columns in plain text, characters
+  std::size_t words = 1;  ///< columns with words, at the left; the others are numbers
 };
 
 /// Names, those that come more than once with their place behind them: "GPT-2, books (run 2)".
@@ -20,8 +19,7 @@ std::vector<std::string> told_apart(std::vector<std::string> names);
 /// that they are of where there are several.
 Grid joined(const std::vector<Grid>& grids, const std::vector<std::string>& runs);
 
-/// Plain text: columns of the grid's widths, the first one aligned to the left and as wide as its
-/// words.
+/// Plain text: columns as wide as their cells, the first one aligned to the left.
 std::string text_of(const Grid& grid);
 std::string markdown_of(const Grid& grid);
 /// Wants the package booktabs.

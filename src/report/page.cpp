@@ -44,6 +44,10 @@ void Summary::add_provenance(const Provenance& provenance) {
 
 std::string Summary::html() const { return "<dl>\n" + lines_ + "</dl>\n"; }
 
+std::string scrolling(const std::string& table) {
+  return "<div style=\"overflow-x: auto; white-space: nowrap\">\n" + table + "</div>\n";
+}
+
 std::string page_of(const std::string& title, const std::string& note,
                     const std::vector<Picture>& pictures, const std::string& rest) {
   auto page = fmt::format(

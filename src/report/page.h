@@ -21,6 +21,9 @@ class Summary {
   std::string lines_;
 };
 
+/// A table whose cells stay on one line; it scrolls where it is wider than the page.
+std::string scrolling(const std::string& table);
+
 /// A page: a title, a note, the pictures with their captions, and the rest, which is HTML.
 std::string page_of(const std::string& title, const std::string& note,
                     const std::vector<Picture>& pictures, const std::string& rest);

@@ -21,7 +21,7 @@ std::string perplexity(double value) {
 
 /// A figure of what was asked for; `-` where the row has none.
 Column<CompareRow> choice_column(std::string title, double ChoiceFigures::*figure) {
-  return {std::move(title), 6, [figure](const CompareRow& row) {
+  return {std::move(title), [figure](const CompareRow& row) {
             return row.choice ? fmt::format("{:.2f}", (*row.choice).*figure) : std::string("-");
           }};
 }
@@ -30,22 +30,21 @@ Column<CompareRow> choice_column(std::string title, double ChoiceFigures::*figur
 std::vector<Column<CompareRow>> columns(const std::vector<CompareRow>& rows) {
   using Row = CompareRow;
   const auto some = [&](auto has) { return std::any_of(rows.begin(), rows.end(), has); };
-  std::vector<Column<Row>> all{
-      {"mode", 10, label_of},
-      column("P", 3, &Row::pieces, "{}"),
-      column("nll", 7, &Row::nll, "{:.3f}"),
-      {"ppl", 8, [](const Row& row) { return perplexity(row.perplexity); }},
-      column("Δnll", 7, &Row::delta_nll, "{:+.3f}"),
-      column("±", 6, &Row::delta_stderr, "{:.3f}"),
-      column("KL", 6, &Row::kl, "{:.3f}"),
-      column("entropy", 7, &Row::entropy_tok, "{:.3f}"),
-      column("between", 7, &Row::entropy_between, "{:.3f}"),
-      column("within", 7, &Row::entropy_within, "{:.3f}"),
-      column("prefix", 6, &Row::mass_prefix, "{:.2f}"),
-      column("own", 5, &Row::mass_own, "{:.2f}"),
-      column("cost", 6, &Row::cost_ratio, "{:.3f}")};
+  std::vector<Column<Row>> all{{"mode", label_of},
+                               column("P", &Row::pieces, "{}"),
+                               column("nll", &Row::nll, "{:.3f}"),
+                               {"ppl", [](const Row& row) { return perplexity(row.perplexity); }},
+                               column("Δnll", &Row::delta_nll, "{:+.3f}"),
+                               column("±", &Row::delta_stderr, "{:.3f}"),
+                               column("KL", &Row::kl, "{:.3f}"),
+                               column("entropy", &Row::entropy_tok, "{:.3f}"),
+                               column("between", &Row::entropy_between, "{:.3f}"),
+                               column("within", &Row::entropy_within, "{:.3f}"),
+                               column("prefix", &Row::mass_prefix, "{:.2f}"),
+                               column("own", &Row::mass_own, "{:.2f}"),
+                               column("cost", &Row::cost_ratio, "{:.3f}")};
   if (some([](const Row& row) { return row.mass_null.has_value(); })) {
-    all.push_back(column("null", 5, &Row::mass_null, "{:.2f}"));
+    all.push_back(column("null", &Row::mass_null, "{:.2f}"));
   }
   if (some([](const Row& row) { return row.choice.has_value(); })) {
     all.push_back(choice_column("recall", &ChoiceFigures::recall));
@@ -55,7 +54,7 @@ std::vector<Column<CompareRow>> columns(const std::vector<CompareRow>& rows) {
                                       [](const Row& row) { return row.near_keys.has_value(); });
   for (std::size_t i = 0; with_gaps != rows.end() && i < with_gaps->near_keys->size(); ++i) {
     const auto title = fmt::format("<{:g}", (*with_gaps->near_keys)[i].gap);
-    all.push_back({title, 6, [i](const Row& row) {
+    all.push_back({title, [i](const Row& row) {
                      return row.near_keys ? fmt::format("{:.1f}", row.near_keys->at(i).keys)
                                           : std::string("-");
                    }});

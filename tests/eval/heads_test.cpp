@@ -172,7 +172,7 @@ TEST(HeadsReport, HasEveryPicture) {
             page.find("http://www.w3.org/2000/svg"));  // nothing from the network
   const auto table = table_of(run);
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 1 + 9 + 4);
-  EXPECT_NE(table.find("\nstatic       0.3"), std::string::npos) << table;
+  EXPECT_NE(table.find("\nstatic    0.3"), std::string::npos) << table;
   EXPECT_EQ(message([] { pictures_of(HeadsRun()); }),
             "motet::pictures_of: the run on  has no method yet; resume it first");
 }

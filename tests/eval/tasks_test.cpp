@@ -5,6 +5,11 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
 #include "motet/eval/tasks_run.h"
 #include "motet/files/mapped.h"
 #include "motet/model/encode.h"
@@ -284,6 +289,51 @@ TEST_F(TaskModes, ARunIsReadBackAsItWasWritten) {
   }
   EXPECT_NE(csv_of({run}).find(",nll_minus_full_low,"), std::string::npos);
   EXPECT_NE(table_of(run).find("selective"), std::string::npos);
+}
+
+TEST_F(TaskModes, ATableThatIsWideStandsInBlocks) {
+  TasksRun run;
+  for (const auto* id : {"1", "2", "3", "4", "5"}) {  // so many that there are intervals
+    record_.id = id;
+    const auto rows = this->run(record_);
+    run.item_rows.insert(run.item_rows.end(), rows.begin(), rows.end());
+  }
+  std::istringstream table(table_of(run));
+  std::vector<std::string> headings;
+  std::map<std::string, int> lines;
+  for (std::string line; std::getline(table, line);) {
+    EXPECT_LE(line.size(), 120U) << line;
+    if (line.starts_with("mode ")) {
+      headings.push_back(line);
+    }
+    ++lines[line.substr(0, line.find(' '))];
+  }
+  ASSERT_GE(headings.size(), 2U);
+  EXPECT_NE(headings[0].find(" nll - full"), std::string::npos);
+  EXPECT_EQ(headings[1].find(" nll"), std::string::npos);
+  EXPECT_NE(headings.back().find("  entropy"), std::string::npos);
+  EXPECT_EQ(lines["sink"], static_cast<int>(3 * headings.size()));  // of three degrees
+}
+
+TEST_F(TaskModes, APageShowsOutputsOfTheFirstItems) {
+  TasksRun run;
+  for (const auto* id : {"1", "2", "3", "4"}) {
+    record_.id = id;
+    const auto rows = this->run(record_, *id != '2');
+    run.item_rows.insert(run.item_rows.end(), rows.begin(), rows.end());
+  }
+  run.item_rows[0].output = "a<b\n" + std::string(58, 'x');
+  run.item_rows[0].score = 0.5;
+  auto page = html_of(run);
+  EXPECT_NE(page.find("<th class=\"word\">1: " + record_.answers[0]), std::string::npos);
+  EXPECT_EQ(page.find(">2: "), std::string::npos);  // it has no output
+  EXPECT_NE(page.find(">4: "), std::string::npos);
+  EXPECT_NE(page.find(">0.5: a&lt;b↵" + std::string(56, 'x') + "…<"), std::string::npos);
+  for (auto& row : run.item_rows) {
+    row.output.reset();
+  }
+  page = html_of(run);
+  EXPECT_EQ(page.find("Outputs"), std::string::npos);
 }
 
 }  // namespace

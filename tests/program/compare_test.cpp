@@ -26,7 +26,7 @@ using nlohmann::json;
 TEST_F(Compare, RunsOnGpt2AsPublished) {
   const auto outcome = run(small_);
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_NE(outcome.out.find("\nboth         4"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("\nboth       4"), std::string::npos) << outcome.out;
   EXPECT_NE(outcome.out.find("Results: " + out_ + "/run.json\n"), std::string::npos);
   const auto document = json::parse(read_file(out_ + "/run.json"));
   EXPECT_TRUE(document["complete"].get<bool>());

@@ -37,7 +37,7 @@ TEST_F(Heads, RunsEveryMethodAndLeavesAPage) {
       << outcome.err;
   EXPECT_NE(outcome.out.find("static heads calibrated on examples/data/alice.txt"),
             std::string::npos);
-  EXPECT_NE(outcome.out.find("\noracle       0.3"), std::string::npos) << outcome.out;
+  EXPECT_NE(outcome.out.find("\noracle    0.3"), std::string::npos) << outcome.out;
   const auto run = document();
   EXPECT_TRUE(run["complete"].get<bool>());
   ASSERT_EQ(run["rows"].size(), 8u);

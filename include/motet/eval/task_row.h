@@ -29,6 +29,8 @@ struct ItemRow {
   int64_t units_dropped = 0;    ///< from the far end, by TasksOptions::truncate
   int64_t tokens = 0;           ///< of context and query
 
+  std::optional<std::vector<std::string>> answers;  ///< as TaskRecord::answers
+
   std::optional<std::string> output;       ///< without special tokens; nothing where none was made
   std::optional<std::string> parsed;       ///< as parsed_answer
   std::vector<int64_t> output_ids;         ///< special tokens included
@@ -79,6 +81,7 @@ struct ItemRow {
     visit(figure::same("units", &ItemRow::units));
     visit(figure::same("units_dropped", &ItemRow::units_dropped));
     visit(figure::same("tokens", &ItemRow::tokens));
+    visit(figure::later(figure::same("answers", &ItemRow::answers)));
     visit(figure::same("output", &ItemRow::output));
     visit(figure::same("parsed", &ItemRow::parsed));
     visit(figure::same("output_ids", &ItemRow::output_ids));
@@ -192,6 +195,8 @@ struct TaskRow {
 /// pieces by heads and rows together, which is usual in tasks, is `selective` or `both`; another
 /// one has its reading's name.
 std::string label_of(const TaskRow& row);
+/// The same, of an item's row.
+std::string label_of(const ItemRow& row);
 
 /// The rows of single items joined to one for each task and mode, in the order of their first
 /// appearance, each figure with its interval.

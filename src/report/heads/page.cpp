@@ -16,17 +16,17 @@ using report::column;
 
 std::vector<Column<HeadsRow>> columns() {
   using Row = HeadsRow;
-  return {column("method", 9, &Row::method, "{}"),
-          column("tau", 6, &Row::tau, "{}"),
-          column("local", 6, &Row::local_share, "{:.3f}"),
-          column("nll", 7, &Row::nll, "{:.3f}"),
-          column("Δnll", 8, &Row::delta_nll, "{:+.4f}"),
-          column("±", 7, &Row::delta_stderr, "{:.4f}"),
-          column("entropy", 8, &Row::entropy_tok, "{:.3f}"),
-          column("false local", 12, &Row::false_local, "{:.3f}"),
-          column("false long", 11, &Row::false_long, "{:.3f}"),
-          column("error", 7, &Row::log_mass_error, "{:.3f}"),
-          column("read", 6, &Row::read_share, "{:.3f}")};
+  return {column("method", &Row::method, "{}"),
+          column("tau", &Row::tau, "{}"),
+          column("local", &Row::local_share, "{:.3f}"),
+          column("nll", &Row::nll, "{:.3f}"),
+          column("Δnll", &Row::delta_nll, "{:+.4f}"),
+          column("±", &Row::delta_stderr, "{:.4f}"),
+          column("entropy", &Row::entropy_tok, "{:.3f}"),
+          column("false local", &Row::false_local, "{:.3f}"),
+          column("false long", &Row::false_long, "{:.3f}"),
+          column("error", &Row::log_mass_error, "{:.3f}"),
+          column("read", &Row::read_share, "{:.3f}")};
 }
 
 report::Grid grid_of(const std::vector<HeadsRun>& runs) {

@@ -49,11 +49,8 @@ std::vector<std::pair<std::string, Grid>> paper_grids(const TasksRun& run) {
     return (a == 0 ? INT64_MAX : a) < (b == 0 ? INT64_MAX : b);  // a unit a piece last
   });
   const auto grid = [&](Interval GroupCell::*figure, double (*of)(double), const char* format) {
-    Grid table{{"P"}, {}, 1, {5}};
-    for (const auto& column : columns) {
-      table.columns.push_back(column);
-      table.widths.push_back(std::max<std::size_t>(22, column.size()));
-    }
+    Grid table{{"P"}, {}};
+    table.columns.insert(table.columns.end(), columns.begin(), columns.end());
     for (const auto degree : degrees) {
       auto& row = table.rows.emplace_back();
       row.push_back(degree_text(degree));
@@ -132,15 +129,6 @@ std::string summary_of(const TasksRun& run) {
 }  // namespace
 }  // namespace report::tasks
 
-namespace {
-
-/// A table whose cells with intervals stay on one line; it scrolls where it is wider than the page.
-std::string scrolling(const std::string& table) {
-  return "<div style=\"overflow-x: auto; white-space: nowrap\">\n" + table + "</div>\n";
-}
-
-}  // namespace
-
 std::vector<Picture> pictures_of(const TasksRun& run) {
   using namespace report::tasks;
   const auto all = shown(run);
@@ -170,15 +158,16 @@ std::string html_of(const TasksRun& run) {
       "tasks, with K pieces kept and with the prefix; cells are unweighted means over the tasks of "
       "a group, with 95 % intervals over items. Other readings are in the figures below.</p>\n";
   for (const auto& [title, grid] : report::tasks::paper_grids(run)) {
-    rest += "<h3>" + title + "</h3>\n" + scrolling(report::html_of(grid));
+    rest += "<h3>" + title + "</h3>\n" + report::scrolling(report::html_of(grid));
   }
   return report::page_of(fmt::format("{} in tasks", run.provenance.model.name),
                          "What reading a context in pieces does to answers, and whether attention "
                          "entropy tells. Point "
                          "at a mark for its values.",
                          pictures_of(run),
-                         rest + "<h2>Figures</h2>\n" + scrolling(html_table_of(run)) +
-                             report::tasks::figures_explained(run) + "<h2>The run</h2>\n" +
+                         rest + "<h2>Figures</h2>\n" + report::scrolling(html_table_of(run)) +
+                             report::tasks::figures_explained(run) +
+                             report::tasks::outputs_of(run) + "<h2>The run</h2>\n" +
                              report::tasks::summary_of(run));
 }
 

@@ -55,6 +55,9 @@ std::string title_of(const Row& row) {
 /// What the columns of the table of figures are, in lines.
 std::string columns_explained();
 
+/// What modes answered, item by item, as HTML; nothing where items have no output.
+std::string outputs_of(const TasksRun& run);
+
 /// The paper's three tables.
 std::vector<std::pair<std::string, Grid>> paper_grids(const TasksRun& run);
 

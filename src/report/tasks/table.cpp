@@ -22,69 +22,73 @@ std::string interval(const std::optional<double>& value, const std::optional<dou
   return low ? fmt::format("{} [{}, {}]", one(*value), one(*low), one(*high)) : one(*value);
 }
 
-Column<TaskRow> value(std::string title, std::size_t width, Measured TaskRow::*figure,
-                      const char* format) {
-  return {std::move(title), width, [=](const TaskRow& row) {
+Column<TaskRow> value(std::string title, Measured TaskRow::*figure, const char* format) {
+  return {std::move(title), [=](const TaskRow& row) {
             const auto& one = row.*figure;
             return interval(one.value, one.low, one.high, format);
           }};
 }
 
-Column<TaskRow> minus_full(std::string title, std::size_t width, Measured TaskRow::*figure,
-                           const char* format) {
-  return {std::move(title), width, [=](const TaskRow& row) {
+Column<TaskRow> minus_full(std::string title, Measured TaskRow::*figure, const char* format) {
+  return {std::move(title), [=](const TaskRow& row) {
             const auto& one = row.*figure;
             return interval(one.minus_full, one.minus_full_low, one.minus_full_high, format);
           }};
 }
 
-Column<TaskRow> minus_parallel(std::string title, std::size_t width, Measured TaskRow::*figure,
-                               const char* format) {
-  return {std::move(title), width, [=](const TaskRow& row) {
+Column<TaskRow> minus_parallel(std::string title, Measured TaskRow::*figure, const char* format) {
+  return {std::move(title), [=](const TaskRow& row) {
             const auto& one = row.*figure;
             return interval(one.minus_parallel, one.minus_parallel_low, one.minus_parallel_high,
                             format);
           }};
 }
 
-std::vector<Column<TaskRow>> columns(const std::vector<TaskRow>& rows) {
+using Columns = std::vector<Column<TaskRow>>;
+
+/// Which row it is.
+Columns names() {
+  return {column("task", &TaskRow::task, "{}"),
+          {"mode", [](const TaskRow& row) { return label_of(row); }},
+          {"P", [](const TaskRow& row) { return report::tasks::degree_text(row.pieces); }}};
+}
+
+/// The columns of figures, in blocks of what is read together.
+std::vector<Columns> blocks(const std::vector<TaskRow>& rows) {
   using Row = TaskRow;
-  std::vector<Column<Row>> all{
-      column("task", 12, &Row::task, "{}"),
-      {"mode", 22, [](const Row& row) { return label_of(row); }},
-      {"P", 5,
-       [](const Row& row) { return row.pieces == 0 ? "units" : std::to_string(row.pieces); }},
-      column("items", 5, &Row::items, "{}")};
-  const auto any = [&](Measured TaskRow::*figure) {
+  std::vector<Columns> all;
+  const auto any = [&](Measured Row::*figure) {
     return std::any_of(rows.begin(), rows.end(),
                        [&](const Row& row) { return (row.*figure).value.has_value(); });
   };
   // A figure, of how many items where not all have it, and less that of `parallel` and of `full`.
   const auto add = [&](const std::string& name, Measured Row::*figure, int64_t Row::*there) {
-    const auto plain = value(name, 20, figure, "{:.3f}");
-    all.push_back({name, 20, [plain, there](const Row& row) {
-                     const auto text = plain.cell(row);
-                     return row.*there == 0 || row.*there == row.items
-                                ? text
-                                : fmt::format("{} ({} items)", text, row.*there);
-                   }});
-    all.push_back(minus_parallel(name + " - parallel", 23, figure, "{:+.3f}"));
-    all.push_back(minus_full(name + " - full", 23, figure, "{:+.3f}"));
+    const auto plain = value(name, figure, "{:.3f}");
+    all.push_back({{name,
+                    [plain, there](const Row& row) {
+                      const auto text = plain.cell(row);
+                      return row.*there == 0 || row.*there == row.items
+                                 ? text
+                                 : fmt::format("{} ({} items)", text, row.*there);
+                    }},
+                   minus_parallel(name + " - parallel", figure, "{:+.3f}"),
+                   minus_full(name + " - full", figure, "{:+.3f}")});
   };
   add("nll", &Row::nll, &Row::items);
+  all[0].insert(all[0].begin(), column("items", &Row::items, "{}"));
   if (any(&Row::score)) {
     add("score", &Row::score, &Row::outputs);
   }
   if (any(&Row::candidate_accuracy)) {
     add("candidates", &Row::candidate_accuracy, &Row::chosen);
   }
-  all.push_back(value("entropy", 20, &Row::entropy_query, "{:.3f}"));
+  auto& attention = all.emplace_back(Columns{value("entropy", &Row::entropy_query, "{:.3f}")});
   if (any(&Row::mass_gold)) {
-    all.push_back(value("gold mass", 20, &Row::mass_gold, "{:.2f}"));
-    all.push_back(value("best is gold", 20, &Row::best_is_gold, "{:.2f}"));
-    all.push_back({"chance", 6, [](const Row& row) {
-                     return row.gold_chance ? fmt::format("{:.2f}", *row.gold_chance) : "-";
-                   }});
+    attention.push_back(value("gold mass", &Row::mass_gold, "{:.2f}"));
+    attention.push_back(value("best is gold", &Row::best_is_gold, "{:.2f}"));
+    attention.push_back({"chance", [](const Row& row) {
+                           return row.gold_chance ? fmt::format("{:.2f}", *row.gold_chance) : "-";
+                         }});
   }
   return all;
 }
@@ -95,7 +99,10 @@ report::Grid grid_of(const std::vector<TasksRun>& runs) {
     const auto rows = over_items(run.item_rows);
     all.insert(all.end(), rows.begin(), rows.end());
   }
-  const auto shown = columns(all);
+  auto shown = names();
+  for (const auto& block : blocks(all)) {
+    shown.insert(shown.end(), block.begin(), block.end());
+  }
   return report::grid_of_runs(runs, [&](const TasksRun& run) {
     auto grid = report::grid_of(shown, over_items(run.item_rows));
     grid.words = 2;
@@ -128,16 +135,13 @@ std::string table_of(const TasksRun& run) {
     }
     const std::vector<TaskRow> task(rows.begin() + static_cast<std::ptrdiff_t>(first),
                                     rows.begin() + static_cast<std::ptrdiff_t>(last));
-    auto shown = columns(task);
-    shown.erase(shown.begin());  // the task is its title
-    auto grid = report::grid_of(shown, task);
-    for (std::size_t i = 0; i < grid.columns.size(); ++i) {
-      grid.widths[i] = grid.columns[i].size();
-      for (const auto& row : grid.rows) {
-        grid.widths[i] = std::max(grid.widths[i], row[i].size());
-      }
+    text += report::tasks::title_of(task[0]) + "\n";
+    for (const auto& block : blocks(task)) {
+      auto shown = names();
+      shown.erase(shown.begin());  // the task is the title
+      shown.insert(shown.end(), block.begin(), block.end());
+      text += report::text_of(report::grid_of(shown, task)) + "\n";
     }
-    text += report::tasks::title_of(task[0]) + "\n" + report::text_of(grid) + "\n";
     first = last;
   }
   for (const auto& one : entropy_correlations(run.item_rows)) {
