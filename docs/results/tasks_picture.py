@@ -2,7 +2,7 @@
 """What docs/results/tasks.sh finds, as a picture.   tasks_picture.py OUT.svg RUN ...
 
 Cures by tasks, at the largest degree: loss against parallel reading. Above, what there was to cure; below, whether entropy orders
-the task's modes; on the right, means over tasks. RUN as in tasks_tables.py.
+the task's modes; on the right, means over tasks. Modes are those that all tasks have. RUN as in tasks_tables.py.
 """
 
 import re
@@ -56,11 +56,12 @@ def main():
     orders = {one["task"]: one["entropy_nll"][0] for run in runs for one in run.get("correlations", [])}
     tasks = dict(sorted(tasks.items(), key=lambda task: -(orders.get(task[0]) or 0)))
     pieces = max(p for modes in tasks.values() for p, _ in modes)
-    names = [mode for mode in dict.fromkeys(mode for modes in tasks.values() for p, mode in modes if p == pieces) if mode != "parallel"]
+    names = [mode for mode in dict.fromkeys(mode for modes in tasks.values() for p, mode in modes if p == pieces)
+             if mode != "parallel" and all((pieces, mode) in modes for modes in tasks.values())]
     loss, less = numpy.full((2, len(names), len(tasks)), numpy.nan)
     real = numpy.zeros(loss.shape, bool)
     for ((p, name), task), (found, p_value) in compared(tasks, nll).items():
-        if p == pieces:
+        if p == pieces and name in names:
             place, modes = (names.index(name), list(tasks).index(task)), tasks[task]
             loss[place], real[place] = found[0], p_value < 0.05
             less[place] = differences(modes[p, name], modes[p, "parallel"], entropy).mean()

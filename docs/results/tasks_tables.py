@@ -135,13 +135,14 @@ def main():
     table(["task", "modes", "entropy and loss", "entropy and score"], [
         [one["task"], str(one["modes"]), show(one["entropy_nll"]), show(one["entropy_score"])]
         for run in runs for one in run.get("correlations", [])])
-    print("**What a reading does to entropy and to loss**, against parallel of the same degree, mean over tasks\n")
+    print("**What a reading does to entropy and to loss**, against parallel of the same degree, mean over tasks, of modes that "
+          "all of them have\n")
     rows = []
-    for mode in dict.fromkeys(mode for modes in tasks.values() for mode in modes):
-        if mode[0] == 1 or mode[1] == "parallel":
+    for mode in every:
+        if mode[0] == 1 or mode[1] == "parallel" or any(mode not in modes for modes in tasks.values()):
             continue
         both = [[differences(modes[mode], modes[mode[0], "parallel"], figure).mean()
-                 for figure in (lambda row: row["entropy_query"], nll)] for modes in tasks.values() if mode in modes]
+                 for figure in (lambda row: row["entropy_query"], nll)] for modes in tasks.values()]
         rows.append((str(mode[0] or "units"), mode[1], *numpy.mean(both, 0)))
     table(["P", "mode", "entropy, nats", "loss, nats a token"], [[*row[:2], *(f"{x:+.3f}" for x in row[2:])] for row in rows])
     print("**Does a change of entropy order readings across tasks?** Spearman's rank correlation of the last table's columns\n")

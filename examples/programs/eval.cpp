@@ -5,150 +5,28 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
 
 #include "chat.h"
+#include "eval_options.h"
 #include "items.h"
 #include "motet/eval/task.h"
 #include "motet/eval/tasks_run.h"
 #include "motet/files/mapped.h"
 #include "motet/files/sha256.h"
-#include "motet/model/generate.h"
-#include "motet/reading/registry.h"
 #include "motet/report/tasks.h"
 #include "motet/text/tokenizer.h"
 #include "program.h"
-#include "readings.h"
 #include "report_files.h"
 #include "run_files.h"
 
 namespace {
 
+using program::EvalOptions;
 using program::note;
-using program::UsageError;
-
-struct Options : program::Options {
-  std::vector<std::string> tasks;
-  std::optional<int64_t> items, outputs, select;
-  int64_t length = 2048;
-  std::string layout = "pce";
-  std::vector<std::string> pieces{"1", "4", "16"};
-  std::vector<std::string> readings{"select"};
-  std::string prefix = "Answer the question at the end from these contexts:\\n\\n";
-  std::string positions = "spread";
-  std::string truncate;
-  bool bos = false, full_length = false, chat = false, show_prompt = false;
-  std::optional<std::string> system;
-  std::vector<std::string> also;
-  program::AblationOptions ablation;
-};
-
-void add_options(CLI::App& app, Options& options) {
-  auto* tasks = app.add_option("--tasks", options.tasks)->delimiter(',')->required();
-  app.add_option("--items", options.items, "of each task; 50, unless given. May grow on --resume");
-  app.add_option("--outputs", options.outputs,
-                 "of them, so many with an output; the others have likelihoods alone. All, unless\n"
-                 "given");
-  app.add_option("--length", options.length,
-                 "of generated items: tokens of prompt and output together")
-      ->capture_default_str();
-  app.add_option("--layout", options.layout,
-                 "of prompts that are made: pce has the instruction behind the context, helmet\n"
-                 "before it. Figures of the two are not to be compared")
-      ->check(CLI::IsMember({"pce", "helmet"}))
-      ->capture_default_str();
-  app.add_option("--pieces", options.pieces,
-                 "degrees P, to which units are dealt in order, or `units`: a unit a piece")
-      ->delimiter(',')
-      ->capture_default_str();
-  app.add_option("--prefix", options.prefix,
-                 "shared prefix of sink and both, of items that have none of their own; knows \\n")
-      ->capture_default_str();
-  app.add_flag("--bos", options.bos,
-               "put the tokenizer's first token before everything, in every mode");
-  auto* chat = app.add_flag(
-      "--chat", options.chat,
-      "each item is a user's message (ChatML models): its opening stands before everything, in\n"
-      "every mode; what follows the query's last line break begins the answer");
-  app.add_option("--system", options.system, "a system message before the user's; knows \\n")
-      ->needs(chat);
-  app.add_option(
-      "--select", options.select,
-      "pieces K that selective and both keep, for heads and rows of a call together, and\n"
-      "asks for these modes; 2");
-  auto* readings =
-      app.add_option("--readings", options.readings)->delimiter(',')->capture_default_str();
-  options.describe = [tasks, readings] {
-    tasks->description(program::wrapped("tasks, of " + motet::task_usages()));
-    readings->description(program::wrapped(
-        "readings beside `all`, each without and with the prefix, of " + motet::reading_usages()));
-  };
-  app.add_option("--positions", options.positions, "of the pieces' tokens")
-      ->check(CLI::IsMember({"spread", "left", "right", "sequential"}))
-      ->capture_default_str();
-  app.add_flag("--full-length", options.full_length,
-               "outputs have all of their tokens, as in PCE: nothing ends them");
-  app.add_option("--truncate", options.truncate,
-                 "units: leave out whole units, from the one that is farthest from the query on,\n"
-                 "of items longer than the model's positions")
-      ->check(CLI::IsMember({"units"}));
-  app.add_option("--also", options.also,
-                 "ruler, helmet: beside run.json, files for their scorers, a directory a mode")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"ruler", "helmet"}));
-  app.add_flag("--show-prompt", options.show_prompt,
-               "print the first item of each task as it would be read, and end");
-  program::add_ablation_options(app, options.ablation);
-  program::add_config_option(app, options);
-  program::add_options(app, options);
-}
-
-int64_t degree_of(const std::string& text) {
-  if (text == "units") {
-    return motet::TasksOptions::kUnits;
-  }
-  int64_t degree = 0;
-  const auto* end = text.data() + text.size();
-  const auto [last, error] = std::from_chars(text.data(), end, degree);
-  if (error != std::errc() || last != end || degree < 1) {
-    throw UsageError(
-        fmt::format("--pieces {}: a degree of at least 1, or `units`, is wanted", text));
-  }
-  return degree;
-}
-
-motet::TasksOptions tasks_options(const Options& options, const motet::Config& config,
-                                  const motet::Tokenizer& tokenizer) {
-  motet::TasksOptions tasks;
-  tasks.pieces.clear();
-  for (const auto& degree : options.pieces) {
-    tasks.pieces.push_back(degree_of(degree));
-  }
-  tasks.prefix = tokenizer.encode(program::unescaped(options.prefix)).ids;
-  tasks.select = options.select.value_or(tasks.select);
-  tasks.readings = program::readings_of(options.readings, options.select);
-  tasks.positions = motet::positions_named(options.positions);
-  if (options.bos) {
-    tasks.bos = program::bos_of(options.model, config, tokenizer);
-  }
-  tasks.full_length = options.full_length;
-  if (!options.full_length) {
-    tasks.end = motet::end_tokens(options.model);
-    const auto end = tokenizer.id("<|im_end|>");
-    if (options.chat && end &&
-        std::find(tasks.end.begin(), tasks.end.end(), *end) == tasks.end.end()) {
-      tasks.end.push_back(*end);
-    }
-  }
-  tasks.truncate = !options.truncate.empty();
-  tasks.ablation = options.ablation.ablation();
-  program::check_options(options, [&] { tasks.validate(); });
-  return tasks;
-}
 
 /// Every item of every task, the first of each task before the second of any, so that a run that
 /// ends early has some of all.
@@ -159,7 +37,7 @@ struct Items {
   std::string files_hash;
 };
 
-Items make_items(const Options& options, const motet::TasksOptions& tasks,
+Items make_items(const EvalOptions& options, const motet::TasksOptions& tasks,
                  const motet::TasksPlan& plan, const motet::Config& config,
                  const motet::Tokenizer& tokenizer, const std::optional<program::Chat>& chat) {
   const motet::TaskSettings settings{.length = options.length,
@@ -218,7 +96,7 @@ Items make_items(const Options& options, const motet::TasksOptions& tasks,
 }
 
 /// Takes the run that --out holds already, where that is to go on with these items.
-void go_on(const Options& options, const Items& items, motet::TasksRun& run) {
+void go_on(const EvalOptions& options, const Items& items, motet::TasksRun& run) {
   if (!program::goes_on(options, motet::json_of(run), {"outputs"})) {
     return;
   }
@@ -248,7 +126,7 @@ void go_on(const Options& options, const Items& items, motet::TasksRun& run) {
 }
 
 /// Items of tasks that are made which have more tokens than were asked for.
-void tell_long(const Options& options, const Items& items) {
+void tell_long(const EvalOptions& options, const Items& items) {
   std::map<std::string, int64_t> longest;
   for (std::size_t i = 0; i < items.items.size(); ++i) {
     const auto& item = items.items[i];
@@ -296,7 +174,7 @@ void show_prompts(const Items& items, const std::string& prefix) {
 }
 
 /// What was left out, each reason's first items and their number.
-void tell_left_out(const Options& options, const motet::TasksPlan& plan, const Items& items) {
+void tell_left_out(const EvalOptions& options, const motet::TasksPlan& plan, const Items& items) {
   for (const auto& one : plan.left_out) {
     note(options, fmt::format("left out: {}, P = {}: {}", one.mode, one.pieces, one.reason));
   }
@@ -325,7 +203,7 @@ void tell_left_out(const Options& options, const motet::TasksPlan& plan, const I
 }
 
 /// The files of others that were asked for.
-void write_also(const Options& options, const Items& items, const motet::TasksRun& run) {
+void write_also(const EvalOptions& options, const Items& items, const motet::TasksRun& run) {
   std::vector<motet::TaskRecord> records;
   for (const auto& item : items.items) {
     records.push_back(item.record);
@@ -345,25 +223,14 @@ void write_also(const Options& options, const Items& items, const motet::TasksRu
   }
 }
 
-void eval(const Options& options) {
-  if (!options.also.empty() && options.out.empty()) {
-    throw UsageError("--also writes beside run.json: --out DIR says where");
-  }
-  for (const auto& [value, name] :
-       {std::pair{options.items, "items"}, {options.outputs, "outputs"}}) {
-    if (value && *value < (std::string_view(name) == "items" ? 1 : 0)) {
-      throw UsageError(fmt::format("--{} {}: a number of items is wanted", name, *value));
-    }
-  }
-  if (options.length < 1) {
-    throw UsageError(fmt::format("--length {}: a number of tokens is wanted", options.length));
-  }
+void eval(const EvalOptions& options) {
+  program::check(options);
   const auto config = motet::load_config(options.model);
   const auto tokenizer = program::tokenizer_of(options, config);
   const auto chat = options.chat
                         ? std::optional(program::chat_of(options, tokenizer, options.system))
                         : std::nullopt;
-  const auto tasks = tasks_options(options, config, tokenizer);
+  const auto tasks = program::tasks_options(options, config, tokenizer);
   const auto plan = motet::plan_tasks(tasks);
   const auto items = make_items(options, tasks, plan, config, tokenizer, chat);
   tell_long(options, items);
@@ -471,8 +338,8 @@ int main(int argc, char** argv) {
       "and\n"
       "attention entropy, with intervals.",
       "motet-eval");
-  Options options;
+  EvalOptions options;
   options.seed = 42;
-  add_options(app, options);
+  program::add_eval_options(app, options);
   return program::run(app, argc, argv, options, [&] { eval(options); });
 }

@@ -226,6 +226,12 @@ class Tasks(unittest.TestCase):
             kept = run(sys.executable, RESULTS / "tasks_tables.py", root / "kept.jsonl.gz")
             run(sys.executable, RESULTS / "tasks_picture.py", root / "tasks.svg", root / "kept.jsonl.gz")
             picture = (root / "tasks.svg").read_text(encoding="utf-8")
+            of_one = lambda row: row["task"] == "vt" and row["reading"].startswith("discount") and row["prefix_tokens"]
+            (root / "less.json").write_text(json.dumps(document | {
+                "item_rows": [row for row in document["item_rows"] if not of_one(row)]}), encoding="utf-8")
+            less = run(sys.executable, RESULTS / "tasks_tables.py", root / "less.json")
+            run(sys.executable, RESULTS / "tasks_picture.py", root / "less.svg", root / "less.json")
+            less_picture = (root / "less.svg").read_text(encoding="utf-8")
             document["configuration"]["tasks"] = ["icl:/a/b/test.jsonl:demos=/a/train.jsonl:labels=2", "vt"]
             (root / "elsewhere.json").write_text(json.dumps(document), encoding="utf-8")
             run(sys.executable, RESULTS / "tasks_tables.py", "--keep", root / "elsewhere.jsonl.gz", root / "elsewhere.json")
@@ -252,6 +258,11 @@ class Tasks(unittest.TestCase):
         self.assertTrue(against["4", "sink"][1].startswith(f"{sum(sink[i] - parallel[i] for i in sink) / 5:+.3f} ["))
         self.assertIn(f">{sum(sink[i] - parallel[i] for i in sink) / 5:+.2f}<", picture)
         self.assertNotIn("*", " ".join(against["4", "sink"]))  # 32 sign flips say little
+        # A mean over tasks is of the same tasks for every mode.
+        means = lambda text: [row[1] for row in table(text, "that all of them have\n") if row[0] == "4"]
+        self.assertEqual([mode for mode in means(markdown) if mode not in means(less)], ["discount(c=1) + prefix"])
+        self.assertIn("discount(c=1) + prefix", [row[1] for row in table(less, "below 0 a cure helps\n")])
+        self.assertNotIn(">discount(c=1) + prefix<", less_picture)
 
 
 class Readings(unittest.TestCase):
