@@ -24,7 +24,7 @@ die() { say "$*"; exit 1; }
 
 environment=$(cmake/setup.sh --model)
 eval "$environment"
-if ! echo '#include <benchmark/benchmark.h>' | c++ -fsyntax-only -x c++ - 2> /dev/null; then
+if ! echo '#include <benchmark/benchmark.h>' | ${CXX:-c++} -fsyntax-only -x c++ - 2> /dev/null; then
   say "installing libbenchmark-dev"
   sudo=
   [ "$(id -u)" = 0 ] || sudo="sudo -n"

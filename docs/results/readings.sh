@@ -15,7 +15,7 @@
 set -euo pipefail
 experiment=readings
 needed="valid_books train_books_1 wikitext2_valid test_books wikitext2_test"
-model=models/SmolLM2-135M-Instruct only=" " pieces="" rest=()
+model=models/SmolLM2-135M-Instruct dtype="" only=" " pieces="" rest=()
 while [ $# -gt 0 ]; do
   case $1 in
     --model | --only | --pieces)
@@ -46,6 +46,9 @@ tenths="0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1"
 steps=240 length=4096 segments=24 degrees=1,8,32
 $quick && fits=("${fits[0]}" "${fits[1]}") steps=12 length=1024 segments=2 degrees=1,8 tenths="0.5 0.9"
 pieces=${pieces:-$degrees}
+# shellcheck disable=SC2046  # words
+only_of "${fits[@]%% *}" temper fixed controls learned $($quick || echo seeds) ensembles prefix choices
+set_up
 
 fit() {  # NAME TEXTS OPTION...
   local name=$1 texts_of=$2 files=(); shift 2
@@ -54,7 +57,8 @@ fit() {  # NAME TEXTS OPTION...
   for text in ${texts_of//,/ }; do files+=(--text "$texts/$text.txt"); done
   "$programs/motet-finetune" --model "$model" --tune reading "${files[@]}" --length 1024 --scored 256 --pieces 8 --steps $steps \
     "$@" --out "$out/fits/$name" --resume > /dev/null
-  cp "$out/fits/$name/reading.safetensors" "$out/$name.safetensors"
+  cp "$out/fits/$name/reading.safetensors" "$out/$name.part"
+  mv "$out/$name.part" "$out/$name.safetensors"
 }
 read_one() {  # TEXT KEPT READINGS OPTION...
   local text=$1 kept=$2 readings=$3 run; shift 3

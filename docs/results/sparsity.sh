@@ -9,7 +9,9 @@
 set -euo pipefail
 experiment=sparsity
 needed="train_books_1 train_books_2 valid_books test_books wikitext2_test_raw"
+model=models/SmolLM2-135M-Instruct dtype=""
 source "$(dirname "${BASH_SOURCE[0]}")/experiment.sh"
+set_up
 
 programs=build/release/examples
 
@@ -78,7 +80,6 @@ train_all() {  # from scratch
   done
   tabulate
 }
-model=models/SmolLM2-135M-Instruct
 read -r first others <<< "$seeds"
 tune_all "$first"
 $quick || train_all

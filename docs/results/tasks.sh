@@ -54,12 +54,17 @@ $quick || {
   add niah:depth=0
   add niah:depth=100
 }
+name_of() { echo "$1" | sed -E 's|[^:=]*/([^/]*)[.]jsonl|\1|g; s|[:=]|-|g'; }
+names=()
+for task in "${tasks[@]}"; do names+=("$(name_of "$task")"); done
+only_of "${names[@]}"
+set_up
 tables() {
   "$MOTET_PYTHON" "$here/tasks_tables.py" "$out"/*.jsonl.gz > "$out/tables.md"
   "$MOTET_PYTHON" "$here/tasks_picture.py" "$out/tasks.svg" "$out"/*.jsonl.gz
 }
 for task in "${tasks[@]}"; do
-  name=$(echo "$task" | sed -E 's|[^:=]*/([^/]*)[.]jsonl|\1|g; s|[:=]|-|g')
+  name=$(name_of "$task")
   [ ! -e "$out/$name.jsonl.gz" ] || continue
   [ "$only" = " " ] || [[ "$only" = *" $name "* ]] || continue
   say "$name"

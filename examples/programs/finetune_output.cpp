@@ -10,6 +10,7 @@
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
 #include "motet/train/checkpoints.h"
+#include "run_files.h"
 
 namespace program {
 
@@ -118,6 +119,7 @@ std::vector<fs::path> tokenizer_files(const fs::path& directory) {
 std::unique_ptr<motet::DirectoryLock> claim_training(const FinetuneOptions& options,
                                                      const ordered_json& run,
                                                      const fs::path& tokenizer) {
+  check_writable(run);
   auto lock = claim_directory(options);
   const auto document = options.out / kDocument;
   const auto where = options.out.string();

@@ -92,7 +92,11 @@ class Answering {
       json["system"] = program::unescaped(*options_.system);
     }
     if (!options_.ablation.heads.empty()) {
-      json["ablate"] = options_.ablation.heads;
+      std::vector<std::string> heads;  // not the name of their file, which may change
+      for (const auto& [layer, head] : options_.ablation.ablation().heads) {
+        heads.push_back(fmt::format("{}.{}", layer, head));
+      }
+      json["ablate"] = fmt::format("{}", fmt::join(heads, ","));
       json["ablate_by"] = options_.ablation.by;
     }
     return json;

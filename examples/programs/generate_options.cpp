@@ -129,9 +129,6 @@ void check(GenerateOptions& options, const std::vector<Task>& tasks) {
         "--top-p {}: at --temperature 0 the most likely token is taken, always", *options.top_p));
   }
   options.generate.sampling.top_p = options.top_p.value_or(1);
-  if (options.out.empty() && (options.resume || options.overwrite)) {
-    throw UsageError("--resume and --overwrite need --out DIR");
-  }
   if (options.generate.tokens < 1) {
     throw UsageError(fmt::format("--tokens {}: at least 1 is wanted", options.generate.tokens));
   }

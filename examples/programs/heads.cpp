@@ -61,10 +61,12 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--calibrate", options.calibrate,
                  "text, or static.json of an earlier run; examples/data/alice.txt unless given");
-  app.add_option("--pattern", options.pattern,
-                 "which heads are long: JSON, or a table of gates as DuoAttention has it");
+  auto* pattern =
+      app.add_option("--pattern", options.pattern,
+                     "which heads are long: JSON, or a table of gates as DuoAttention has it");
   app.add_option("--gate", options.gate, "heads with a gate of so much or more are long")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(pattern);
   app.add_option("--window-first", options.window_first, "first keys that every row reads")
       ->capture_default_str();
   app.add_option("--window-last", options.window_last, "last keys that every row reads")
@@ -101,14 +103,21 @@ CalibrationText calibration_text(const Options& options, const motet::HeadsOptio
   return found;
 }
 
+bool has(const motet::HeadsOptions& heads, const std::string& method) {
+  return std::find(heads.methods.begin(), heads.methods.end(), method) != heads.methods.end();
+}
+
 /// What static heads are made from; also writes the thresholds that --share and --loss ask for into
 /// `heads`.
 std::optional<motet::HeadCalibration> calibrate(const Options& options, const motet::Decoder& model,
                                                 const motet::Tokenizer& tokenizer,
                                                 motet::HeadsOptions& heads) {
-  const auto& methods = heads.methods;
-  const bool wanted = std::find(methods.begin(), methods.end(), "static") != methods.end();
+  const bool wanted = has(heads, "static");
   const bool chosen = !options.share.empty() || !options.loss.empty();
+  if (!wanted && !chosen && !options.calibrate.empty()) {
+    throw UsageError("--calibrate " + options.calibrate.string() +
+                     ": nothing is calibrated without the method static, --share or --loss");
+  }
   if (options.calibrate.extension() == ".json") {
     if (chosen) {
       throw UsageError("--calibrate " + options.calibrate.string() +
@@ -163,6 +172,10 @@ motet::HeadsOptions heads_options(const Options& options, const motet::Config& c
   heads.seed = options.seed;
   heads.ablation = options.ablation.ablation();
   if (!options.pattern.empty()) {
+    if (!has(heads, "pattern")) {
+      throw UsageError("--pattern " + options.pattern.string() +
+                       ": --method names no pattern, which would read it");
+    }
     heads.pattern = motet::load_pattern(options.pattern, config, options.gate);
   }
   program::check_options(options, [&] {

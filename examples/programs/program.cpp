@@ -74,7 +74,9 @@ std::vector<std::string> with_config(const CLI::App& app, std::vector<std::strin
   }
   const auto json = nlohmann::json::parse(motet::read_file(path), nullptr, false);
   motet::require(json.is_object() && json.contains("command") && json["command"].is_array() &&
-                     !json["command"].empty(),
+                     !json["command"].empty() &&
+                     std::all_of(json["command"].begin(), json["command"].end(),
+                                 [](const auto& word) { return word.is_string(); }),
                  path, ": is no run.json; it has no 'command'");
   const auto recorded = json["command"].get<std::vector<std::string>>();
   motet::require(recorded[0] == command[0], path, ": is a run of ", recorded[0], ", not of ",
@@ -263,6 +265,9 @@ int run(CLI::App& app, int argc, char** argv, Options& options, const std::funct
     check_numbers(app, options.command);
     std::vector<std::string> words(options.command.rbegin(), options.command.rend() - 1);
     app.parse(std::move(words));  // CLI11 takes them from the back
+    if (options.out.empty() && (options.resume || options.overwrite)) {
+      throw UsageError("--resume and --overwrite need --out DIR");
+    }
   } catch (const UsageError& error) {
     return tell(app, error.what(), 2);
   } catch (const motet::Error& error) {

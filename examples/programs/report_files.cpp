@@ -2,6 +2,7 @@
 
 #include <librsvg/rsvg.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "motet/error.h"
@@ -27,7 +28,7 @@ cairo_status_t append(void* to, const unsigned char* bytes, unsigned int count) 
 }  // namespace
 
 std::string png_of(const std::string& svg) {
-  constexpr double kScale = 2;
+  constexpr double kScale = 2, kLargest = 32767;  // the longest side that cairo draws, pixels
   GError* error = nullptr;
   const std::unique_ptr<RsvgHandle, Freed<RsvgHandle, release>> handle(
       rsvg_handle_new_from_data(reinterpret_cast<const guint8*>(svg.data()), svg.size(), &error));
@@ -35,11 +36,12 @@ std::string png_of(const std::string& svg) {
   if (handle != nullptr) {
     rsvg_handle_get_intrinsic_size_in_pixels(handle.get(), &width, &height);
   }
+  const auto scale = std::min(kScale, kLargest / std::max({width, height, 1.0}));
   const std::unique_ptr<cairo_surface_t, Freed<cairo_surface_t, cairo_surface_destroy>> surface(
-      cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(width * kScale),
-                                 static_cast<int>(height * kScale)));
+      cairo_image_surface_create(CAIRO_FORMAT_RGB24, static_cast<int>(width * scale),
+                                 static_cast<int>(height * scale)));
   const std::unique_ptr<cairo_t, Freed<cairo_t, cairo_destroy>> cairo(cairo_create(surface.get()));
-  const RsvgRectangle whole{0, 0, width * kScale, height * kScale};
+  const RsvgRectangle whole{0, 0, width * scale, height * scale};
   const bool drawn = handle != nullptr &&
                      rsvg_handle_render_document(handle.get(), cairo.get(), &whole, &error) != 0;
   if (!drawn) {

@@ -127,8 +127,19 @@ motet::Provenance provenance_here(const Options& options) {
   return provenance;
 }
 
+void check_writable(const ordered_json& document) {
+  try {
+    document.dump();
+  } catch (const json::type_error&) {
+    motet::fail(
+        "an argument, or the name of the model or of a text, is not UTF-8, which results "
+        "cannot hold; rename the file");
+  }
+}
+
 bool goes_on(const Options& options, const ordered_json& wanted,
              const std::vector<std::string>& also) {
+  check_writable(wanted);
   motet::remove_partial_files(options.out, kFiles);
   if (options.overwrite) {
     remove_run(options.out);

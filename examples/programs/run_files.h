@@ -36,6 +36,10 @@ std::vector<motet::Source> reading_files(const Options& options,
 /// How this run comes about, but for its model and text.
 motet::Provenance provenance_here(const Options& options);
 
+/// Throws Error where a document cannot be written, since a name in it is not UTF-8: to be called
+/// before an earlier one goes.
+void check_writable(const nlohmann::ordered_json& document);
+
 /// Sees to it that --out, which is claimed, is free for the run `wanted`, or holds it. Returns
 /// whether it holds it: --resume was given and the run agrees in every field that makes figures
 /// (`also` names more of them). With --overwrite the earlier run, where there is one, goes first:

@@ -45,9 +45,11 @@ Tensor keys_of_rows(const KeyBudget& budget, const KeySets& sets,
   }
   const auto seen = of_sets.sum(-1);
   constexpr double kRounding = 1e-9;  // 0.1 * 30 is a little above 3
-  const auto keys =
-      budget.share ? (seen.to(torch::kFloat64) * *budget.share - kRounding).ceil().to(torch::kInt64)
-                   : torch::full_like(seen, budget.keys);
+  const auto keys = budget.share ? (seen.to(torch::kFloat64) * *budget.share - kRounding)
+                                       .ceil()
+                                       .to(torch::kInt64)
+                                       .clamp_min(1)
+                                 : torch::full_like(seen, budget.keys);
   return keys.masked_fill(keys >= seen, 0);
 }
 

@@ -88,9 +88,11 @@ Row merge(const std::vector<Row>& parts, const std::vector<Tensor>& log_weights)
     const auto shift =
         log_weights.empty() ? torch::zeros_like(part.lse) : log_weights[i].expand_as(part.lse);
     const auto dropped = shift == -kInfinity;
-    lses.push_back(part.lse + shift);
+    // What is dropped may be NaN.
+    lses.push_back((part.lse + shift).masked_fill(dropped, -kInfinity));
     entropies.push_back(part.entropy.masked_fill(dropped, 0));
-    set_lses.push_back(part.set_lse + shift.unsqueeze(-1));
+    set_lses.push_back(
+        (part.set_lse + shift.unsqueeze(-1)).masked_fill(dropped.unsqueeze(-1), -kInfinity));
     set_entropies.push_back(part.set_entropy.masked_fill(dropped.unsqueeze(-1), 0));
   }
   const Shares shares(lses);

@@ -37,6 +37,8 @@ Tensor finite_log_sum(const Tensor& lses) {
   return lses.masked_fill(none, 0).logsumexp(-1, true).masked_fill(none, 0);
 }
 
+Tensor below_largest(const Tensor& lses) { return lses - finite(lses.detach().amax(-1, true)); }
+
 Tensor times_log(const Tensor& w) {
   // The slope of ln w is infinite where w is 0, and that of exp(-inf), 0, times it NaN.
   const bool differentiated = at::GradMode::is_enabled() && w.requires_grad();

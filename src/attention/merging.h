@@ -26,6 +26,10 @@ torch::Tensor finite(const torch::Tensor& lse);
 /// `finite` has it, with gradient 0 there, where that of logsumexp is NaN.
 torch::Tensor finite_log_sum(const torch::Tensor& lses);
 
+/// lses less the largest of the last dimension, which is a constant; -inf stays. For what does not
+/// change where all of them are shifted, and in which large ones would cancel.
+torch::Tensor below_largest(const torch::Tensor& lses);
+
 /// w ln w, 0 where w is, with gradient 0 there if w is exp(-inf).
 torch::Tensor times_log(const torch::Tensor& w);
 

@@ -19,7 +19,13 @@ Tensor probabilities(const Tensor& query, torch::TensorList keys, const KeySets&
   }
   const auto chosen = torch::tensor(rows, torch::kInt64).to(query.device());
   const auto q = query.index_select(2, chosen).to(lse.scalar_type());
-  const auto k = torch::cat(keys, 2).to(lse.scalar_type());
+  const bool shared = std::all_of(keys.begin(), keys.end(),
+                                  [](const Tensor& tensor) { return tensor.size(0) == 1; });
+  std::vector<Tensor> list;
+  for (const auto& tensor : keys) {
+    list.push_back(tensor.expand({shared ? 1 : query.size(0), -1, -1, -1}));
+  }
+  const auto k = torch::cat(list, 2).to(lse.scalar_type());
   // Query heads of a group side by side: grouped keys are not copied.
   const auto kv_heads = k.size(1), count = static_cast<int64_t>(rows.size());
   const auto scores = options.rule.scores(
@@ -47,13 +53,13 @@ Tensor probabilities(const Tensor& query, torch::TensorList keys, const KeySets&
       if (factor) {
         s = s * factor->select(2, rows[i]).unsqueeze(2);
       }
+      if (log_weight) {
+        s = s + log_weight->select(2, rows[i]).select(2, span.set).unsqueeze(2);
+      }
       if (options.threshold) {
         const auto least = options.threshold->index({at::indexing::Slice(), at::indexing::Slice(),
                                                      at::indexing::Slice(rows[i], rows[i] + 1)});
         s = s.masked_fill(s < least, -INFINITY);
-      }
-      if (log_weight) {
-        s = s + log_weight->select(2, rows[i]).select(2, span.set).unsqueeze(2);
       }
       // A row without any key has lse -inf, and no probability anywhere.
       p.select(2, i)

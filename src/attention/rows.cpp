@@ -186,7 +186,7 @@ RowParts Row::parts() const {
 Row attend(const Tensor& query, torch::TensorList keys, torch::TensorList values,
            const KeySets& sets, const std::optional<Tensor>& log_weight,
            const RowOptions& options) {
-  require(!values.empty() || keys.empty(), "motet::attend: keys without values");
+  require(!values.empty(), "motet::attend: no values; motet::score is for keys alone");
   const auto result =
       rows(checked("motet::attend", query, keys, values, sets, log_weight, options));
   return {result.out,         result.lse,     result.entropy,  result.set_lse,

@@ -30,8 +30,8 @@ KeySets::KeySets(int64_t sets, int64_t rows, int64_t keys, std::vector<Span> spa
     : sets_(sets), rows_(rows), keys_(keys) {
   for (const auto& span : spans) {
     require(span.set >= 0 && span.set < sets && span.rows >= 0 && span.keys >= 0 &&
-                span.first_row >= 0 && span.first_row + span.rows <= rows && span.first_key >= 0 &&
-                span.first_key + span.keys <= keys,
+                span.first_row >= 0 && span.first_row <= rows - span.rows && span.first_key >= 0 &&
+                span.first_key <= keys - span.keys,
             "motet::KeySets: the span (", span, ") leaves ", sets, " sets, ", rows, " rows, ", keys,
             " keys");
     require(!span.causal || span.keys >= span.rows, "motet::KeySets: the causal span (", span,

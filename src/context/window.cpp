@@ -53,7 +53,17 @@ WindowSets split_window(const KeySets& sets, const Window& window) {
   auto all = near;
   all.insert(all.end(), far.begin(), far.end());
   const auto of = [&](std::vector<Span> spans) {
-    return KeySets(split.count(), sets.rows(), sets.keys(), std::move(spans));
+    KeySets made(split.count(), sets.rows(), sets.keys(), std::move(spans));
+    for (int64_t set = 0; set < sets.sets(); ++set) {
+      if (sets.factor(set) == 1) {
+        continue;
+      }
+      made = made.with_factor(set, sets.factor(set));
+      if (meaning.is_piece(set)) {
+        made = made.with_factor(split.bulk(set - meaning.piece(0)), sets.factor(set));
+      }
+    }
+    return made;
   };
   return {split, of(std::move(all)), of(std::move(near)), of(std::move(far))};
 }

@@ -116,8 +116,10 @@ std::vector<TaskCorrelation> entropy_correlations(const std::vector<ItemRow>& it
       return figures;
     };
     if (row.items > 0) {
-      row.nll =
-          correlation(draws, of_modes(entropy_of, shared), of_modes(nll_of, shared), row.items);
+      const auto entropy = [](const ModeRows& mode) {
+        return figure_of(mode, [](const ItemRow& one) { return one.entropy_query; });
+      };
+      row.nll = correlation(draws, of_modes(entropy, shared), of_modes(nll_of, shared), row.items);
     }
     if (outputs > 0) {
       const auto entropy = [](const ModeRows& mode) {
@@ -134,7 +136,7 @@ std::vector<TaskCorrelation> entropy_correlations(const std::vector<ItemRow>& it
 std::vector<GroupCell> group_cells(const std::vector<ItemRow>& item_rows) {
   struct Figures {
     std::vector<Tensor> nll, score, entropy;  // of each task
-    int64_t items = 0;
+    int64_t items = 0, outputs = 0;           // of the task with the most
   };
   std::map<std::tuple<std::string, int64_t, int64_t, bool>, Figures> cells;
   int64_t stream = 0;  // items of one task have nothing to do with those of another
@@ -151,7 +153,10 @@ std::vector<GroupCell> group_cells(const std::vector<ItemRow>& item_rows) {
       cell.items = std::max(cell.items, task.items);
       cell.nll.push_back(draws.means(nll_of(mode)));
       const auto score = score_of(mode);
-      if (std::any_of(score.weight.begin(), score.weight.end(), [](double w) { return w > 0; })) {
+      const auto outputs = std::count_if(score.weight.begin(), score.weight.end(),
+                                         [](double weight) { return weight > 0; });
+      if (outputs > 0) {
+        cell.outputs = std::max<int64_t>(cell.outputs, outputs);
         cell.score.push_back(draws.means(score));
         cell.entropy.push_back(
             draws.means(figure_of(mode, [](const ItemRow& row) { return row.entropy_pce; })));
@@ -160,12 +165,13 @@ std::vector<GroupCell> group_cells(const std::vector<ItemRow>& item_rows) {
   }
   std::vector<GroupCell> all;
   for (const auto& [key, figures] : cells) {
-    const auto over = [items = figures.items](const std::vector<Tensor>& tasks) {
+    const auto over = [](const std::vector<Tensor>& tasks, int64_t items) {
       return tasks.empty() ? Interval() : interval_of(torch::stack(tasks).mean(0), items);
     };
     const auto& [group, pieces, selected, prefix] = key;
     all.push_back({group, pieces, selected, prefix, static_cast<int64_t>(figures.nll.size()),
-                   over(figures.nll), over(figures.score), over(figures.entropy)});
+                   over(figures.nll, figures.items), over(figures.score, figures.outputs),
+                   over(figures.entropy, figures.outputs)});
   }
   return all;
 }

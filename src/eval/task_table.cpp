@@ -51,13 +51,4 @@ ItemFigure nll_of(const ModeRows& mode) {
   return figure;
 }
 
-ItemFigure entropy_of(const ModeRows& mode) {
-  const bool outputs = std::all_of(mode.items.begin(), mode.items.end(), [](const ItemRow* row) {
-    return row == nullptr || row->entropy_pce.has_value();
-  });
-  return figure_of(mode, [outputs](const ItemRow& row) {
-    return outputs ? *row.entropy_pce : row.entropy_query;
-  });
-}
-
 }  // namespace motet

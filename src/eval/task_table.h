@@ -39,8 +39,4 @@ ItemFigure figure_of(const ModeRows& mode, const Value& value) {
 /// The loss of gold answers, over their tokens.
 ItemFigure nll_of(const ModeRows& mode);
 
-/// Attention entropy: over all calls where every item of the mode has an output, else over the
-/// query's.
-ItemFigure entropy_of(const ModeRows& mode);
-
 }  // namespace motet

@@ -15,11 +15,18 @@ using torch::Tensor;
 namespace {
 
 /// Throws Error where some row does not see all of the bulk, or scores are capped: its moments
-/// would be of other scores.
+/// would be of other scores. So it is
+/// where scores have factors or a threshold.
 void check_all_see_the_bulk(const char* where, const Observation& seen) {
   require(!seen.rule.cap && !seen.bulk->sets.bulk.hides_first_keys(), where, ": layer ", seen.layer,
           " has a ", seen.rule.cap ? "soft cap" : "window",
           "; the bulk is judged where all rows see it, by scores without a cap");
+  bool factors = seen.factor.has_value();
+  for (int64_t set = 0; set < seen.bulk->sets.all.sets(); ++set) {
+    factors = factors || seen.bulk->sets.all.factor(set) != 1;
+  }
+  require(!factors && !seen.threshold, where, ": scores of layer ", seen.layer, " have ",
+          factors ? "factors" : "a threshold", "; the bulk is judged by scores as they are");
 }
 
 }  // namespace

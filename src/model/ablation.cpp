@@ -79,6 +79,9 @@ std::vector<int64_t> Ablator::apply(int64_t layer, const std::vector<int64_t>& q
       case Ablate::kMean:
         for (std::size_t query = 0; query + 1 < queries.size(); ++query) {
           auto rows = of_head(row.out).slice(2, queries[query], queries[query + 1]);
+          if (rows.size(2) == 0) {  // the query has none in this pass
+            continue;
+          }
           auto& seen = seen_[{i, query}];
           auto sums = rows.to(torch::kFloat64).cumsum(2);
           if (seen.rows > 0) {

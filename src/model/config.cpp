@@ -178,11 +178,16 @@ Config load_config(const std::filesystem::path& directory) {
   refuse_lfs_pointer(path, text);
   const auto source = parse_json(text, path.string());
   require(source.is_object(), path.string(), ": is not a JSON object");
-  const auto model_type = ConfigReader(source, path.string()).text("model_type", "");
+  const ConfigReader read(source, path.string());
+  const auto model_type = read.text("model_type", "");
   require(!model_type.empty(), path.string(), ": has no 'model_type'");
   const auto* family = find_family(model_type);
   require(family != nullptr, path.string(), ": the model family '", model_type,
           "' is not known here; known: ", family_names());
+  // null counts as false, as in Hugging Face.
+  const bool null = read.is_null("is_causal");
+  require(!null && read.flag("is_causal", true), path.string(), ": 'is_causal' is ",
+          null ? "null" : "false", "; a decoder sees no later tokens");
   auto config = family->configure(source, path.string());
   config.model_type = model_type;
   config.source = source;

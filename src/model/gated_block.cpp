@@ -134,7 +134,8 @@ std::vector<TensorName> gated_names(const Config& config) {
 }
 
 Family gated_family(const std::string& model_type,
-                    Config (*configure)(const nlohmann::json&, const std::string&)) {
+                    Config (*configure)(const nlohmann::json&, const std::string&),
+                    std::optional<int64_t> end_token) {
   return {.model_type = model_type,
           .configure = configure,
           .make_block = [](const Config& config,
@@ -146,7 +147,8 @@ Family gated_family(const std::string& model_type,
               },
           .names = gated_names,
           .prefix = "model.",
-          .ignored = {".rotary_emb.inv_freq"}};
+          .ignored = {".rotary_emb.inv_freq"},
+          .end_token = end_token};
 }
 
 Config gated_config(const nlohmann::json& json, const std::string& where,

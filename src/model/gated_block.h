@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,8 @@ class GatedBlock : public Block {
 
 /// A family of such blocks, with Llama's names of tensors.
 Family gated_family(const std::string& model_type,
-                    Config (*configure)(const nlohmann::json&, const std::string&));
+                    Config (*configure)(const nlohmann::json&, const std::string&),
+                    std::optional<int64_t> end_token = {});
 
 /// What such a family has where its config.json is silent: in Hugging Face too.
 struct GatedDefaults {

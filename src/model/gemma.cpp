@@ -99,7 +99,7 @@ Config configure_gemma3(const nlohmann::json& json, const std::string& where) {
 
 }  // namespace
 
-Family gemma2_family() { return gated_family("gemma2", configure_gemma2); }
-Family gemma3_family() { return gated_family("gemma3_text", configure_gemma3); }
+Family gemma2_family() { return gated_family("gemma2", configure_gemma2, 1); }
+Family gemma3_family() { return gated_family("gemma3_text", configure_gemma3, 1); }
 
 }  // namespace motet

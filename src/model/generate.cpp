@@ -8,6 +8,8 @@
 #include "motet/error.h"
 #include "motet/files/json.h"
 #include "motet/files/mapped.h"
+#include "motet/model/config.h"
+#include "motet/model/family.h"
 
 namespace motet {
 
@@ -50,13 +52,19 @@ int64_t Sampler::draw(const torch::Tensor& logits) {
 }
 
 std::vector<int64_t> end_tokens(const std::filesystem::path& directory) {
-  const auto path = std::filesystem::exists(directory / "generation_config.json")
-                        ? directory / "generation_config.json"
-                        : directory / "config.json";
+  const bool is_own = std::filesystem::exists(directory / "generation_config.json");
+  const auto path = directory / (is_own ? "generation_config.json" : "config.json");
   const auto json = parse_json(read_file(path), path.string());
   require(json.is_object(), path.string(), ": is not a JSON object");
   const auto found = json.find("eos_token_id");
   std::vector<int64_t> tokens;
+  if (found == json.end() && !is_own) {
+    const auto* family = find_family(ConfigReader(json, path.string()).text("model_type", ""));
+    if (family != nullptr && family->end_token) {
+      tokens.push_back(*family->end_token);
+    }
+    return tokens;
+  }
   if (found == json.end() || found->is_null()) {
     return tokens;
   }

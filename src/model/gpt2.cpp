@@ -54,17 +54,21 @@ Config configure(const nlohmann::json& json, const std::string& where) {
   const ConfigReader read(json, where);
   require(!read.flag("add_cross_attention", false), where,
           ": add_cross_attention is not known here; a decoder alone is");
+  // Hugging Face's other names of these sizes outweigh their own.
+  const auto size = [&](const char* name, const char* alias, int64_t otherwise) {
+    return read.absent(alias) ? read.size(name, otherwise) : read.size(alias);
+  };
   Config config;
   config.vocabulary = read.size("vocab_size", 50257);
-  config.width = read.size("n_embd", 768);
-  config.layers = read.size("n_layer", 12);
-  config.heads = read.size("n_head", 12);
+  config.width = size("n_embd", "hidden_size", 768);
+  config.layers = size("n_layer", "num_hidden_layers", 12);
+  config.heads = size("n_head", "num_attention_heads", 12);
   config.kv_heads = config.heads;
   require(config.width % config.heads == 0, where, ": n_embd ", config.width,
           " does not divide into n_head ", config.heads);
   config.features = config.width / config.heads;
   config.inner = read.size("n_inner", 4 * config.width, 4 * config.width);
-  config.positions = read.size("n_positions", 1024);
+  config.positions = size("n_positions", "max_position_embeddings", 1024);
   config.norm_epsilon = read.number("layer_norm_epsilon", 1e-5);
   config.activation = read.text("activation_function", "gelu_new");
   config.tied = read.flag("tie_word_embeddings", true);
@@ -112,7 +116,8 @@ Family gpt2_family() {
       .names = gpt2::names,
       .prefix = "transformer.",
       .ignored = {".attn.bias", ".attn.masked_bias"},
-      .residual = {".out.weight", ".down.weight"}};
+      .residual = {".out.weight", ".down.weight"},
+      .end_token = 50256};
 }
 
 }  // namespace motet

@@ -120,7 +120,8 @@ Family gpt_neox_family() {
           .aliases = {{"embed_out.weight", "lm_head.weight"}},
           .ignored = {".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq",
                       ".attention.rotary_emb.cos_cached", ".attention.rotary_emb.sin_cached"},
-          .residual = {".out.weight", ".down.weight"}};
+          .residual = {".out.weight", ".down.weight"},
+          .end_token = 2};
 }
 
 }  // namespace motet

@@ -20,7 +20,7 @@ ReadRows LayerReading::read(int64_t layer, const Tensor& query,
   if (first_) {
     options.top = reading_.needs().top;
     options.entropy = true;
-    const auto row = keys.attend(query, *sets, {}, options);
+    const auto row = keys.attend(query, *prepared(sets), {}, options);
     scores_.push_back(
         {{.lse = row.set_lse, .entropy = row.set_entropy, .top = row.set_top, .row_lse = row.lse},
          PieceSets::of_sets(sets->sets()),

@@ -30,7 +30,7 @@ Config configure_mistral(const nlohmann::json& json, const std::string& where) {
 
 }  // namespace
 
-Family llama_family() { return gated_family("llama", configure_llama); }
-Family mistral_family() { return gated_family("mistral", configure_mistral); }
+Family llama_family() { return gated_family("llama", configure_llama, 2); }
+Family mistral_family() { return gated_family("mistral", configure_mistral, 2); }
 
 }  // namespace motet

@@ -20,6 +20,6 @@ Config configure_olmo2(const nlohmann::json& json, const std::string& where) {
 
 }  // namespace
 
-Family olmo2_family() { return gated_family("olmo2", configure_olmo2); }
+Family olmo2_family() { return gated_family("olmo2", configure_olmo2, 50279); }
 
 }  // namespace motet

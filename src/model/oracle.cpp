@@ -145,6 +145,9 @@ EncodedContext oracle(const Config& config, const EncodedContext& parallel,
         piece.keys[layer] = placed(config, layer, source.keys[layer].slice(2, first, last), from,
                                    full.reach, piece.positions, parallel.reach)
                                 .contiguous();
+        if (!piece.moments.empty()) {
+          piece.moments.at(layer) = moments_of(piece.keys[layer]);
+        }
       }
       if (options.values) {
         piece.values[layer] = source.values[layer].slice(2, first, last).contiguous();

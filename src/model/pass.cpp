@@ -14,6 +14,14 @@ torch::Tensor as_tensor(const std::vector<int64_t>& tokens) {
   return torch::tensor(tokens, torch::kInt64).unsqueeze(0);
 }
 
+void check_tokens(const char* where, const Decoder& model, const std::vector<int64_t>& tokens) {
+  const auto size = model.config().vocabulary;
+  for (const auto token : tokens) {
+    require(token >= 0 && token < size, where, ": token ", token, " is not in the vocabulary of ",
+            size);
+  }
+}
+
 void check_positions(const char* where, const Decoder& model, const std::vector<int64_t>& positions,
                      const std::string& what) {
   if (!model.config().learned_positions() || positions.empty()) {

@@ -17,6 +17,9 @@ namespace motet {
 /// [1, tokens], int64.
 torch::Tensor as_tensor(const std::vector<int64_t>& tokens);
 
+/// Throws Error, which begins with `where`, for a token that the model's vocabulary lacks.
+void check_tokens(const char* where, const Decoder& model, const std::vector<int64_t>& tokens);
+
 /// Throws Error, which begins with `where`, where the model's learned table lacks one of these
 /// positions; `what` needs them.
 void check_positions(const char* where, const Decoder& model, const std::vector<int64_t>& positions,

@@ -37,6 +37,6 @@ Config configure_phi3(const nlohmann::json& json, const std::string& where) {
 
 }  // namespace
 
-Family phi3_family() { return gated_family("phi3", configure_phi3); }
+Family phi3_family() { return gated_family("phi3", configure_phi3, 32000); }
 
 }  // namespace motet

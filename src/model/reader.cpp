@@ -165,10 +165,12 @@ Reader::Part Reader::begin(std::span<const std::vector<int64_t>> queries) {
   }
   require(!part.tokens.empty(), "motet::Reader: the ",
           queries.size() == 1 ? "query has" : "queries have", " no tokens");
+  check_tokens("motet::Reader", model_, part.tokens);
   check_positions("motet::Reader", model_, part.positions,
                   "a query that starts at position " + std::to_string(context_.query_position));
   const auto last = *std::max_element(part.positions.begin(), part.positions.end());
-  const auto reach = std::max(context_.reach, last + 1);
+  // Other queries of the batch may have reached further before.
+  const auto reach = std::max(rows_ > 0 ? reach_ : context_.reach, last + 1);
   const bool begun = rows_ > 0 || context_.tokens() > 0;
   const auto& config = model_.config();
   require(!begun || config.takes_long_factors(reach) == config.takes_long_factors(reach_),

@@ -204,7 +204,16 @@ Rope rope_of(const ConfigReader& settings, const ConfigReader& config,
 Rope rope_from(const json& config, const std::string& where, const RopeDefaults& defaults) {
   const ConfigReader read(config, where);
   const auto scaling = read.object("rope_scaling");  // where it says something, it goes first
-  return rope_of(scaling.empty() ? read.object("rope_parameters") : scaling, read, defaults);
+  const auto* name = scaling.empty() ? "rope_parameters" : "rope_scaling";
+  const auto settings = read.object(name);
+  if (!settings.empty()) {
+    for (const auto& [field, value] : config.at(name).items()) {
+      if (value.is_object() || field.ends_with("_attention")) {  // of one kind of layer
+        settings.fail(field.c_str(), "nothing, as the family has one rope for all layers,");
+      }
+    }
+  }
+  return rope_of(settings, read, defaults);
 }
 
 Rotation rotation(const Rope& rope, int64_t features, const std::vector<int64_t>& positions,

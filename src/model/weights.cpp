@@ -173,9 +173,10 @@ std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
   };
   auto model = std::make_shared<Decoder>(config);
   std::set<std::string> used;
-  std::optional<torch::ScalarType> dtype = options.dtype;
+  std::map<std::string, torch::Tensor> tensors;  // by parameter
+  std::optional<torch::ScalarType> holds_all;
   const at::NoGradGuard no_grad;
-  for (auto& item : model->named_parameters()) {
+  for (const auto& item : model->named_parameters()) {
     const auto& name = names.at(item.key());
     auto stored = stored_as(item.key());
     if (!stored && config.tied && item.key() == "tokens.weight") {
@@ -184,7 +185,7 @@ std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
     require(stored.has_value(), where, ": the tensor '", name.tensor, "' is missing",
             hint_about(file, family, name.tensor));
     require(file.readable(*stored), where, ": the tensor '", *stored, "' is of ",
-            file.dtype(*stored), "; F32, F16 and BF16 can be loaded");
+            file.dtype(*stored), "; F64, F32, F16 and BF16 can be loaded");
     auto tensor = file.tensor(*stored);
     if (name.transposed && tensor.dim() == 2) {
       tensor = tensor.t();
@@ -192,13 +193,18 @@ std::shared_ptr<Decoder> load_model(const std::filesystem::path& directory,
     require(tensor.sizes() == item.value().sizes(), where, ": the tensor '", *stored, "' is ",
             name.transposed ? tensor.t().sizes() : tensor.sizes(), ", but config.json makes it ",
             name.transposed ? item.value().t().sizes() : item.value().sizes());
-    require(tensor.scalar_type() == torch::kFloat32 || tensor.scalar_type() == torch::kFloat16 ||
-                tensor.scalar_type() == torch::kBFloat16,
+    const auto type = tensor.scalar_type();
+    require(type == torch::kFloat64 || type == torch::kFloat32 || type == torch::kFloat16 ||
+                type == torch::kBFloat16,
             where, ": the tensor '", *stored, "' is of ", file.dtype(*stored),
-            "; F32, F16 and BF16 can be loaded");
-    dtype = dtype.value_or(tensor.scalar_type());
-    item.value().set_data(tensor.to(options.device, *dtype));
+            "; F64, F32, F16 and BF16 can be loaded");
+    holds_all = c10::promoteTypes(holds_all.value_or(type), type);
+    tensors.emplace(item.key(), tensor);
     used.insert(*stored);
+  }
+  for (auto& item : model->named_parameters()) {
+    const auto dtype = options.dtype ? *options.dtype : holds_all.value();
+    item.value().set_data(tensors.at(item.key()).to(options.device, dtype));
   }
   if (config.tied) {  // some savers write the tied embedding twice
     const auto head = stored_as("head.weight"), tokens = stored_as("tokens.weight");

@@ -45,6 +45,7 @@ torch::Tensor RowStatistic::last() const {
   require(!layers_.empty(), "motet::RowStatistic: nothing was observed");
   std::vector<torch::Tensor> layers;
   for (const auto& passes : layers_) {
+    require(!passes.empty(), kUneven);
     layers.push_back(passes.back().select(2, -1));
   }
   return torch::stack(layers);

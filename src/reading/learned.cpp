@@ -139,7 +139,7 @@ std::optional<Tensor> Learned::decide(const PieceScores& scores) const {
               "whose layer ", scores.layer, " has ", scores.lse.size(1), " heads");
     }
   }
-  if (scores.sets.pieces() == 0 && !numbers_.null.defined()) {
+  if (scores.sets.pieces() == 0 && !numbers_.prefix.defined() && !numbers_.null.defined()) {
     return {};
   }
   const auto& like = scores.lse;
@@ -147,7 +147,7 @@ std::optional<Tensor> Learned::decide(const PieceScores& scores) const {
   if (scores.sets.pieces() > 0) {
     const auto pieces = scores.piece_lse();
     const auto none = pieces == -kInfinity;  // and no gradient comes from there
-    const auto lse = pieces.masked_fill(none, 0);
+    const auto lse = below_largest(pieces).masked_fill(none, 0);
     const auto b = of_layer(numbers_.exponent, scores.layer, lse);
     const auto c = of_layer(numbers_.discount, scores.layer, lse);
     const auto total = finite_log_sum((b * lse).masked_fill(none, -kInfinity));

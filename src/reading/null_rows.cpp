@@ -17,6 +17,9 @@ void add_null(PieceScores& scores) {
   pad(scores.lse, {0, 1}, 0);
   pad(scores.entropy, {0, 1}, 0);
   pad(scores.top, {0, 0, 0, 1}, -kInfinity);
+  if (scores.row_lse.defined()) {
+    scores.row_lse = torch::logaddexp(scores.row_lse, torch::zeros_like(scores.row_lse));
+  }
 }
 
 std::optional<Tensor> of_keys(const std::optional<Tensor>& log_weight, const KeySets& sets) {

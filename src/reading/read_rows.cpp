@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "attention/infinity.h"
@@ -16,38 +17,66 @@ namespace {
 
 using torch::Tensor;
 
-/// The lse of bulks as a reading wants to know it, [batch, heads, query, pieces or 1].
+/// The moments of keys times a factor.
+KeyMoments times(const KeyMoments& of, double factor) {
+  return of.count == 0 ? of : KeyMoments{of.count, of.sum * factor, of.second * (factor * factor)};
+}
+
+/// The bounds of keys times a factor above 0.
+KeyBounds times(const KeyBounds& of, double factor) {
+  const auto scaled = [&](const Tensor& x) { return x.to(torch::kFloat64) * factor; };
+  return of.low.defined() ? KeyBounds{scaled(of.low), scaled(of.high)} : of;
+}
+
+/// The lse of bulks as a reading wants to know it, [batch, heads, query, pieces or 1]. `options`
+/// are those of their scores.
 Tensor bulk_lse(const Reading& reading, const WindowSets& sets, const QueryRows& rows,
-                const KeySource& keys, const ScoreRule& rule, const KeyEstimates* estimates) {
+                const KeySource& keys, const RowOptions& options, const KeyEstimates* estimates) {
   const auto needs = *reading.needs().bulk;
   if (needs.mass == BulkMass::kNothing) {
     return {};
   }
   if (needs.mass == BulkMass::kTrue) {
-    const auto scores = keys.score(rows.query, sets.bulk, 0, {.rule = rule, .entropy = false});
+    const auto scores = keys.score(rows.query, sets.bulk, 0, options);
     const auto lse = sets.meaning.bulks_in(scores.lse);
     return needs.by_piece ? lse : lse.logsumexp(3, true);
   }
+  const auto& rule = options.rule;
   require(!rule.cap && !sets.bulk.hides_first_keys(), "motet::read_rows: ", reading.name(),
           " estimates the mass of keys that all rows see, from scores without a soft cap; layer ",
           rows.layer, " has a ", rule.cap ? "soft cap" : "window",
           ": choose a reading that decides otherwise");
+  const bool wide = rows.query.scalar_type() == torch::kFloat64;
+  const auto dtype = wide ? torch::kFloat64 : torch::kFloat32;
+  std::vector<double> factors;  // on the scores of each bulk
+  for (int64_t piece = 0; piece < sets.meaning.pieces(); ++piece) {
+    factors.push_back(sets.bulk.factor(sets.meaning.bulk(piece)));
+  }
+  const bool alike =
+      std::adjacent_find(factors.begin(), factors.end(), std::not_equal_to<>()) == factors.end();
   KeyEstimates made;
-  if (estimates == nullptr) {
+  if (estimates == nullptr || !(needs.by_piece || alike)) {
     const auto model = [&]<class Sum>(const std::vector<Sum>& of_sets) {
-      const auto first = of_sets.begin() + sets.meaning.bulk(0);
-      const bool wide = rows.query.scalar_type() == torch::kFloat64;
-      return model_bulks(needs, std::vector<Sum>(first, first + sets.meaning.pieces()),
-                         rule.scale_of(rows.query.size(3)),
-                         wide ? torch::kFloat64 : torch::kFloat32);
+      std::vector<Sum> bulks;
+      for (std::size_t piece = 0; piece < factors.size(); ++piece) {
+        const auto& bulk = of_sets[sets.meaning.bulk(0) + piece];
+        bulks.push_back(factors[piece] == 1 ? bulk : times(bulk, factors[piece]));
+      }
+      return model_bulks(needs, bulks, rule.scale_of(rows.query.size(3)), dtype);
     };
     made = needs.mass == BulkMass::kBounded ? model(keys.bounds(sets.bulk))
                                             : model(keys.moments(sets.bulk));
     estimates = &made;
+    std::fill(factors.begin(), factors.end(), 1.0);
+  }
+  auto query = rows.query;
+  if (options.factor) {
+    query = query.to(dtype) * options.factor->to(query.device(), dtype).unsqueeze(-1);
   }
   std::vector<Tensor> all;
-  for (const auto& bulk : *estimates) {
-    all.push_back(bulk->log_mass(rows.query));
+  for (std::size_t i = 0; i < estimates->size(); ++i) {
+    const auto factor = factors[i];
+    all.push_back((*estimates)[i]->log_mass(factor == 1 ? query : query.to(dtype) * factor));
   }
   return all.size() == 1 ? all[0].unsqueeze(3) : torch::stack(all, 3);
 }
@@ -75,23 +104,29 @@ ReadRows read_window_rows(const Reading& reading, const QueryRows& rows, const K
                           const PieceSets& meaning, const RowOptions& options,
                           const KnownBulks& known) {
   if (meaning.pieces() == 0) {
-    return {.row = keys.attend(rows.query, rows.sets, {}, options), .threshold = options.threshold};
+    return {.row = keys.attend(rows.query, rows.sets, {}, options),
+            .threshold = options.threshold,
+            .factor = options.factor};
   }
   const auto window = reading.needs().bulk->window;
   auto split = known.sets != nullptr ? *known.sets : split_window(rows.sets, window);
   std::optional<Tensor> log_weight;
   {
     const at::NoGradGuard no_grad;
-    PieceScores scores{
-        keys.score(rows.query, split.window, 0, {.rule = options.rule, .entropy = false}),
-        split.meaning, rows.queries, rows.layer};
-    scores.bulk = bulk_lse(reading, split, rows, keys, options.rule, known.estimates);
+    const RowOptions of_scores{.rule = options.rule,
+                               .factor = options.factor,
+                               .threshold = options.threshold,
+                               .entropy = false};
+    PieceScores scores{keys.score(rows.query, split.window, 0, of_scores), split.meaning,
+                       rows.queries, rows.layer};
+    scores.bulk = bulk_lse(reading, split, rows, keys, of_scores, known.estimates);
     log_weight = reading.decide(scores).value_or(torch::zeros_like(scores.lse));
   }
   const auto row = keys.attend(rows.query, split.all, log_weight, options);
   auto joined = join_window(row, split.meaning);
   return {.row = std::move(joined),
           .threshold = options.threshold,
+          .factor = options.factor,
           .bulk = BulkRows{window, std::move(split), log_weight}};
 }
 
@@ -147,7 +182,9 @@ ReadRows read_rows(const Reading& reading, const QueryRows& unprepared, const Ke
   if (needs.bulk) {
     return read_window_rows(reading, rows, keys, meaning, options, known);
   }
-  if (needs.choice) {
+  // Of a choice without a budget no threshold is asked, so that few rows are read as many are.
+  const bool has_threshold = !needs.choice || needs.budget.wanted();
+  if (!has_threshold) {
     if (auto chosen = keys.choose(rows.query, rows.sets, meaning, *needs.choice, options)) {
       return {std::move(chosen->row), chosen->log_weight, options.threshold, options.factor};
     }
@@ -168,7 +205,7 @@ ReadRows read_rows(const Reading& reading, const QueryRows& unprepared, const Ke
   if (needs.null && !log_weight) {
     log_weight = torch::zeros_like(scores.lse);
   }
-  if (const auto threshold = reading.threshold(scores)) {
+  if (const auto threshold = has_threshold ? reading.threshold(scores) : std::nullopt) {
     options.threshold =
         options.threshold ? torch::maximum(*options.threshold, *threshold) : *threshold;
   }

@@ -12,6 +12,8 @@ using torch::Tensor;
 void ReadingNeeds::validate(const std::string& reading) const {
   require(!null || (!bulk && !choice), "motet::Reading: ", reading, " wants a null set beside ",
           bulk ? "bulks" : "a choice", " of its own; it is weighed by a reading with neither");
+  require(!budget.wanted() || !bulk, "motet::Reading: ", reading,
+          " wants the threshold of a budget and decides about bulks; it does one or the other");
   require(factor == RowFactor::kNone || (!layers && !bulk), "motet::Reading: ", reading,
           " puts factors on rows and decides ", layers ? "for all layers at once" : "about bulks",
           "; it does one or the other");

@@ -55,7 +55,10 @@ Sharpen::Sharpen(double exponent) : exponent_(exponent) {
 std::string Sharpen::name() const { return "sharpen(b=" + text_of(exponent_) + ")"; }
 
 Decision Sharpen::decide(const PieceScores& scores) const {
-  const auto lse = scores.piece_lse();
+  if (scores.sets.pieces() == 0) {
+    return torch::zeros_like(scores.lse);
+  }
+  const auto lse = below_largest(scores.piece_lse());
   const auto total = finite_log_sum(exponent_ * lse);
   return scores.for_pieces((exponent_ - 1) * lse - (1 - 1 / exponent_) * total);
 }

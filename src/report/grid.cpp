@@ -23,11 +23,39 @@ std::string replaced(std::string text, std::string_view what, std::string_view b
   return text;
 }
 
-std::string latex(std::string text) {
-  for (const auto* special : {"&", "%", "#", "_"}) {
-    text = replaced(text, special, fmt::format("\\{}", special));
+std::string latex(const std::string& text) {
+  std::string out;
+  for (const char byte : text) {
+    switch (byte) {
+      case '&':
+      case '%':
+      case '#':
+      case '_':
+      case '$':
+      case '{':
+      case '}':
+        out += std::string("\\") + byte;
+        break;
+      case '~':
+        out += "\\textasciitilde{}";
+        break;
+      case '^':
+        out += "\\textasciicircum{}";
+        break;
+      case '\\':
+        out += "\\textbackslash{}";
+        break;
+      case '<':
+        out += "\\textless{}";
+        break;
+      case '>':
+        out += "\\textgreater{}";
+        break;
+      default:
+        out += byte;
+    }
   }
-  return replaced(replaced(text, "Δ", "$\\Delta$"), "±", "$\\pm$");
+  return replaced(replaced(out, "Δ", "$\\Delta$"), "±", "$\\pm$");
 }
 
 /// How many characters a UTF-8 text has.

@@ -32,7 +32,8 @@ struct Definition {
   /// options. Throws Error where `token.id` is not the one that Hugging Face gives it: that of the
   /// vocabulary, or the next free one.
   void add_token(const Field& field, AddedToken token);
-  bool is_added(const std::string& content) const { return added_at_.contains(content); }
+  /// The added token of this content, or null; until another is added.
+  const AddedToken* added(const std::string& content) const;
   /// The id of a token, added or of the vocabulary.
   std::optional<int64_t> id(const std::string& content) const;
   /// Once, after all added tokens. Throws Error, which begins with `where`, where two of them are

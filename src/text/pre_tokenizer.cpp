@@ -1,6 +1,8 @@
 #include "pre_tokenizer.h"
 
 #include <utility>
+#include <variant>
+#include <vector>
 
 namespace motet::text {
 namespace {
@@ -136,6 +138,14 @@ PreTokenizer PreTokenizer::qwen2(bool prefix_space) {
   }
   made.byte_level = true;
   return made;
+}
+
+void PreTokenizer::set_prefix_space(bool wanted, bool of_pieces) {
+  std::erase_if(stages,
+                [](const Stage& stage) { return std::holds_alternative<PrefixSpace>(stage); });
+  if (wanted) {
+    stages.emplace(of_pieces ? stages.end() : stages.begin(), PrefixSpace{});
+  }
 }
 
 void PreTokenizer::read(const Field& part) {

@@ -54,6 +54,9 @@ struct PreTokenizer {
   /// GPT-2's, and Qwen2's, for directories without tokenizer.json.
   static PreTokenizer gpt2(bool prefix_space);
   static PreTokenizer qwen2(bool prefix_space);
+  /// Whether a space goes before a text that starts with none; `of_pieces`: before each piece that
+  /// the stages make of it.
+  void set_prefix_space(bool wanted, bool of_pieces);
 
  private:
   void read(const Field& part);

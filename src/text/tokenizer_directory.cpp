@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -111,7 +112,23 @@ int64_t id_of_key(const Field& list, const std::string& key) {
   return std::stoll(key);
 }
 
-/// Adds what tokenizer_config.json lists with ids, or added_tokens.json where it lists none.
+/// The tokens that have a name (bos_token, ...) in one of the files.
+std::set<std::string> named_tokens(const Settings& settings) {
+  std::set<std::string> named;
+  for (const auto* file : {&settings.tokenizer, &settings.special}) {
+    for (const auto* name : kTokenFields) {
+      if (const auto field = file->find(name)) {
+        for (const auto& token : tokens_of(*field)) {
+          named.insert(content_of(token));
+        }
+      }
+    }
+  }
+  return named;
+}
+
+/// Adds what tokenizer_config.json lists with ids, or added_tokens.json where it lists none: that
+/// knows ids alone, so what is said elsewhere of its tokens stays.
 void add_listed_tokens(const Settings& settings, Definition& definition) {
   if (const auto list = settings.tokenizer.find("added_tokens_decoder")) {
     list->require(list->value().is_object(), "must be an object of ids and tokens");
@@ -127,8 +144,17 @@ void add_listed_tokens(const Settings& settings, Definition& definition) {
     for (const auto& [content, unused] : ids->value().items()) {
       tokens.emplace(ids->at(content).id(), content);
     }
+    const auto named = named_tokens(settings);
     for (const auto& [id, content] : tokens) {
-      definition.add_token(ids->at(content), {.content = content, .pattern = {}, .id = id});
+      const bool special = named.contains(content);
+      const auto* known = definition.added(content);
+      auto token =
+          known != nullptr
+              ? *known
+              : AddedToken{
+                    .content = content, .pattern = {}, .normalized = !special, .special = special};
+      token.id = id;
+      definition.add_token(ids->at(content), std::move(token));
     }
   }
 }
@@ -141,7 +167,7 @@ void add_named_tokens(const OptionalJson& file, Definition& definition) {
       for (const auto& token : tokens_of(*field)) {
         const auto content = content_of(token);
         const auto known = definition.vocabulary.find(content);
-        if (known != definition.vocabulary.end() && !definition.is_added(content)) {
+        if (known != definition.vocabulary.end() && definition.added(content) == nullptr) {
           definition.add_token(token, added_token(token, known->second, true));
         }
       }
@@ -186,6 +212,29 @@ std::string class_of(const Settings& settings) {
   return name.ends_with("Fast") ? name.substr(0, name.size() - 4) : name;
 }
 
+/// tokenizer_config.json's word on a space before a text outweighs tokenizer.json's, where Hugging
+/// Face's class makes a pre-tokenizer of its own.
+void follow_add_prefix_space(const Settings& settings, Definition& definition) {
+  const auto add = settings.tokenizer.find("add_prefix_space");
+  if (!add || !definition.pre_tokenizer.byte_level) {
+    return;
+  }
+  const auto name = class_of(settings);
+  const bool is_qwen2 = name == "Qwen2Tokenizer";
+  if (is_qwen2 || name == "GPT2Tokenizer" || name == "GPTNeoXTokenizer") {
+    definition.pre_tokenizer.set_prefix_space(add->boolean(), /*of_pieces=*/is_qwen2);
+  }
+}
+
+/// Throws Error for what a setting asks for and is not done here.
+void refuse_unsupported(const Settings& settings) {
+  const auto split = settings.tokenizer.find("split_special_tokens");
+  if (split && split->boolean()) {
+    split->fail("true is not supported: special tokens in a text are recognised here; take the ",
+                "field out where that is meant");
+  }
+}
+
 /// Reads vocab.json and merges.txt, cut as the directory's class does; GPT-2's where nothing names
 /// one.
 Definition read_two_files(const fs::path& directory, const Settings& settings) {
@@ -207,7 +256,7 @@ Definition read_two_files(const fs::path& directory, const Settings& settings) {
   if (const auto known = definition.vocabulary.find(end); known != definition.vocabulary.end()) {
     const nlohmann::json none;
     definition.add_token(Field(directory.string(), none),
-                         {.content = end, .pattern = {}, .id = known->second});
+                         {.content = end, .pattern = {}, .id = known->second, .special = true});
   }
   return definition;
 }
@@ -218,9 +267,11 @@ Definition read_tokenizer_directory(const std::filesystem::path& directory) {
   std::error_code ignored;
   require(fs::is_directory(directory, ignored), directory.string(), ": is not a directory");
   const Settings settings(directory);
+  refuse_unsupported(settings);
   Definition definition;
   if (const auto json = directory / "tokenizer.json"; is_there(json)) {
     definition = read_tokenizer_json(json);
+    follow_add_prefix_space(settings, definition);
   } else if (is_there(directory / "vocab.json") && is_there(directory / "merges.txt")) {
     definition = read_two_files(directory, settings);
   } else {

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "byte_level.h"
 #include "definition.h"
 #include "motet/files/mapped.h"
 
@@ -48,6 +49,19 @@ void read_merges(const Field& field, Definition& definition) {
   }
 }
 
+/// Throws Error where Hugging Face would take a byte apart: its stand-in has no token, but the
+/// bytes of that character do.
+void refuse_fallback_of_stand_ins(const Field& model, const Bpe::Vocabulary& vocabulary) {
+  for (const auto& symbol : byte_symbols()) {
+    const bool has_bytes = std::all_of(symbol.begin(), symbol.end(), [&](char byte) {
+      return vocabulary.contains(name_of_byte(static_cast<std::uint8_t>(byte)));
+    });
+    model.at("byte_fallback")
+        .require(vocabulary.contains(symbol) || !has_bytes, "true with ByteLevel, in a vocabulary ",
+                 "that lacks the stand-in \"", symbol, "\" of a byte, is not supported");
+  }
+}
+
 void read_model(const Field& model, Definition& definition) {
   if (model.find("type")) {  // old files have none
     type_of(model, {"BPE"});
@@ -70,6 +84,9 @@ void read_model(const Field& model, Definition& definition) {
   bpe.ignore_merges = is_true("ignore_merges");
   bpe.fuse_unknown = is_true("fuse_unk");
   definition.read_vocabulary(model.at("vocab"));
+  if (bpe.byte_level && bpe.byte_fallback) {
+    refuse_fallback_of_stand_ins(model, definition.vocabulary);
+  }
   read_merges(model.at("merges"), definition);
   if (const auto unknown = model.find("unk_token")) {
     bpe.unknown_token = unknown->string();
@@ -157,9 +174,14 @@ void Definition::add_token(const Field& field, AddedToken token) {
   added_tokens.push_back(std::move(token));
 }
 
+const AddedToken* Definition::added(const std::string& content) const {
+  const auto found = added_at_.find(content);
+  return found == added_at_.end() ? nullptr : &added_tokens[found->second];
+}
+
 std::optional<int64_t> Definition::id(const std::string& content) const {
-  if (const auto added = added_at_.find(content); added != added_at_.end()) {
-    return added_tokens[added->second].id;
+  if (const auto* token = added(content)) {
+    return token->id;
   }
   const auto known = vocabulary.find(content);
   return known == vocabulary.end() ? std::nullopt : std::optional(known->second);

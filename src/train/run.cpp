@@ -128,13 +128,18 @@ void TrainingRun::take_best() const {
 
 void TrainingRun::validate() {
   const auto loss = trainer_.validate(options_.valid_rows);
-  valid_->add({{"step", trainer_.steps_done()}, {"loss", loss}});
-  if (options_.patience > 0 && result_step() == trainer_.steps_done()) {
+  const auto& lines = valid_->lines();
+  const bool best = std::all_of(lines.begin(), lines.end(), [&](const auto& line) {
+    return loss < line["loss"].template get<double>();
+  });
+  if (options_.patience > 0 && best) {
     trainer_.check();
     std::filesystem::remove_all(directory_ / kBest);  // with what a killed run left half-written
     std::filesystem::create_directories(directory_ / kBest);
     save_result(directory_ / kBest);
   }
+  // Last: a line that is there has its result.
+  valid_->add({{"step", trainer_.steps_done()}, {"loss", loss}});
 }
 
 void TrainingRun::save() {

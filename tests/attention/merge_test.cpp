@@ -81,7 +81,9 @@ TEST(Merge, ShiftsAndDropsParts) {
     const auto zero = torch::zeros({}, torch::kFloat64);
     expect_near(merge({a, b}, {zero, torch::full({}, shift, torch::kFloat64)}),
                 attend(q, k, v, sets, log_weight), 1e-12);
-    b.out.fill_(std::nan(""));  // the second shift drops it: no NaN may pass
+    for (auto of : {b.out, b.lse, b.entropy, b.set_lse, b.set_entropy}) {
+      of.fill_(std::nan(""));  // the second shift drops it: no NaN may pass
+    }
     if (shift != -kInfinity) continue;
   }
 }

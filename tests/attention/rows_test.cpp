@@ -231,6 +231,80 @@ TEST_P(RowByKernel, GivesDroppedKeysExactlyNoWeight) {
   EXPECT_TRUE(torch::equal(row4.entropy.slice(2, 5), clean.entropy.slice(2, 5)));
 }
 
+TEST_P(RowByKernel, HasNoLargestScoresOfADroppedSet) {
+  const KeySets sets(5, 6, 26, reading_spans());
+  const Shape shape{"", 1, 4, 2, 8, sets, {26}, 1};
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    const auto in = inputs(shape, dtype);
+    auto log_weight = torch::zeros({1, 4, 6, 5}, dtype);
+    log_weight.select(3, 3).fill_(-kInfinity);
+    log_weight.select(2, 4).select(2, 3).fill_(0);  // row 4 keeps what all others drop
+    const auto row = attend(in.query, in.keys, in.values, sets, log_weight, {.top = 2});
+    const auto top = row.set_top.select(3, 3);  // [batch, heads, rows, top]
+    EXPECT_TRUE((top.slice(2, 0, 4) == -kInfinity).all().item<bool>()) << dtype;
+    EXPECT_TRUE((top.slice(2, 5) == -kInfinity).all().item<bool>()) << dtype;
+    const auto whole = score(in.query, in.keys, sets, 2).top;
+    EXPECT_LT(max_error(top.select(2, 4), whole.select(3, 3).select(2, 4)), 5e-5) << dtype;
+    EXPECT_LT(max_error(row.set_top.slice(3, 0, 3), whole.slice(3, 0, 3)), 5e-5) << dtype;
+  }
+}
+
+/// 0 * NaN is NaN: whatever other rows keep, a row takes nothing of a key that it drops.
+TEST_P(RowByKernel, GivesDroppedKeysNoGradientOfTheQuery) {
+  const KeySets sets(5, 6, 26, reading_spans());
+  const Shape shape{"", 1, 4, 2, 8, sets, {26}, 1};
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    auto in = inputs(shape, dtype);
+    auto log_weight = torch::zeros({1, 4, 6, 5}, dtype);
+    for (const int64_t set : {0, 3}) {  // the first, and one behind others
+      log_weight.select(3, set).fill_(-kInfinity);
+      log_weight.select(2, 4).select(2, set).fill_(0);  // row 4 keeps it
+    }
+    const auto gradient = [&] {
+      const auto query = in.query.clone().requires_grad_();
+      const auto row = attend(query, in.keys, in.values, sets, log_weight);
+      return torch::autograd::grad({loss(row)}, {query})[0];
+    };
+    const auto clean = gradient();
+    for (auto of : {in.keys, in.values}) {
+      of.slice(2, 0, 3).fill_(std::nan(""));
+      of.slice(2, 9, 18).fill_(std::nan(""));
+    }
+    const auto poisoned = gradient();
+    EXPECT_TRUE(poisoned.select(2, 4).isnan().all().item<bool>()) << dtype;
+    EXPECT_TRUE(torch::equal(poisoned.slice(2, 0, 4), clean.slice(2, 0, 4))) << dtype;
+    EXPECT_TRUE(torch::equal(poisoned.slice(2, 5), clean.slice(2, 5))) << dtype;
+  }
+}
+
+/// A head whose rows all drop a set, beside one that keeps it of its own keys.
+TEST_P(RowByKernel, GivesDroppedKeysOfAHeadNoGradientOfTheQuery) {
+  const KeySets sets(
+      2, 3, 3,
+      {{.set = 0, .rows = 3, .keys = 2}, {.set = 1, .rows = 3, .first_key = 2, .keys = 1}});
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    torch::manual_seed(7);
+    const auto query = torch::randn({1, 2, 3, 8}, dtype).requires_grad_();
+    const auto keys = torch::randn({1, 2, 3, 8}, dtype), values = torch::randn_like(keys);
+    auto log_weight = torch::zeros({1, 2, 3, 2}, dtype);
+    log_weight.select(1, 1).select(2, 1).fill_(-kInfinity);
+    for (const auto& of : {keys, values}) {
+      of.select(1, 1).slice(1, 2).fill_(std::nan(""));
+    }
+    const auto row = attend(query, keys, values, sets, log_weight);
+    const auto gradient = torch::autograd::grad({row.out.sum()}, {query})[0];
+    EXPECT_TRUE(gradient.isfinite().all().item<bool>()) << dtype;
+  }
+}
+
+TEST_P(RowByKernel, OfNoKeysHasGradients) {
+  const auto query = torch::randn({1, 64, 5, 8}).requires_grad_();
+  const auto scores = score(query, {}, KeySets(1, 5, 0, {}), 0);
+  EXPECT_TRUE((scores.lse == -kInfinity).all().item<bool>());
+  const auto gradient = torch::autograd::grad({scores.entropy.sum()}, {query})[0];
+  EXPECT_TRUE((gradient == 0).all().item<bool>());
+}
+
 /// A kernel that is chosen is the one that runs, whatever is asked of it: two kernels add up in
 /// orders of their own, which shows in the last bits.
 TEST_P(RowByKernel, IsComputedByTheKernelThatIsChosen) {
@@ -499,6 +573,8 @@ TEST_P(RowByKernel, WithoutEntropyIsTheSameRow) {
 TEST(Row, ErrorsSayWhatDoesNotFit) {
   const auto q = torch::zeros({1, 4, 3, 8}), k = torch::zeros({1, 2, 5, 8});
   const auto sets = all_keys(3, 5);
+  EXPECT_EQ(message([&] { attend(q, {}, {}, KeySets(1, 3, 0, {})); }),
+            "motet::attend: no values; motet::score is for keys alone");
   EXPECT_EQ(message([&] { attend(q, k, k, all_keys(2, 5)); }),
             "motet::attend: 3 query rows, but the sets describe 2");
   EXPECT_EQ(message([&] { attend(q, k, k, all_keys(3, 6)); }),
@@ -541,6 +617,13 @@ TEST(Row, ErrorsSayWhatDoesNotFit) {
 TEST(KeySets, RefuseWhatARowCannotSee) {
   EXPECT_EQ(message([] { KeySets(1, 3, 5, {{.rows = 3, .keys = 6}}); }),
             "motet::KeySets: the span (set 0, rows 0+3, keys 0+6) leaves 1 sets, 3 rows, 5 keys");
+  constexpr auto kMost = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(message([] { KeySets(1, 5, 5, {{.rows = 1, .first_key = kMost, .keys = 1}}); }),
+            "motet::KeySets: the span (set 0, rows 0+1, keys 9223372036854775807+1) leaves 1 sets, "
+            "5 rows, 5 keys");
+  EXPECT_EQ(message([] { KeySets(1, 5, 5, {{.first_row = kMost, .rows = 1, .keys = 1}}); }),
+            "motet::KeySets: the span (set 0, rows 9223372036854775807+1, keys 0+1) leaves 1 sets, "
+            "5 rows, 5 keys");
   EXPECT_EQ(message([] { KeySets(1, 3, 5, {{.rows = 3, .keys = 2, .causal = true}}); }),
             "motet::KeySets: the causal span (set 0, rows 0+3, keys 0+2, causal) has fewer keys "
             "than rows, so its first rows would see none");

@@ -341,6 +341,32 @@ TEST_P(RuleByKernel, IsThePortableKernelsWork) {
   }
 }
 
+/// A threshold is one on effective scores, log weights included.
+TEST(Probabilities, AddUpToOneAboveAThreshold) {
+  const Shape shape{"", 1, 4, 2, 8, {5, 6, 26, reading_spans()}, {26}, 1};
+  const auto in = inputs(shape, torch::kFloat64);
+  const auto log_weight = log_weights(shape);
+  const RowOptions options{.threshold = torch::full({1, 4, 6}, 0.3, torch::kFloat64)};
+  const auto lse = attend(in.query, in.keys, in.values, shape.sets, log_weight, options).lse;
+  const auto p =
+      probabilities(in.query, in.keys, shape.sets, log_weight, lse, {0, 1, 2, 3, 4, 5}, options);
+  const auto seen = (lse != -std::numeric_limits<double>::infinity()).to(torch::kFloat64);
+  EXPECT_GT(seen.sum().item<double>(), 0);
+  EXPECT_LT(max_error(p.sum(3), seen), 1e-12);  // float64: only the order of sums differs
+}
+
+TEST(Probabilities, TakeKeysOfAllQueriesBesideThoseOfEach) {
+  const Shape shape{"", 3, 4, 2, 8, {5, 6, 26, reading_spans()}, {26}, 3};
+  auto in = inputs(shape, torch::kFloat64);
+  const auto prefix = in.keys.slice(0, 0, 1).slice(2, 0, 3).clone();
+  in.keys.slice(2, 0, 3).copy_(prefix);
+  const std::vector<Tensor> keys{prefix, in.keys.slice(2, 3)};
+  const auto lse = attend(in.query, in.keys, in.values, shape.sets).lse;
+  const auto p = probabilities(in.query, keys, shape.sets, {}, lse, {0, 5});
+  EXPECT_LT(max_error(p, probabilities(in.query, in.keys, shape.sets, {}, lse, {0, 5})), 1e-12);
+  EXPECT_LT(max_error(p.sum(3), torch::ones({3, 4, 2}, torch::kFloat64)), 1e-12);
+}
+
 TEST(ScoreRule, ComesBeforeAFactor) {
   const auto products = torch::tensor({-100.0, -1.0, 0.0, 2.0, 1e30}, torch::kFloat64);
   EXPECT_LT(max_error(ScoreRule{.scale = 0.5}.scores(products, 64), products * 0.5), 1e-300);

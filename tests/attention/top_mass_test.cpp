@@ -79,6 +79,12 @@ TEST_P(TopMass, IsThatOfTheKeysAboveItsThreshold) {
   EXPECT_TRUE(torch::equal(scores.top_threshold, plain.top_threshold));
 }
 
+TEST(KeyBudget, IsOneKeyAtLeast) {
+  const auto keys = keys_of_rows({.share = 1e-12}, all_keys(2, 5));
+  EXPECT_TRUE((keys == 1).all().item<bool>());
+  EXPECT_TRUE((keys_of_rows({.share = 1e-12}, all_keys(2, 1)) == 0).all().item<bool>());  // all
+}
+
 /// Gradients of `loss` through `row` and its twin, for all inputs of either.
 void expect_equal_gradients(const Case& c, const Tensor& loss, const Tensor& twin,
                             const std::vector<Tensor>& wanted) {

@@ -43,7 +43,7 @@ PROGRAMS = re.compile(VARIABLES + r"(build/release/examples/|examples/\S+\.(sh|p
 NOT_RUN = {
     r"examples/quickstart\.sh": "sets up and builds anew; its last step, motet-compare, is run on every page",
     r"tests/run\.sh|\.ci/run|ctest": "this test is part of it",
-    r"benchmarks/run\.sh": "takes minutes, and measures time",
+    r"benchmarks/run\.sh|\.venv/bin/python benchmarks/growth\.py": "takes minutes, and measures time",
     r"docs/results/\w+\.sh": "takes minutes or hours; tests/python runs its tables",
     r"docs/results/learned_heads\.py": "its reading is of the default model; tests/python runs it",
     r"\.venv/bin/pip |pip |.*\bhf download": "needs the internet",

@@ -189,7 +189,11 @@ std::vector<ItemRow> rows_of(const std::string& task, const std::string& group,
 TEST(Correlation, IsOfRanksOverTheModesOfATask) {
   // Entropies order the losses, but for two neighbours: 1 - 6 * 2 / (4 * 15).
   const std::vector<std::pair<double, double>> item{{1, 10}, {2, 30}, {3, 20}, {9, 90}};
-  const auto all = entropy_correlations(rows_of("t", "t", {item, item, item, item, item}));
+  auto rows = rows_of("t", "t", {item, item, item, item, item});
+  for (auto& row : rows) {  // another order, which is of the outputs
+    row.entropy_pce = 10 - row.entropy_query;
+  }
+  const auto all = entropy_correlations(rows);
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0].modes, 4);
   EXPECT_EQ(all[0].items, 5);
@@ -218,6 +222,17 @@ TEST(PaperTables, AreUnweightedMeansOverTheTasksOfAGroup) {
   EXPECT_NEAR(*cells[1].log_perplexity.value, (5 + 9) / 2.0, 1e-12);
   EXPECT_TRUE(cells[1].log_perplexity.low.has_value());
   EXPECT_FALSE(cells[1].score.value.has_value());
+  // Intervals are of as many outputs as there are.
+  for (auto& row : rows) {
+    if (row.id <= "3") {
+      row.score = row.entropy_pce = 1;
+    }
+  }
+  const auto few = group_cells(rows);
+  EXPECT_EQ(few[0].score.value, 1.0);
+  EXPECT_FALSE(few[0].score.low.has_value());
+  EXPECT_FALSE(few[0].entropy.low.has_value());
+  EXPECT_TRUE(few[0].log_perplexity.low.has_value());
 }
 
 TEST(TaskRow, FiguresAreMeansOverItemsAndTokens) {

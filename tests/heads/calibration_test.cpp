@@ -152,6 +152,17 @@ TEST(Judge, HoldsDecisionsAgainstTheTruth) {
   HeadJudge judge(context);
   EXPECT_EQ(message([&] { Reader(*model, context, All(), {&judge}).read(some_tokens(2)); }),
             "motet::HeadJudge: the reading decides about no bulk");
+  struct Halved : Adaptive {
+    using Adaptive::Adaptive;
+    KeySets prepare(KeySets sets, const PieceSets& meaning) const override {
+      return sets.with_factor(meaning.piece(0), 0.5);
+    }
+  };
+  const Halved halved({.tau = 0.6, .window = kWindow, .mass = BulkMass::kTrue});
+  EXPECT_EQ(
+      message([&] { Reader(*model, context, halved, {&judge}).read(some_tokens(9)); }),
+      "motet::HeadJudge: scores of layer 0 have factors; the bulk is judged by scores as they "
+      "are");
 }
 
 TEST(Judge, CountsWhatIsRead) {

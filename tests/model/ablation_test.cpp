@@ -65,6 +65,21 @@ TEST_P(Ablating, MeanIsOverTheRowsSoFarInHoweverManyPasses) {
   EXPECT_GT(max_error(at_once[1], plain[1]), 1e-6);
 }
 
+TEST_P(Ablating, MeanIsOfEachQueryInPassesWhereOthersHaveNoRows) {
+  const Ablation ablation{Ablate::kMean, {{0, 0}, {1, 1}}};
+  const All all;
+  Reader together(*model_, context_, all, {}, ablation);
+  Reader first(*model_, context_, all, {}, ablation);
+  Reader second(*model_, context_, all, {}, ablation);
+  const std::vector<std::vector<Tokens>> passes{{{1}, {2}}, {{}, {3}}, {{4}, {5}}};
+  for (const auto& queries : passes) {
+    std::vector<Tensor> alone;
+    if (!queries[0].empty()) alone.push_back(first.read(queries[0]));
+    alone.push_back(second.read(queries[1]));
+    EXPECT_LT(max_error(together.read(queries), torch::cat(alone)), 1e-12);
+  }
+}
+
 /// A head that reads nothing but own keys is a head for which every other set is dropped.
 class OwnOnly : public Reading {
  public:

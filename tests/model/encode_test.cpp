@@ -64,6 +64,40 @@ TEST_P(Encode, AChoiceOfAllLayersReadsEveryTokenOnce) {
   EXPECT_TRUE((kept == kept.slice(0, 0, 1)).all().item<bool>());
 }
 
+/// Keeps everything, halves the scores of the first piece, and notes what it is shown.
+struct Halving : Reading {
+  explicit Halving(bool layers) : layers(layers) {}
+  std::string name() const override { return "halving"; }
+  ReadingNeeds needs() const override { return {.scores = !layers, .layers = layers}; }
+  KeySets prepare(KeySets sets, const PieceSets& meaning) const override {
+    return sets.with_factor(meaning.piece(0), 0.5);
+  }
+  std::optional<Tensor> decide(const PieceScores& scores) const override {
+    shown.push_back(scores.lse);
+    return {};
+  }
+  std::vector<std::optional<Tensor>> decide_layers(
+      const std::vector<PieceScores>& scores) const override {
+    for (const auto& layer : scores) {
+      shown.push_back(layer.lse);
+    }
+    return std::vector<std::optional<Tensor>>(scores.size());
+  }
+  bool layers;
+  mutable std::vector<Tensor> shown;
+};
+
+TEST_P(Encode, ADecisionOfAllLayersIsShownPreparedScores) {
+  const auto context = encode(*model_, kContext, layout_);
+  const Halving each(false), all(true);
+  const auto expected = read(*model_, context, kQuery, each);
+  EXPECT_LT(max_error(read(*model_, context, kQuery, all), expected), 1e-12);
+  ASSERT_EQ(all.shown.size(), each.shown.size());
+  for (std::size_t layer = 0; layer < all.shown.size(); ++layer) {
+    EXPECT_LT(max_error(all.shown[layer], each.shown[layer]), 1e-12);
+  }
+}
+
 TEST_P(Encode, ForwardDecidesAsReadDoes) {
   const auto shared = std::make_shared<const Select>(SelectOptions{.pieces = 1, .layers = true});
   const auto temper = std::make_shared<const Temper>();
@@ -337,9 +371,9 @@ TEST(Reader, ErrorsSayWhatDoesNotFit) {
   EXPECT_EQ(message([&] {
               read(*model, context, {3, 40});
             }),
-            "motet::Decoder: token 40 is not in the vocabulary of 40");
+            "motet::Reader: token 40 is not in the vocabulary of 40");
   EXPECT_EQ(message([&] { read(*model, context, {-1}); }),
-            "motet::Decoder: token -1 is not in the vocabulary of 40");
+            "motet::Reader: token -1 is not in the vocabulary of 40");
   EXPECT_EQ(message([&] { encode(*model, some_tokens(9), make_layout(0, {10})); }),
             "motet::encode: 9 tokens, but the layout places 10");
   Reader reader(*model, context, all);
@@ -359,8 +393,26 @@ TEST(Reader, ErrorsSayWhatDoesNotFit) {
   // What is refused changes nothing.
   Reader good(*model, context, all), bad(*model, context, all);
   EXPECT_EQ(together({&good, &bad}, {{{1}}, {{}}}), "motet::Reader: the query has no tokens");
+  EXPECT_EQ(message([&] {
+              bad.read(std::vector<Tokens>{{1}, {40}});
+            }),
+            "motet::Reader: token 40 is not in the vocabulary of 40");
   Reader fresh(*model, context, all);
-  EXPECT_TRUE(torch::equal(good.read({3}), fresh.read({3})));
+  const auto expected = fresh.read({3});
+  EXPECT_TRUE(torch::equal(good.read({3}), expected));
+  EXPECT_TRUE(torch::equal(bad.read({3}), expected));  // one query, not a batch of two
+}
+
+/// A query that has reached LongRope's long factors may be done before others.
+TEST(Reader, ABatchReachesAsFarAsItsLongestQuery) {
+  const auto model = golden("phi3_long", torch::kFloat64);  // of 32 positions at first
+  EncodedContext nothing, far;
+  far.reach = 40;
+  const All all;
+  Reader together(*model, nothing, all), alone(*model, far, all);
+  together.read(std::vector<Tokens>{some_tokens(40), {1}});
+  alone.read(Tokens{1});
+  EXPECT_LT(max_error(together.read(std::vector<Tokens>{{}, {2}}), alone.read(Tokens{2})), 1e-12);
 }
 
 }  // namespace

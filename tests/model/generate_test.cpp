@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "motet/context/layout.h"
+#include "motet/files/atomic.h"
 #include "motet/model/encode.h"
 #include "motet/model/reader.h"
 #include "motet/model/weights.h"
@@ -45,6 +46,22 @@ TEST(Sampler, ErrorsNameTheField) {
             "motet::Sampler: temperature = -1; it is 0 or above");
   EXPECT_EQ(message([] { Sampler({.top_p = 0}); }),
             "motet::Sampler: top_p = 0; it is above 0, at most 1");
+}
+
+TEST(EndTokens, AreTheFamilysOwnWhereConfigJsonIsSilent) {
+  const TemporaryDirectory directory;
+  const auto end = [&](const std::string& config) {
+    write_file(directory / "config.json", config);
+    return end_tokens(directory.path());
+  };
+  const std::vector<int64_t> none;
+  EXPECT_EQ(end(R"({"model_type": "gpt2"})"), std::vector<int64_t>{50256});
+  EXPECT_EQ(end(R"({"model_type": "phi3"})"), std::vector<int64_t>{32000});
+  EXPECT_EQ(end(R"({"model_type": "qwen2"})"), none);
+  EXPECT_EQ(end(R"({"model_type": "gpt2", "eos_token_id": 7})"), std::vector<int64_t>{7});
+  EXPECT_EQ(end(R"({"model_type": "gpt2", "eos_token_id": null})"), none);
+  write_file(directory / "generation_config.json", "{}");
+  EXPECT_EQ(end(R"({"model_type": "gpt2"})"), none);
 }
 
 TEST(Generate, StopsAtATokenAtACallAndAtTheLimit) {

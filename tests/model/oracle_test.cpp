@@ -61,6 +61,25 @@ TEST_P(Oracle, TakesWhatItSaysFromTheLayersItNames) {
   }
 }
 
+TEST_P(Oracle, MomentsAreOfTheKeysThatItHas) {
+  const auto pieces = encode(*model_, kTokens, make_layout(2, {9, 4, 7}), {}, {.moments = true});
+  const auto context = oracle(config_, pieces, full_, oracle_named("keys:1"));
+  auto without = context;
+  for (auto& piece : without.pieces) piece.moments.clear();
+  constexpr Window kWindow{.first = 1, .last = 1};
+  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    const auto kept = bulk_moments(context, layer, kWindow),
+               made = bulk_moments(without, layer, kWindow);
+    ASSERT_EQ(kept.size(), 3u);
+    for (std::size_t piece = 0; piece < 3; ++piece) {
+      EXPECT_EQ(kept[piece].count, made[piece].count);
+      // float64: only the order of sums differs
+      EXPECT_LT(max_error(kept[piece].sum, made[piece].sum), 1e-9);
+      EXPECT_LT(max_error(kept[piece].second, made[piece].second), 1e-9);
+    }
+  }
+}
+
 /// Before the first layer no token has seen another: what is taken there differs in its place only.
 TEST_P(Oracle, PlacesKeysWhereThePiecesAre) {
   for (const auto positions : {Positions::kSpread, Positions::kLeft, Positions::kRight}) {

@@ -120,6 +120,16 @@ TEST_F(Damaged, ConfigOfAnotherFamily) {
                               "qwen3");
 }
 
+TEST_F(Damaged, ConfigOfAModelThatSeesLaterTokens) {
+  for (const auto& value : {json(false), json(nullptr)}) {
+    edit_config("is_causal", value);
+    EXPECT_EQ(load_error(),
+              config_ + ": 'is_causal' is " + value.dump() + "; a decoder sees no later tokens");
+  }
+  edit_config("is_causal", true);
+  EXPECT_EQ(load_error(), "no error");
+}
+
 TEST_F(Damaged, ConfigFieldsOutOfRange) {
   edit_config("num_hidden_layers", 0);
   EXPECT_EQ(load_error(),
@@ -259,6 +269,20 @@ TEST_F(DamagedNeox, TheHeadHasTwoNames) {
   EXPECT_EQ(load_model(directory_.path())->fingerprint(), right);
 }
 
+struct DamagedGpt2 : DamagedFamily {
+  DamagedGpt2() : DamagedFamily("gpt2_default") {}
+};
+
+/// As transformers 5.24 has it, whatever n_embd and the like say.
+TEST_F(DamagedGpt2, OtherNamesOfSizesGoFirst) {
+  EXPECT_EQ(with("hidden_size", 32).width, 32);
+  EXPECT_EQ(with("num_hidden_layers", 3).layers, 3);
+  EXPECT_EQ(with("num_attention_heads", 2).heads, 2);
+  EXPECT_EQ(with("max_position_embeddings", 99).positions, 99);
+  EXPECT_EQ(error_with("hidden_size", nullptr),
+            config_ + ": 'hidden_size' is null; a whole number of at least 1 is wanted");
+}
+
 struct DamagedGemma : DamagedFamily {
   DamagedGemma() : DamagedFamily("gemma3_default") {}
 };
@@ -307,6 +331,16 @@ TEST_F(DamagedQwen, WindowsMayBeginAtTheFirstLayer) {
             config_ +
                 ": 'sliding_window' is null; another value, as layer 1 has a window, is "
                 "wanted");
+}
+
+TEST_F(DamagedQwen, ARopeOfEachKindOfLayerIsRefused) {
+  const json rope{{"rope_type", "default"}, {"rope_theta", 5e5}};
+  for (const std::string field : {"rope_parameters", "rope_scaling"}) {
+    EXPECT_EQ(error_with(field, {{"full_attention", rope}, {"sliding_attention", rope}}),
+              config_ + ": '" + field +
+                  ".full_attention' is {\"rope_theta\":500000.0,\"rope_type\":\"default\"}; "
+                  "nothing, as the family has one rope for all layers, is wanted");
+  }
 }
 
 TEST_F(Damaged, LfsPointersAreNamed) {
@@ -410,8 +444,26 @@ TEST_F(Damaged, TensorOfAnotherKind) {
   });
   EXPECT_EQ(load_error(),
             where_ +
-                ": the tensor 'model.norm.weight' is of I32; F32, F16 and BF16 can be "
+                ": the tensor 'model.norm.weight' is of I32; F64, F32, F16 and BF16 can be "
                 "loaded");
+}
+
+TEST_F(Damaged, TensorsOfSeveralTypesBecomeTheOneThatHoldsThem) {
+  const auto type_of = [&](torch::ScalarType embedding, torch::ScalarType others) {
+    edit_tensors([&](auto& tensors) {
+      for (auto& [name, tensor] : tensors) {
+        tensor = tensor.to(name == "model.embed_tokens.weight" ? embedding : others);
+      }
+    });
+    const auto model = load_model(directory_.path());
+    for (const auto& parameter : model->parameters()) {
+      EXPECT_EQ(parameter.scalar_type(), model->dtype());
+    }
+    return model->dtype();
+  };
+  EXPECT_EQ(type_of(torch::kBFloat16, torch::kFloat32), torch::kFloat32);
+  EXPECT_EQ(type_of(torch::kBFloat16, torch::kFloat16), torch::kFloat32);
+  EXPECT_EQ(type_of(torch::kBFloat16, torch::kBFloat16), torch::kBFloat16);
 }
 
 TEST_F(Damaged, TiedHeadThatDiffers) {

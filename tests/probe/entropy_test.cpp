@@ -85,6 +85,19 @@ TEST(MassProbe, KnowsWhichSetIsTheNullSet) {
             "its own");
 }
 
+/// As where a window hides all pieces from the rows of a layer.
+TEST(RowStatistic, SaysThatALayerSawNothing) {
+  RowStatistic statistic;
+  statistic.add(1, torch::ones({1, 2, 3}));
+  const auto* uneven =
+      "motet::RowStatistic: layers have different numbers of rows; their mean is all that there is";
+  EXPECT_EQ(message([&] { statistic.last(); }), uneven);
+  EXPECT_EQ(message([&] { statistic.rows(); }), uneven);
+  statistic.add(0, torch::zeros({1, 2, 1}));
+  EXPECT_EQ(max_error(statistic.last(), torch::stack({torch::zeros({1, 2}), torch::ones({1, 2})})),
+            0);
+}
+
 TEST(Observation, PartsAreMadeOnce) {
   const auto seen = observation(0, 3);
   const auto mass = seen.parts().mass;

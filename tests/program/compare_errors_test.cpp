@@ -85,6 +85,8 @@ TEST_F(CompareErrors, OfTheCommandLine) {
   expect_error({"--length", "4611686018427387904", "--scored", "12"}, 2,
                "--length 4611686018427387904: at most 1099511627776 tokens");
   expect_error(small({"--resume", "--overwrite"}), 2, "--overwrite excludes --resume");
+  expect_error(small({"--readings", "select:3", "--select", "2"}), 2,
+               "--select 2: --readings select:3 has a K of its own; leave one out");
 }
 
 TEST_F(CompareErrors, OfTheText) {

@@ -338,6 +338,32 @@ TEST_F(Compare, ConfigRepeatsARun) {
   write_file(directory_ / "other.json", "{}");
   expect_error({"--config", directory_ / "other.json"}, 1,
                (directory_ / "other.json").string() + ": is no run.json; it has no 'command'");
+  write_file(directory_ / "other.json", R"({"command": ["motet-compare", 1]})");
+  expect_error({"--config", directory_ / "other.json"}, 1,
+               (directory_ / "other.json").string() + ": is no run.json; it has no 'command'");
+}
+
+TEST_F(Compare, APictureOfManyRowsIsDrawn) {
+  const auto outcome = run(small({"--rows", "0,1,2,3,4,5,6,7,8,9,10,11", "--readings",
+                                  "select,soft:1,soft:2,soft:3,soft:4,soft:5"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::exists(out_ + "/index.html"));
+  EXPECT_TRUE(std::filesystem::exists(out_ + "/pictures/attention.png"));
+}
+
+TEST_F(Compare, ANameThatIsNotUtf8LosesNothing) {
+  ASSERT_EQ(run(small({})).code, 0);
+  const auto before = read_file(out_ + "/run.json");
+  const auto odd = (directory_ / "caf\xe9.txt").string();
+  write_file(odd, read_file(text_));
+  auto words = command(small({"--overwrite"}));
+  *std::find(words.begin(), words.end(), text_) = odd;
+  const auto outcome = Process(directory_.path(), words).wait();
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_NE(outcome.err.find("is not UTF-8, which results cannot hold; rename the file"),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_EQ(read_file(out_ + "/run.json"), before);
 }
 
 TEST_F(Compare, OraclesDiagnosisAndRowsAreInTheRun) {

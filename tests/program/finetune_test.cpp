@@ -442,6 +442,15 @@ TEST_F(Finetune, OverwriteLeavesNothingOfTheRunBefore) {
   write_file(out_ + "/added_tokens.json", "{}");  // of another tokenizer
   ASSERT_EQ(run(out_, {"--steps", "1", "--overwrite"}).code, 0);
   EXPECT_FALSE(fs::exists(out_ + "/added_tokens.json"));
+  // Nothing goes that could not be written anew.
+  const auto odd = (directory_ / "caf\xe9.txt").string();
+  write_file(odd, read_file(text_));
+  auto words = command(out_, {"--steps", "1", "--overwrite"});
+  *std::find(words.begin(), words.end(), std::string(text_)) = odd;
+  const auto unnamed = Process(directory_.path(), words).wait();
+  EXPECT_EQ(unnamed.code, 1);
+  EXPECT_NE(unnamed.err.find("is not UTF-8"), std::string::npos) << unnamed.err;
+  EXPECT_TRUE(fs::exists(out_ + "/model.safetensors"));
   // But not what it begins with itself.
   const auto refused =
       Process(directory_.path(), {MOTET_FINETUNE, "--model", out_, "--text", text_, "--length",

@@ -333,6 +333,17 @@ TEST_F(Generate, AnAblatedHeadChangesWhatIsRead) {
   EXPECT_NE(outcome.out, run(with_pieces({})).out);
   write_file(directory_ / "heads", "0.0\n0.1\n1.0\n1.1\n");
   EXPECT_EQ(run(with_pieces({"--ablate", directory_ / "heads"})).out, outcome.out);
+  // Answers have the heads themselves, and do not go on with others of one file.
+  const auto kept = [&](const std::vector<std::string>& more) {
+    auto words = with_pieces({"--ablate", directory_ / "heads", "--out", out_});
+    words.insert(words.end(), more.begin(), more.end());
+    return run(words);
+  };
+  EXPECT_EQ(kept({}).code, 0);
+  EXPECT_EQ(json::parse(read_file(out_ + "/answers.jsonl"))["ablate"], "0.0,0.1,1.0,1.1");
+  write_file(directory_ / "heads", "0.0");
+  EXPECT_NE(kept({"--resume"}).err.find("was made with another ablate: \"0.0,0.1,1.0,1.1\""),
+            std::string::npos);
 }
 
 TEST_F(Generate, ErrorsSayWhatIsWrong) {

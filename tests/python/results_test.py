@@ -1,6 +1,7 @@
 """The tables of docs/results/ on runs of tiny models. results_test.py MOTET_COMPARE MOTET_EVAL MOTET_HEADS"""
 
 import gzip
+import hashlib
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy
 import safetensors.numpy
@@ -144,6 +146,12 @@ class Paired(unittest.TestCase):
         self.assertAlmostEqual(paired.rank_correlation([[1, 2], [3, 4]], [[8, 6], [4, 2]]), -1)
         self.assertTrue(numpy.isnan(paired.rank_correlation([1, 1, 1], [1, 2, 3])))
 
+    def test_a_run_is_kept_whole_or_not_at_all(self):
+        with tempfile.TemporaryDirectory() as directory, mock.patch("gzip.compress", side_effect=KeyboardInterrupt):
+            kept = pathlib.Path(directory) / "kept.jsonl.gz"
+            self.assertRaises(KeyboardInterrupt, paired.keep_run, kept, {}, (), [])
+            self.assertFalse(kept.exists())
+
 
 class Looks(unittest.TestCase):
     """A look (--quick) and a result do not mix in one folder; said before anything is set up."""
@@ -166,6 +174,46 @@ class Looks(unittest.TestCase):
             (pathlib.Path(directory) / "quick").touch()
             for message in self.refused(directory):
                 self.assertIn("holds a --quick run, whose figures would be taken for results", message)
+
+
+class Folders(unittest.TestCase):
+    """What is kept in a folder is of one model and dtype; and names of --only are known. Both are said before anything is set up."""
+
+    def said(self, script, *options):
+        done = subprocess.run([RESULTS / f"{script}.sh", *options], capture_output=True, text=True, check=False,
+                              env={**os.environ, "PATH": "/usr/bin:/bin"}, timeout=60)
+        self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+        return done.stderr
+
+    def test_another_model_or_dtype(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = pathlib.Path(directory)
+            model = root / "another"
+            model.mkdir()
+            (model / "config.json").write_text("{}")
+            for name in ("valid_books", "train_books_1", "wikitext2_valid", "test_books", "wikitext2_test"):
+                (root / f"{name}.txt").touch()
+            digest = hashlib.sha256(b"{}").hexdigest()
+            for script, options, now in (("tasks", ("--dtype", "float32"), ", float32"), ("tasks", (), ", bfloat16"),
+                                         ("readings", ("--texts", root), "")):
+                for was in (f"first, config.json {digest}{now}", f"another, config.json 00{now}", f"another, config.json {digest}, float16"):
+                    (root / "of").write_text(f"{was}\n")
+                    message = self.said(script, "--model", model, "--out", root, *options)
+                    self.assertEqual(message, f"{script}: {root} holds results of another model or dtype ({was}; now: another, config.json "
+                                     f"{digest}{now}), which would be taken for this one's; name another folder with --out\n")
+
+    def test_unknown_names(self):
+        with tempfile.TemporaryDirectory() as directory:
+            root = pathlib.Path(directory)
+            for name in ("valid_books", "train_books_1", "wikitext2_valid", "test_books", "wikitext2_test"):
+                (root / f"{name}.txt").touch()
+            out = ("--out", root / "out", "--quick")
+            self.assertIn("tasks: --only kv-pairs-11 is not known; there are: kv-pairs-10 niah-depth-50 vt\n",
+                          self.said("tasks", *out, "--data", root, "--only", "vt", "--only", "kv-pairs-11"))
+            self.assertEqual(self.said("readings", *out, "--texts", root, "--only", "mixture"),
+                             "readings: --only mixture is not known; there are: mixture-own mixture-full temper fixed controls learned "
+                             "ensembles prefix choices\n")
+            self.assertEqual(list((root / "out").iterdir()), [])
 
 
 class Pieces(unittest.TestCase):
@@ -338,6 +386,23 @@ class Readings(unittest.TestCase):
             self.assertFalse(has("whole", "select", "1,4", 4))
             self.assertFalse(has("interrupted", "select", "1,4", 3))
             self.assertFalse(has("nothing", "select", "1,4", 3))
+
+    def test_entropies_are_paired_and_full_reading_wanted(self):
+        full = {0: (3.0, 1.0), 1: (1.0, 5.0)}  # entropy and loss by segment: the second has less of the one, and more of the other
+        above = {"parallel": (0.3, (0, 1)), "one": (0.2, (0, 1)), "other": (0.1, (1,))}  # full reading, in both, where it was read
+        head = {"model": {"name": "tiny"}, "dtype": "float32", "products": "any", "configuration": {"length": 48, "scored": 12}, "version": "1"}
+        row = lambda mode, pieces, segment, more: [mode, mode, pieces, 0, 0, segment, 10, full[segment][1] + more, None, None,
+                                                   full[segment][0] + more, None, None, None, None, None, []]
+        lines = [head] + [row(mode, 4, segment, more) for mode, (more, segments) in above.items() for segment in segments]
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory) / "one.fixed.jsonl.gz"
+            write = lambda lines: path.write_bytes(gzip.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
+            write(lines)
+            done = subprocess.run([sys.executable, RESULTS / "readings_tables.py", path], capture_output=True, text=True, check=False)
+            self.assertEqual((done.returncode, done.stderr), (1, "readings_tables: no run over one has full reading (--pieces 1)\n"))
+            write(lines + [row("full", 1, segment, 0) for segment in full])
+            markdown = run(sys.executable, RESULTS / "readings_tables.py", path)
+        self.assertEqual(table(markdown, "over modes; 1: less entropy, less loss"), [["one", "4", "3", "+1.00"]])
 
     def test_temper_by_a_grid(self):
         loss = {(0.5, 0.5): 3.3, (0.5, 1.0): 3.2, (1.0, 0.5): 3.1, (1.0, 1.0): 3.4}

@@ -193,6 +193,16 @@ TEST(Window, SplitsPieces) {
             "motet::Window: first = -1; a number of keys is wanted");
 }
 
+TEST(Window, SplitsPiecesWithTheirFactors) {
+  const auto sets = make_case().sets.with_factor(1, 0.5).with_factor(3, 2).with_factor(4, 1.5);
+  const auto split = split_window(sets, kWindow);
+  for (const auto* some : {&split.all, &split.window, &split.bulk}) {
+    std::vector<double> factors;
+    for (int64_t set = 0; set < some->sets(); ++set) factors.push_back(some->factor(set));
+    EXPECT_EQ(factors, (std::vector<double>{1, 0.5, 1, 2, 1.5, 0.5, 1, 2}));
+  }
+}
+
 TEST(Adaptive, OracleDecidesAsTheDenseMatrixDoes) {
   const auto made = make_case();
   int64_t local = 0;
@@ -304,6 +314,78 @@ TEST(Adaptive, EndsOfTauAreExact) {
       EXPECT_LT(max_error(at(1e-300).bulk->read(), at(0).bulk->read()), 0.5);
     }
   }
+}
+
+constexpr BulkMass kMasses[] = {BulkMass::kTrue, BulkMass::kEstimated, BulkMass::kBounded};
+
+/// A factor on the scores of a piece is one on its keys, for what is decided as for what is read.
+TEST(Adaptive, ReadsSetsWithTheirFactors) {
+  const auto made = make_case();
+  for (const auto& factors : std::vector<std::vector<double>>{{0.5, 1, 2}, {0.5, 0.5, 0.5}}) {
+    auto with = made, scaled = made;
+    scaled.keys = made.keys.clone();
+    const std::vector<int64_t> first{3, 10, 12}, last{10, 12, 24};  // keys of the pieces
+    for (int64_t piece = 0; piece < 3; ++piece) {
+      with.sets = with.sets.with_factor(1 + piece, factors[piece]);
+      scaled.keys.slice(2, first[piece], last[piece]).mul_(factors[piece]);
+    }
+    const auto dense = attend(with.query, with.keys, with.values, with.sets);
+    for (const auto mass : kMasses) {
+      for (const bool mixture : {false, true}) {
+        AdaptiveOptions options{.tau = 1, .window = kWindow, .mass = mass, .mixture = mixture};
+        const auto all = read_case(with, Adaptive(options)).row;  // reads every key
+        EXPECT_LT(max_error(all.out, dense.out), 1e-12);  // float64: only the order of sums differs
+        EXPECT_LT(max_error(all.set_lse, dense.set_lse), 1e-12);
+        options.tau = 0.7;
+        const auto found = read_case(with, Adaptive(options));
+        const auto expected = read_case(scaled, Adaptive(options));
+        EXPECT_TRUE(torch::equal(found.bulk->read(), expected.bulk->read())) << mixture;
+        EXPECT_LT(max_error(found.row.out, expected.row.out), 1e-12) << mixture;
+        EXPECT_LT(max_error(found.row.set_lse, expected.row.set_lse), 1e-12) << mixture;
+      }
+    }
+    // Estimates that a caller keeps are of keys as they are.
+    const auto split = split_window(with.sets, kWindow);
+    const auto moments = LocalKeys(with.keys, with.values).moments(split.bulk);
+    const std::vector<KeyMoments> bulks(moments.begin() + split.meaning.bulk(0), moments.end());
+    for (const bool mixture : {false, true}) {
+      const Adaptive adaptive({.tau = 0.7, .window = kWindow, .mixture = mixture});
+      const auto kept =
+          model_bulks(*adaptive.needs().bulk, bulks, 1 / std::sqrt(8.0), torch::kFloat64);
+      const auto found = read_rows(adaptive, with.query, with.keys, with.values, with.sets,
+                                   with.queries, {}, 0, {.estimates = &kept});
+      const auto expected = read_case(scaled, adaptive);
+      EXPECT_TRUE(torch::equal(found.bulk->read(), expected.bulk->read())) << mixture;
+    }
+  }
+}
+
+/// A caller's factor on rows is one on their queries.
+TEST(Adaptive, DecidesByScoresWithTheCallersFactor) {
+  const auto made = make_case();
+  auto tripled = made;
+  tripled.query = 3 * made.query;
+  const RowOptions options{.factor = torch::full({1, 1, 1}, 3.0, kF64)};
+  for (const auto mass : kMasses) {
+    for (const bool mixture : {false, true}) {
+      const Adaptive adaptive({.tau = 0.7, .window = kWindow, .mass = mass, .mixture = mixture});
+      const auto found = read_case(made, adaptive, options);
+      const auto expected = read_case(tripled, adaptive);
+      EXPECT_TRUE(torch::equal(found.bulk->read(), expected.bulk->read())) << mixture;
+      EXPECT_LT(max_error(found.row.out, expected.row.out), 1e-12) << mixture;
+      ASSERT_TRUE(found.factor.has_value());
+      EXPECT_TRUE(torch::equal(*found.factor, *options.factor));
+    }
+  }
+}
+
+/// Keys below a caller's threshold have no mass, in the bulk as in the window.
+TEST(Adaptive, DecidesByScoresAboveTheCallersThreshold) {
+  const auto made = make_case();
+  const Adaptive oracle({.window = kWindow, .mass = BulkMass::kTrue});
+  EXPECT_TRUE(read_case(made, oracle).bulk->read().any().item<bool>());
+  const RowOptions options{.threshold = torch::full({1, 4, 6}, 100.0, kF64)};
+  EXPECT_FALSE(read_case(made, oracle, options).bulk->read().any().item<bool>());
 }
 
 TEST(Adaptive, FoldsToTheSetsThatEveryoneSees) {
@@ -493,6 +575,9 @@ TEST(Adaptive, NamesAndErrors) {
   const auto sets = read_sets(3, {}, {6}, {made.sets.keys() - 9});
   const auto rows = read_rows(Adaptive(), made.query, made.keys, made.values, sets, {0, 6});
   EXPECT_FALSE(rows.bulk.has_value());  // without pieces there is no bulk
+  const RowOptions options{.factor = torch::full({1, 1, 1}, 3.0, kF64)};
+  EXPECT_TRUE(read_rows(Adaptive(), made.query, made.keys, made.values, sets, {0, 6}, options)
+                  .factor.has_value());
 }
 
 }  // namespace

@@ -107,6 +107,23 @@ TEST(NullSet, IsWeighedInARowWithoutEntropyAndWithoutKeys) {
   EXPECT_EQ(alone.row.entropy.item<double>(), 0);
 }
 
+/// What all sets have together is that of the null set, too.
+TEST(NullSet, IsAmongTheSetsThatAReadingIsShown) {
+  struct Watching : NullSet {
+    using NullSet::NullSet;
+    std::optional<Tensor> decide(const PieceScores& scores) const override {
+      seen = scores;
+      return NullSet::decide(scores);
+    }
+    mutable PieceScores seen;
+  };
+  const Case in(torch::kFloat64);
+  const Watching reading(1);
+  in.read(reading);
+  EXPECT_EQ(reading.seen.lse.size(3), PieceSets(3).with_null().count());
+  EXPECT_LT(max_error(reading.seen.row_lse, reading.seen.lse.logsumexp(3)), 1e-12);
+}
+
 /// gpt-oss' sinks: one more column of the softmax, of a number that each head learns.
 TEST(NullSet, OfALearnedReadingIsANumberOfEachHeadWithAGradient) {
   const Case in(torch::kFloat64);
@@ -378,6 +395,10 @@ TEST(ReadingNeeds, AreCheckedAgainstEachOther) {
   EXPECT_EQ(message([&] { in.read(Odd(choice)); }),
             "motet::Reading: odd wants a null set beside a choice of its own; it is weighed by a "
             "reading with neither");
+  ReadingNeeds budget{.budget = {.keys = 4}, .bulk = BulkNeeds()};
+  EXPECT_EQ(message([&] { in.read(Odd(budget)); }),
+            "motet::Reading: odd wants the threshold of a budget and decides about bulks; it does "
+            "one or the other");
   ReadingNeeds bulk{.bulk = BulkNeeds(), .factor = RowFactor::kKeys};
   EXPECT_EQ(message([&] { in.read(Odd(bulk)); }),
             "motet::Reading: odd puts factors on rows and decides about bulks; it does one or the "

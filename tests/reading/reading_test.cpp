@@ -223,6 +223,31 @@ TEST(Sharpen, MergesPiecesWithAnExponent) {
   EXPECT_LT((kept.sum(3) - std::get<0>(kept.max(3))).max().item<double>(), 1e-2);
 }
 
+/// In fp32 a million times an lse of 12 leaves nothing after the point.
+TEST(Readings, KeepTheBestPieceAsItIsUnderALargeExponent) {
+  auto scores = make_case().scores;
+  scores.lse = torch::randn({1, kHeads, kRows, kPieces + 2}) * 3 + 12;
+  const auto best = scores.piece_lse().argmax(3, true);
+  for (const auto& decided :
+       {*Sharpen(1e6).decide(scores), *Learned::pair(1e6, 0).decide(scores)}) {
+    const auto of_best = scores.sets.pieces_in(decided).gather(3, best);
+    EXPECT_LT(of_best.abs().max().item<double>(), 1e-3);
+  }
+}
+
+TEST(Readings, OfNoPiecesShiftNoneAndWeighThePrefix) {
+  auto scores = make_case().scores;
+  scores.lse = scores.lse.slice(3, 0, 2);
+  scores.sets = PieceSets(0);
+  EXPECT_TRUE((*Sharpen(2).decide(scores) == 0).all().item<bool>());
+  EXPECT_FALSE(Learned::pair(2, 1).decide(scores).has_value());
+  const auto of = [](double value) { return torch::full({1, 1}, value, torch::kFloat64); };
+  const auto decided = Learned({of(2), of(1), of(0.5)}).decide(scores);
+  ASSERT_TRUE(decided.has_value());
+  EXPECT_TRUE((scores.sets.prefix_in(*decided) == 0.5).all().item<bool>());
+  EXPECT_TRUE((scores.sets.own_in(*decided) == 0).all().item<bool>());
+}
+
 TEST(Discount, TurnsTheSumOverPiecesIntoAMean) {
   const auto made = make_case();
   const auto decided = *Discount().decide(made.scores);
@@ -486,6 +511,42 @@ TEST_P(ReadRowsByKernel, ChooseAmongWhatAThresholdLeaves) {
                                       found.log_weight->to(torch::kFloat64), options);
   EXPECT_LT(max_error(found.row.out, twin.out), 5e-5);
   EXPECT_LT(max_error(found.row.lse, twin.lse), 5e-5);
+}
+
+/// Of the pieces that are kept, keys that are among a row's largest.
+class LargestOfSelected : public Reading {
+ public:
+  std::string name() const override { return "largest of selected"; }
+  ReadingNeeds needs() const override {
+    auto needs = select_.needs();
+    needs.budget.keys = 20;
+    return needs;
+  }
+  std::optional<Tensor> decide(const PieceScores& scores) const override {
+    return select_.decide(scores);
+  }
+  std::optional<Tensor> threshold(const PieceScores& scores) const override {
+    return scores.top_threshold;
+  }
+
+ private:
+  Select select_{{.pieces = 2}};
+};
+
+/// Many rows may be read in one pass, few are read in two: both drop what is below the threshold.
+TEST_P(ReadRowsByKernel, ChooseBesideABudgetInAnyNumberOfRows) {
+  const Long in;
+  const LargestOfSelected reading;
+  const auto alone = read_rows(reading, in.query, in.keys, in.values, in.sets, {0, 45});
+  const auto query = in.query.repeat({8, 1, 1, 1});
+  const auto beside = read_rows(reading, query, in.keys, in.values, in.sets, {0, 45});
+  ASSERT_TRUE(alone.threshold.has_value() && beside.threshold.has_value());
+  EXPECT_LT(max_error(beside.row.out.slice(0, 0, 1), alone.row.out), 5e-5);  // as in rows_test.cpp
+  EXPECT_LT(max_error(beside.row.lse.slice(0, 0, 1), alone.row.lse), 5e-5);
+  const auto twin =
+      reference::attend(in.query, in.keys, in.values, in.sets,
+                        alone.log_weight->to(torch::kFloat64), {.threshold = alone.threshold});
+  EXPECT_LT(max_error(alone.row.out, twin.out), 5e-5);
 }
 
 TEST_P(ReadRowsByKernel, CannotKeepMorePiecesThanThereAre) {

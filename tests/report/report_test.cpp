@@ -142,6 +142,24 @@ TEST(Html, IsOnePageThatNeedsNothingElse) {
   EXPECT_EQ(count(without_names, "src="), 0);
 }
 
+TEST(Pictures, ASetWithoutKeysIsNoPiece) {
+  auto one = run();
+  EXPECT_EQ(count(named(pictures_of({one}), "masses").svg, "the set without keys"), 0);
+  one.segment_rows[1].mass_null = 0.2;
+  const auto pictures = pictures_of({one});
+  const auto& masses = named(pictures, "masses").svg;
+  EXPECT_EQ(count(masses, "<title>parallel, P = 2: other pieces 0.0500</title>"), 1);
+  EXPECT_EQ(count(masses, "<title>parallel, P = 2: the set without keys 0.2000</title>"), 1);
+}
+
+TEST(Tables, SayNamesInLatexAsTheyAre) {
+  const auto text = latex_of({run("a$b~c^d\\{e}<f"), run("other")});
+  EXPECT_EQ(count(text,
+                  "a\\$b\\textasciitilde{}c\\textasciicircum{}d\\textbackslash{}\\{e\\}"
+                  "\\textless{}f"),
+            4);
+}
+
 TEST(Tables, AreWrittenForPapers) {
   auto two = run();
   two.segment_rows = {two.segment_rows[0], two.segment_rows[2]};

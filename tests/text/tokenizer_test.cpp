@@ -137,6 +137,12 @@ TEST(Gpt2, KnowsItsTokens) {
   EXPECT_EQ(gpt2().usual_prefix(), Ids{});
 }
 
+TEST(Gpt2, ItsEndIsSpecial) {
+  const Ids ids{262, 50256, 262};
+  EXPECT_EQ(gpt2().decode(ids), " the<|endoftext|> the");
+  EXPECT_EQ(gpt2().decode(ids, {.special_tokens = false}), " the the");
+}
+
 TEST(Gpt2, DecodesPartsOfACharacter) {
   const auto ids = gpt2().encode("\U0001F999").ids;
   ASSERT_GT(ids.size(), 1u);
@@ -554,6 +560,10 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"EndOfWordSuffix",
               {{"/model/end_of_word_suffix", "</w>"}},
               R"(model.end_of_word_suffix: must be null or empty, not "</w>")"},
+        Wrong{
+            "FallbackOfAByteWithoutStandIn",
+            {{"/model/byte_fallback", true}, {"/model/vocab/<0x78>", 17}},
+            R"(model.byte_fallback: true with ByteLevel, in a vocabulary that lacks the stand-in "x" of a byte, is not supported)"},
         Wrong{"FuseUnkNoFlag", {{"/model/fuse_unk", 1}}, "model.fuse_unk: must be true or false"},
         Wrong{
             "Normalizer",
@@ -753,6 +763,54 @@ TEST(Directory, AddsTokensThatTheConfigurationLists) {
   EXPECT_EQ(message([&] { Tokenizer::load(folder.path()); }),
             (folder.path() / "tokenizer_config.json").string() +
                 R"(: added_tokens_decoder.19: "<y>" has id 19, but Hugging Face gives it 17)");
+}
+
+TEST(Directory, AddedTokensJsonKnowsIdsAlone) {
+  const TemporaryDirectory folder;
+  const auto known = added("<x>", 17, {{"rstrip", true}, {"special", true}});
+  write_file(folder / "tokenizer.json", changed({{"/added_tokens", json::array({known})}}).dump());
+  write_file(folder / "added_tokens.json", R"({"<x>": 17, "<y>": 18, "<z>": 19})");
+  write_file(folder / "tokenizer_config.json", R"({"eos_token": "<y>"})");
+  const auto tokenizer = Tokenizer::load(folder.path());
+  EXPECT_EQ(tokenizer.encode("a<x> a<y> a").ids, (Ids{0, 17, 0, 18, 7}));
+  EXPECT_EQ(tokenizer.decode(Ids{0, 17, 18, 19, 0}, {.special_tokens = false}), "a<z>a");
+}
+
+/// As transformers 5.24: classes that make their own pre-tokenizer follow their configuration.
+TEST(Directory, SaysWhetherASpaceGoesFirst) {
+  const TemporaryDirectory folder;
+  const auto ids = [&](const std::string& name, bool wanted, const json& pre_tokenizer,
+                       const std::string& text = "a a") {
+    write_file(folder / "tokenizer.json", changed({{"/pre_tokenizer", pre_tokenizer}}).dump());
+    const json config{{"tokenizer_class", name}, {"add_prefix_space", wanted}};
+    write_file(folder / "tokenizer_config.json", config.dump());
+    return Tokenizer::load(folder.path()).encode(text).ids;
+  };
+  for (const auto* name : {"GPT2Tokenizer", "GPT2TokenizerFast", "GPTNeoXTokenizerFast",
+                           "Qwen2Tokenizer", "Qwen2TokenizerFast"}) {
+    EXPECT_EQ(ids(name, true, byte_level(false, true)), (Ids{7, 7})) << name;
+    EXPECT_EQ(ids(name, false, byte_level(true, true)), (Ids{0, 7})) << name;
+  }
+  EXPECT_EQ(ids("PreTrainedTokenizerFast", true, byte_level(false, true)), (Ids{0, 7}));
+  EXPECT_EQ(ids("PreTrainedTokenizerFast", false, byte_level(true, true)), (Ids{7, 7}));
+  // Qwen2's goes before each piece.
+  const auto pieces = sequence(split_of({{"Regex", "1"}}, "Isolated"), byte_level(false, false));
+  EXPECT_EQ(ids("Qwen2Tokenizer", true, pieces, "a1"), (Ids{7, 3, 8}));
+  EXPECT_EQ(ids("GPT2Tokenizer", true, pieces, "a1"), (Ids{7, 8}));
+}
+
+TEST(Directory, ThatSplitsSpecialTokensIsRefused) {
+  const TemporaryDirectory folder;
+  write_file(folder / "tokenizer.json", small_json().dump());
+  const auto error = [&](const char* config) {
+    write_file(folder / "tokenizer_config.json", config);
+    return message([&] { Tokenizer::load(folder.path()); });
+  };
+  EXPECT_EQ(error(R"({"split_special_tokens": false})"), "no error");
+  EXPECT_EQ(error(R"({"split_special_tokens": true})"),
+            (folder.path() / "tokenizer_config.json").string() +
+                ": split_special_tokens: true is not supported: special tokens in a text are "
+                "recognised here; take the field out where that is meant");
 }
 
 TEST(Directory, SaysWhetherBosGoesFirst) {

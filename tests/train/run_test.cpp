@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <utility>
+
+#include "motet/error.h"
 #include "motet/files/atomic.h"
 #include "motet/files/mapped.h"
 #include "temporary.h"
@@ -27,8 +30,13 @@ class Counting : public Training {
     done_ = std::stoll(read_file(directory / "count"));
   }
   void save_result(const std::filesystem::path& directory) const override {
+    if (std::exchange(full_disk_, false)) {
+      fail("no space left");
+    }
     write_file(directory / "result", std::to_string(done_));
   }
+
+  mutable bool full_disk_ = false;  // at the next result
 
  private:
   std::vector<double> losses_;  // of each step
@@ -78,6 +86,23 @@ TEST(TrainingRun, StoppedAndResumedEndsTheSame) {
   const auto ended = end_of(directory.path(), 3);
   EXPECT_EQ(ended.steps, 5);
   EXPECT_EQ(ended.result, "2");
+}
+
+TEST(TrainingRun, AResultThatCouldNotBeKeptIsKeptLater) {
+  const TemporaryDirectory directory;
+  const std::vector<double> rising{1, 2, 3, 4};
+  const TrainingRunOptions options{
+      .valid_every = 1, .valid_rows = torch::zeros({1, 1}), .patience = 2};
+  Counting first(rising);
+  first.full_disk_ = true;
+  EXPECT_EQ(
+      message([&] { TrainingRun(first, directory.path(), options).run(10, [] { return true; }); }),
+      "no space left");
+  Counting again(rising);
+  TrainingRun run(again, directory.path(), options);
+  EXPECT_TRUE(run.run(10, [] { return true; }));
+  EXPECT_EQ(run.result_step(), 0);
+  EXPECT_EQ(read_file(directory / "result"), "0");
 }
 
 TEST(TrainingRun, RefusesNegativePatience) {

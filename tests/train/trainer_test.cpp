@@ -295,6 +295,20 @@ TEST(Trainer, GoesOnFromACheckpointToTheSameBits) {
   }
 }
 
+TEST(Trainer, GoesOnInFloat64) {
+  const auto rows = random_rows(2, 8);
+  const TemporaryDirectory directory;
+  Trainer first(golden("llama_default", torch::kFloat64), rows, {.steps = 5});
+  const auto expected = losses(first, 2);
+  Trainer begun(golden("llama_default", torch::kFloat64), rows, {.steps = 5});
+  losses(begun, 1);
+  begun.save(directory.path());
+  Trainer second(golden("llama_default", torch::kFloat64), rows, {.steps = 5});
+  second.load(directory.path());
+  EXPECT_EQ(losses(second, 1)[0], expected[1]);
+  EXPECT_EQ(second.model().dtype(), torch::kFloat64);
+}
+
 TEST(Trainer, RefusesACheckpointOfAnotherRun) {
   const auto rows = random_rows(2, 8);
   TemporaryDirectory directory;

@@ -8,7 +8,7 @@ import math
 import pathlib
 import re
 
-from importers.checkpoint import items, load, open_safetensors, stored
+from importers.checkpoint import is_tied, items, load, open_safetensors, stored
 from importers.directory import Failure, Model, Tensor, read_json
 
 # Settings that are handled here, or that say nothing about the weights.
@@ -100,7 +100,7 @@ class Base:
 
     def __init__(self, model):
         self.gpt2 = model.config.get("model_type") == "gpt2"
-        self.tied = model.config.get("tie_word_embeddings", self.gpt2)
+        self.tied = is_tied(model.config)
         self.tensors = {self.full(tensor.name): tensor for tensor in model.tensors}
 
     def full(self, name):

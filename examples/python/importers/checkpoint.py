@@ -75,16 +75,23 @@ def config_of(directory):
     return config
 
 
+def is_tied(config):
+    """Whether the output layer is the embedding: where config.json does not say, as in transformers'
+    configuration of the family.
+    """
+    default = config.get("model_type") in ("gpt2", "gemma2", "gemma3_text")
+    return config.get("tie_word_embeddings", default)
+
+
 def untied(tensors, config, where):
     """The tensors without an output layer that config.json ties to the embedding and that equals
     it.
     """
     by_name = {tensor.name: tensor for tensor in tensors}
     head = by_name.get("lm_head.weight")
-    default = config.get("model_type") == "gpt2"
     embedding = next((tensor for name, tensor in by_name.items()
                       if name.endswith(("embed_tokens.weight", "wte.weight"))), None)
-    if head is None or embedding is None or not config.get("tie_word_embeddings", default):
+    if head is None or embedding is None or not is_tied(config):
         return tensors
     if not (head.read() == embedding.read()).all():
         raise Failure(f"{where}: '{head.name}' differs from '{embedding.name}', but config.json "

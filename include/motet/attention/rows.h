@@ -79,8 +79,8 @@ struct RowOptions {
 /// do not matter, not even NaN), other values shift its scores. Accumulates in fp32 (float64 for
 /// float64 inputs), independent of the number of threads; memory beyond inputs and outputs is
 /// bounded. Differentiable once in query, keys, values and log_weight through every output but
-/// `set_top` and `top_threshold`, and through several at once. Throws Error when the shapes do not
-/// fit each other.
+/// `set_top` and `top_threshold`, and through several at once. Throws Error without values, and
+/// when the shapes do not fit each other.
 Row attend(const torch::Tensor& query, torch::TensorList keys, torch::TensorList values,
            const KeySets& sets, const std::optional<torch::Tensor>& log_weight = {},
            const RowOptions& options = {});

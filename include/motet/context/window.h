@@ -31,7 +31,8 @@ struct WindowSets {
   KeySets bulk;       ///< all other sets are empty
 };
 
-/// Splits the pieces of `sets`, which are those of `read_sets`.
+/// Splits the pieces of `sets`, which are those of `read_sets`. Sets keep their factors, and a bulk
+/// has that of its piece.
 WindowSets split_window(const KeySets& sets, const Window& window);
 
 /// A row over split sets as a row over whole ones, by the chain rule: merging does not change the

@@ -208,8 +208,8 @@ struct TaskCorrelation {
   std::string task;   ///< as ItemRow
   int64_t modes = 0;  ///< at least 3
   int64_t items = 0;  ///< that all modes have
-  Interval nll;       ///< of entropy and nll: 1 where the entropies order the losses
-  Interval score;     ///< of entropy and score, of items that all have an output
+  Interval nll;       ///< of entropy_query and nll: 1 where the entropies order the losses
+  Interval score;     ///< of entropy_pce and score, of items that all have an output
 };
 
 /// Those of tasks with at least three modes.

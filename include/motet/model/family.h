@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,8 @@ struct Family {
   /// Endings of the weights that add to the residual stream, where the family begins with smaller
   /// ones; see initial_model.
   std::vector<std::string> residual = {};
+  /// The token that ends an answer where config.json is silent (`eos_token_id`); see end_tokens.
+  std::optional<int64_t> end_token = {};
 };
 
 /// Makes a family known under its model_type; one that is there is replaced. Not to be called while

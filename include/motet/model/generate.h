@@ -47,8 +47,8 @@ struct GenerateOptions {
 using OnToken = std::function<bool(int64_t token)>;
 
 /// Tokens that end an answer, as Hugging Face has it: `eos_token_id` of DIRECTORY's
-/// generation_config.json where there is that file (null or absent: none), else of its config.json.
-/// Throws Error for something that is no token.
+/// generation_config.json where there is that file (null or absent: none), else of its config.json
+/// (null: none; absent: Family::end_token). Throws Error for something that is no token.
 std::vector<int64_t> end_tokens(const std::filesystem::path& directory);
 
 /// Reads the query and goes on from it, token by token, until a token of `stop` comes, there are as

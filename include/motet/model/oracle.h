@@ -36,8 +36,8 @@ OracleOptions oracle_named(std::string_view text);
 ///
 /// `full` is the same prefix and the same tokens as one piece. Keys are placed at the positions of
 /// `parallel`: rotated back from those of the full run and on; learned positions cannot be taken
-/// out of a key, and stay those of the full run. Throws Error where the contexts do not fit each
-/// other or the model.
+/// out of a key, and stay those of the full run. Where pieces keep moments, those of keys that are
+/// taken are made anew. Throws Error where the contexts do not fit each other or the model.
 EncodedContext oracle(const Config& config, const EncodedContext& parallel,
                       const EncodedContext& full, const OracleOptions& options);
 

@@ -41,8 +41,9 @@ class Reader {
   /// Runs the model over the next tokens of each query of a batch; their keys are appended. Queries
   /// see the context and their own earlier tokens, not each other. The first call fixes how many
   /// queries there are. Returns rows after the last norm, [rows, width], one query after the other;
-  /// see Decoder::logits. Throws Error for another number of queries, an empty batch, and a
-  /// position that a learned table lacks.
+  /// see Decoder::logits. Throws Error for another number of queries, an empty batch, a token that
+  /// is not in the vocabulary, and a position that a learned table lacks; what is refused changes
+  /// nothing.
   torch::Tensor read(std::span<const std::vector<int64_t>> queries);
   /// The same: {{1, 2}, {3}} are two queries.
   torch::Tensor read(std::initializer_list<std::vector<int64_t>> queries) {

@@ -69,7 +69,7 @@ struct RopeDefaults {
 
 /// From a Hugging Face config.json in its present form (`rope_parameters`) or the older one
 /// (`rope_theta`, `rope_scaling`, `partial_rotary_factor`). `where` names the file in errors.
-/// Throws Error for another kind of scaling.
+/// Throws Error for another kind of scaling, and for a rope of each kind of layer.
 Rope rope_from(const nlohmann::json& config, const std::string& where,
                const RopeDefaults& defaults = {});
 

@@ -22,7 +22,7 @@ class RowStatistic {
   /// and where layers have different numbers of rows.
   torch::Tensor rows() const;
   /// The last row of the last pass, [layers, batch, heads(, ...)]. Throws Error where nothing was
-  /// seen.
+  /// seen, in all layers or in one.
   torch::Tensor last() const;
   /// Mean over batch and rows, [layers, heads(, ...)], float64.
   torch::Tensor heads() const;

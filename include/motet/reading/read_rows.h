@@ -27,15 +27,17 @@ struct ReadRows {
   /// As in Reading::decide; nothing also where `bulk` says what was decided.
   std::optional<torch::Tensor> log_weight;
   std::optional<torch::Tensor> threshold;    ///< as in Reading::threshold, and RowOptions'
-  std::optional<torch::Tensor> factor = {};  ///< as in Reading::row_factor
+  std::optional<torch::Tensor> factor = {};  ///< as in Reading::row_factor, and RowOptions'
   std::optional<BulkRows> bulk = {};         ///< with ReadingNeeds::bulk, where there are pieces
 };
 
 /// What `read_rows` makes of keys and sets for a reading that decides about bulks, for a caller who
 /// keeps it from call to call.
 struct KnownBulks {
-  const KeyEstimates* estimates = nullptr;  ///< as `model_bulks` makes them
-  const WindowSets* sets = nullptr;         ///< as `split_window` makes them
+  /// As `model_bulks` makes them, of keys as they are. One of bulks whose sets have unlike factors
+  /// is made anew.
+  const KeyEstimates* estimates = nullptr;
+  const WindowSets* sets = nullptr;  ///< as `split_window` makes them
 };
 
 /// The rows of a query, or of several, in one layer.

@@ -58,7 +58,7 @@ struct ReadingNeeds {
   bool scores = false;    ///< lse and entropy of each set
   int64_t top = 0;        ///< how many of the largest scores of each set
   bool layers = false;    ///< those of all layers together: a first pass computes them
-  KeyBudget budget = {};  ///< whose threshold, Scores::top_threshold
+  KeyBudget budget = {};  ///< whose threshold, Scores::top_threshold; not with `bulk`
   /// The reading decides which bulks rows read: the sets of its log weights are then split
   /// (PieceSets::split), and of scores the lse of the window alone is computed.
   std::optional<BulkNeeds> bulk = {};
@@ -128,7 +128,8 @@ class Reading {
   virtual std::vector<std::optional<torch::Tensor>> decide_layers(
       const std::vector<PieceScores>& scores) const;
   /// Scores below it are dropped, whatever their set: [batch, heads, query]. Nothing: none are. Not
-  /// asked of a reading that needs all layers together.
+  /// asked of a reading that needs all layers together or decides about bulks; of one with a choice
+  /// only with a budget.
   virtual std::optional<torch::Tensor> threshold(const PieceScores& /*scores*/) const { return {}; }
 };
 

@@ -37,7 +37,8 @@ class Tokenizer {
  public:
   /// Reads `directory`/tokenizer.json or, where there is none, vocab.json and merges.txt, cut as
   /// the class that tokenizer_config.json or config.json implies does (GPT-2, Qwen2). Tokens that
-  /// only tokenizer_config.json, special_tokens_map.json or added_tokens.json have are added.
+  /// only tokenizer_config.json, special_tokens_map.json or added_tokens.json have are added; of
+  /// what they say of tokens that tokenizer.json has, only tokenizer_config.json's outweighs it.
   /// Throws Error naming the file and the field that is missing, malformed or not supported.
   /// Truncation and padding that the file may ask for are not applied.
   static Tokenizer load(const std::filesystem::path& directory);

@@ -78,7 +78,7 @@ RowGradients backward(const RowArguments& arguments, const RowResult& result,
   constexpr int64_t kTasks = 12, kMostStripes = 4;
   const bool shared = std::any_of(keys.begin(), keys.end(),
                                   [](const Tensor& tensor) { return tensor.size(0) == 1; });
-  const auto kv_heads = keys.empty() ? 1 : keys[0].size(1);
+  const auto kv_heads = keys.empty() ? query.size(1) : keys[0].size(1);
   const auto targets = kv_heads * (shared ? 1 : query.size(0));
   const auto stripes = std::clamp<int64_t>(kTasks / std::max<int64_t>(1, targets), 1, kMostStripes);
   const auto room_for = [&](const std::vector<Tensor>& list, int64_t stride) {

@@ -74,6 +74,7 @@ class GradientsRun {
       auto& tile = tile_[t];
       tile.query = scratch.take(job.features * kLanes);
       tile.query_gradient = scratch.take(job.features * kLanes);
+      tile.kept = scratch.take(job.log_weight != nullptr ? job.features * kLanes : 0);
       tile.out_gradient = scratch.take(out_ ? job.value_features * kLanes : 0);
       tile.lanes = std::min(kLanes, lanes_ - t * kLanes);
       tile.any = false;
@@ -95,6 +96,11 @@ class GradientsRun {
         begin_span(span, t);
       }
       see(span);
+      for (int64_t t = 0; t < tiles_; ++t) {
+        if (some_drop(tile_[t])) {
+          leave_dropped(tile_[t]);
+        }
+      }
       end_span(span.set);
     }
     finish();
@@ -104,10 +110,11 @@ class GradientsRun {
   struct Tile {
     float* query;           // [features, lanes], times scale and log2(e)
     float* query_gradient;  // [features, lanes], but for the scale
+    float* kept;            // query_gradient before the current span, where some lanes drop it
     float* out_gradient;    // [value features, lanes]
     Place place[kLanes];
     int64_t lanes;
-    bool any;              // whether query_gradient holds something
+    bool any, kept_any;    // whether query_gradient holds something, and `kept`
     int64_t seen[kLanes];  // keys of the current span that a lane sees
     int64_t fewest, most;  // of them all
     // Of each row: ds = p (out_gradient.v + constant - d_entropy ln p + d_mass where s >=
@@ -191,6 +198,25 @@ class GradientsRun {
         tile.set_lse[lane] = Finite(job_.set_lse[index]) * kLog2e;
         tile.set_d_entropy[lane] = entropy * kLn2;
         tile.set_constant[lane] = lse - (entropy == 0 ? 0 : entropy * job_.set_entropy[index]);
+      }
+    }
+    tile.kept_any = tile.any;
+    if (some_drop(tile) && tile.any) {
+      std::copy_n(tile.query_gradient, job_.features * kLanes, tile.kept);
+    }
+  }
+
+  /// Whether some lanes drop the current span, which others see.
+  bool some_drop(const Tile& tile) const {
+    return job_.log_weight != nullptr && tile.fewest == 0 && tile.most > 0;
+  }
+
+  /// Lanes that drop the span take nothing from it: its keys may be NaN, and 0 * NaN is NaN.
+  void leave_dropped(Tile& tile) const {
+    for (int64_t lane = 0; lane < tile.lanes; ++lane) {
+      for (int64_t f = 0; tile.seen[lane] == 0 && f < job_.features; ++f) {
+        const auto at = f * kLanes + lane;
+        tile.query_gradient[at] = tile.kept_any ? tile.kept[at] : 0;
       }
     }
   }

@@ -57,8 +57,9 @@ class Backward {
     };
     auto scores = of.scores;
     auto mask = of.dropped;
+    Tensor dropped_rows;
     if (log_weight.defined()) {
-      const auto dropped_rows = log_weight == -kInfinity;
+      dropped_rows = log_weight == -kInfinity;
       const auto rows_mask = fold.fold(dropped_rows).unsqueeze(-1);
       mask = mask.defined() ? mask.logical_or(rows_mask) : rows_mask.expand_as(scores);
       scores = scores + folded(log_weight.masked_fill(dropped_rows, 0));
@@ -112,8 +113,11 @@ class Backward {
       of_set(gradients_.log_weight).add_(fold.unfold(d_scores.sum(-1), count));
     }
     const auto d_products = of.d_products(d_scores, mask);
-    rows(gradients_.query)
-        .add_(fold.unfold(torch::matmul(d_products, of.keys), count), of.on_query);
+    auto d_query = fold.unfold(torch::matmul(d_products, of.keys), count);
+    if (dropped_rows.defined()) {
+      d_query = d_query.masked_fill(dropped_rows.unsqueeze(-1), 0);  // 0 * NaN again
+    }
+    rows(gradients_.query).add_(d_query, of.on_query);
     gradients_.keys[keys.tensor]
         .slice(2, keys.first, keys.last)
         .add_(torch::matmul(d_products.transpose(2, 3), of.query));

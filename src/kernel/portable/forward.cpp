@@ -204,6 +204,9 @@ RowResult forward(const RowArguments& arguments) {
         if (seen.out.defined()) {
           seen.out = seen.out.masked_fill(dropped_rows.unsqueeze(-1), 0);
         }
+        if (seen.top.defined()) {
+          seen.top = seen.top.masked_fill(dropped_rows.unsqueeze(-1), -kInfinity);
+        }
       }
       const auto here = [&](const Tensor& of) {
         return of.defined() ? of.slice(2, block.first, block.last) : of;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "report/compare/shown.h"
 #include "report/panel.h"
@@ -115,16 +117,22 @@ Picture parts_picture(const std::vector<Shown>& runs) {
 Picture mass_picture(const std::vector<Shown>& runs) {
   double height = 0;
   const auto pieces = [](const CompareRow& row) {
-    return std::max(0.0, 1 - row.mass_prefix - row.mass_own);
+    return std::max(0.0, 1 - row.mass_prefix - row.mass_own - row.mass_null.value_or(0));
   };
-  const auto drawing = stacked(
-      runs,
-      {{"own tokens", "#4a4a4a", [](const CompareRow& row) { return row.mass_own; }},
-       {"the best piece", "#4d8fbf", [](const CompareRow& row) { return row.mass_top_piece; }},
-       {"other pieces", "url(#pieces)",
-        [=](const CompareRow& row) { return std::max(0.0, pieces(row) - row.mass_top_piece); }},
-       {"prefix", "#f0f0f0", [](const CompareRow& row) { return row.mass_prefix; }}},
-      "probability", 1, height);
+  std::vector<Slice> slices{
+      {"own tokens", "#4a4a4a", [](const CompareRow& row) { return row.mass_own; }},
+      {"the best piece", "#4d8fbf", [](const CompareRow& row) { return row.mass_top_piece; }},
+      {"other pieces", "url(#pieces)",
+       [=](const CompareRow& row) { return std::max(0.0, pieces(row) - row.mass_top_piece); }},
+      {"prefix", "#f0f0f0", [](const CompareRow& row) { return row.mass_prefix; }}};
+  const auto has_null = [](const CompareRow& row) { return row.mass_null.has_value(); };
+  if (std::any_of(runs.begin(), runs.end(), [&](const Shown& run) {
+        return std::any_of(run.rows.begin(), run.rows.end(), has_null);
+      })) {
+    slices.push_back({"the set without keys", "#fff3c4",
+                      [](const CompareRow& row) { return row.mass_null.value_or(0); }});
+  }
+  const auto drawing = stacked(runs, slices, "probability", 1, height);
   return {
       "masses", "Where the probability goes",
       "Mean over layers, heads and query tokens. The best piece is each row's own: the one with "
