@@ -66,6 +66,7 @@ SUBSTITUTIONS = [
     (r"(motet-heads\b.*)", lambda m: re.sub(r" --(length|scored|segments|skip) \d+", "", m[1])
      + " --length 256 --scored 24 --segments 1"),
     (r"(motet-generate\b(?!.* --tokens).*)", r"\1 --tokens 3"),
+    (r"(motet-eval\b.*) --items \d\d+ --outputs \d+", r"\1 --items 3 --outputs 1"),
     (r",learned:docs/results/\S+", ""),  # of a model that is not here
 ]
 
