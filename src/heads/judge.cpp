@@ -14,9 +14,8 @@ using torch::Tensor;
 
 namespace {
 
-/// Throws Error where some row does not see all of the bulk, or scores are capped: its moments
-/// would be of other scores. So it is
-/// where scores have factors or a threshold.
+/// Throws Error where some row does not see all of the bulk, or scores are capped, have factors or
+/// a threshold: its moments would be of other scores.
 void check_all_see_the_bulk(const char* where, const Observation& seen) {
   require(!seen.rule.cap && !seen.bulk->sets.bulk.hides_first_keys(), where, ": layer ", seen.layer,
           " has a ", seen.rule.cap ? "soft cap" : "window",

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/fingerprint.h"
+#include "model/pass.h"
 #include "motet/error.h"
 #include "motet/model/family.h"
 
@@ -52,11 +53,7 @@ Tensor Decoder::forward(const Tensor& tokens, const std::vector<int64_t>& positi
   require(tokens.dim() == 2 && tokens.size(1) == static_cast<int64_t>(positions.size()),
           "motet::Decoder: tokens of ", tokens.sizes(), " at ", positions.size(),
           " positions; they are [batch, rows]");
-  if (tokens.numel() > 0) {
-    const auto lowest = tokens.min().item<int64_t>(), highest = tokens.max().item<int64_t>();
-    require(lowest >= 0 && highest < config_.vocabulary, "motet::Decoder: token ",
-            lowest < 0 ? lowest : highest, " is not in the vocabulary of ", config_.vocabulary);
-  }
+  check_tokens("motet::Decoder", *this, tokens);
   auto x = at::embedding(tokens_->weight, tokens.to(device()));
   if (config_.embedding_scale != 1) {  // in the dtype of the weights, as Hugging Face does
     x = x * torch::tensor(config_.embedding_scale, torch::kFloat32).to(x.options());

@@ -14,11 +14,12 @@ torch::Tensor as_tensor(const std::vector<int64_t>& tokens) {
   return torch::tensor(tokens, torch::kInt64).unsqueeze(0);
 }
 
-void check_tokens(const char* where, const Decoder& model, const std::vector<int64_t>& tokens) {
-  const auto size = model.config().vocabulary;
-  for (const auto token : tokens) {
-    require(token >= 0 && token < size, where, ": token ", token, " is not in the vocabulary of ",
-            size);
+void check_tokens(const char* where, const Decoder& model, const torch::Tensor& tokens) {
+  if (tokens.numel() > 0) {
+    const auto size = model.config().vocabulary;
+    const auto lowest = tokens.min().item<int64_t>(), highest = tokens.max().item<int64_t>();
+    require(lowest >= 0 && highest < size, where, ": token ", lowest < 0 ? lowest : highest,
+            " is not in the vocabulary of ", size);
   }
 }
 

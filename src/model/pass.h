@@ -18,7 +18,7 @@ namespace motet {
 torch::Tensor as_tensor(const std::vector<int64_t>& tokens);
 
 /// Throws Error, which begins with `where`, for a token that the model's vocabulary lacks.
-void check_tokens(const char* where, const Decoder& model, const std::vector<int64_t>& tokens);
+void check_tokens(const char* where, const Decoder& model, const torch::Tensor& tokens);
 
 /// Throws Error, which begins with `where`, where the model's learned table lacks one of these
 /// positions; `what` needs them.

@@ -165,7 +165,7 @@ Reader::Part Reader::begin(std::span<const std::vector<int64_t>> queries) {
   }
   require(!part.tokens.empty(), "motet::Reader: the ",
           queries.size() == 1 ? "query has" : "queries have", " no tokens");
-  check_tokens("motet::Reader", model_, part.tokens);
+  check_tokens("motet::Reader", model_, as_tensor(part.tokens));
   check_positions("motet::Reader", model_, part.positions,
                   "a query that starts at position " + std::to_string(context_.query_position));
   const auto last = *std::max_element(part.positions.begin(), part.positions.end());
